@@ -1,0 +1,1 @@
+"""Raw depth datasets, the prepared set on disk, and the pipeline that feeds training."""

@@ -1,0 +1,84 @@
+"""Depth maps as people have them: .npy, .npz, 16-bit .png and .exr, alone or in folders."""
+
+from pathlib import Path
+
+import numpy as np
+
+from data.images import read_exr, read_png
+from data.protocol import DataError
+from train3d_jax.errors import UserError
+
+SUFFIXES = (".npy", ".npz", ".png", ".exr")
+
+
+def find_depth_files(path: Path) -> list[tuple[Path, str]]:
+    """The depth maps of a file or of a folder and all folders in it, in the order of their names.
+
+    Args:
+      path: a file, or a folder.
+
+    Returns:
+      For each its path and the name that its answers get: the path relative to `path` without the
+      suffix, or with it where two files differ in nothing else.
+
+    Raises:
+      UserError: there is nothing to read.
+    """
+    if path.is_file():
+        if path.suffix.lower() not in SUFFIXES:
+            raise UserError(f"{path}: is not a depth map; readable are {', '.join(SUFFIXES)}")
+        return [(path, path.stem)]
+    if not path.is_dir():
+        raise UserError(f"{path}: is not there; --input takes a depth map or a folder of them")
+    files = sorted(
+        file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file()
+    )
+    if not files:
+        raise UserError(f"{path}: holds no depth map; readable are {', '.join(SUFFIXES)}")
+    relative = [file.relative_to(path) for file in files]
+    bare = [name.with_suffix("").as_posix() for name in relative]
+    return [
+        (file, stem if bare.count(stem) == 1 else name.as_posix())
+        for file, name, stem in zip(files, relative, bare, strict=True)
+    ]
+
+
+def read_depth_file(path: Path) -> np.ndarray:
+    """The values of a depth map as they are stored, in float32, shape (H, W).
+
+    What 0 or a value that is not finite means is left to the caller.
+
+    Raises:
+      DataError: the file cannot be read, or does not hold one two-dimensional map of numbers.
+    """
+    match path.suffix.lower():
+        case ".npy" | ".npz":
+            values = _read_numpy(path)
+        case ".png":
+            values = read_png(path)
+        case ".exr":
+            values = read_exr(path)
+        case _:
+            raise DataError(path, f"is not a depth map; readable are {', '.join(SUFFIXES)}")
+    if values.dtype.kind not in "fiu":
+        raise DataError(path, f"holds {values.dtype}, not numbers")
+    values = values.squeeze()
+    if values.ndim != 2:
+        raise DataError(path, f"holds an array of shape {values.shape}, not one (H, W) map")
+    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, that is, missing
+        return values.astype(np.float32)
+
+
+def _read_numpy(path: Path) -> np.ndarray:
+    try:
+        loaded = np.load(path, allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            return loaded
+        with loaded:
+            if len(loaded.files) == 1:
+                return loaded[loaded.files[0]]
+            keys = ", ".join(loaded.files) or "nothing"
+    except Exception as error:  # numpy and zipfile have many for a damaged file
+        reason = str(error) or type(error).__name__
+        raise DataError(path, f"is not a readable numpy file: {reason}") from None
+    raise DataError(path, f"holds {keys}; a depth map's .npz holds one array")

@@ -1,0 +1,169 @@
+"""What a raw dataset has to offer to be prepared: the reader protocol and the types that it uses.
+
+A dataset is a list of scenes; a scene is a sequence of places; a place is a tuple of frames that
+show nearly the same thing (the four views of one 3D Ken Burns id), so that a sample can be spread
+over places before it takes a second view of one.  To add a dataset, write one module with a class
+that fulfils `Reader`, and add it to `data.prepare.READERS`.
+
+Pixel centres are at integers: the centre of a W-wide image is (W-1)/2.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import ClassVar, NamedTuple, Protocol
+
+import numpy as np
+
+from train3d_jax.errors import UserError
+
+Frame = int | str
+
+# A pinhole image outside this range is a broken record, not a lens.
+MIN_FIELD_OF_VIEW_DEG = 1.0
+MAX_FIELD_OF_VIEW_DEG = 179.0
+
+
+class DataError(UserError):
+    """A raw or prepared file that cannot be used; the message names the file and says why."""
+
+    def __init__(self, file: Path | str, reason: object):
+        # Both parts stay in `args`, so that the error survives the way back from a worker process.
+        super().__init__(str(file), " ".join(str(reason).split()))
+
+    @property
+    def file(self) -> str:
+        """The file at fault."""
+        return self.args[0]
+
+    @property
+    def reason(self) -> str:
+        """What is wrong with it, on one line."""
+        return self.args[1]
+
+    def __str__(self) -> str:
+        return f"{self.file}: {self.reason}"
+
+
+class DepthMap(NamedTuple):
+    """A depth map and the camera that took it.
+
+    depth: (H, W) float32, metres along the optical axis, 0 = missing.
+    intrinsics: (3, 3) float64, pixels.
+    """
+
+    depth: np.ndarray
+    intrinsics: np.ndarray
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A scene of a dataset.
+
+    name: unique in its dataset.
+    path: the file or folder that holds its depth.
+    places: each a tuple of one or more frames; a lazy sequence where a scene is long.
+    """
+
+    name: str
+    path: Path
+    places: Sequence[tuple[Frame, ...]]
+
+    def rounds(self) -> list[int]:
+        """How many places have a first view, a second, and so on; the sum is all frames."""
+        if isinstance(self.places, SingleViews):
+            return [len(self.places)] if self.places else []
+        places_with = Counter(len(place) for place in self.places)
+        return [
+            sum(count for views, count in places_with.items() if views > taken)
+            for taken in range(max(places_with, default=0))
+        ]
+
+    def without_places(self) -> "Scene":
+        """The same scene, light enough to be sent to a worker with each of its frames."""
+        return replace(self, places=())
+
+
+class SingleViews(Sequence[tuple[Frame, ...]]):
+    """Places of one view each, over any sequence of frames; costs no memory of its own."""
+
+    def __init__(self, frames: Sequence[Frame]):
+        self._frames = frames
+
+    def __len__(self) -> int:
+        return len(self._frames)
+
+    def __getitem__(self, index):
+        if isinstance(index, slice):
+            return SingleViews(self._frames[index])
+        return (self._frames[index],)
+
+
+class Reader(Protocol):
+    """Reads one raw dataset.  It is small and can be pickled: workers get a copy of it."""
+
+    name: ClassVar[str]  # the dataset's, as it stands in the manifest
+
+    @property
+    def root(self) -> Path:
+        """The folder that the user gave."""
+        ...
+
+    def scenes(self) -> list[Scene]:
+        """All scenes that hold a frame, by name, whatever the file system's order.
+
+        Raises DataError on a file that should tell of a scene and cannot be read.
+        """
+        ...
+
+    def file(self, scene: Scene, frame: Frame) -> Path:
+        """The file that holds the depth of this frame."""
+        ...
+
+    def read(self, scene: Scene, frame: Frame) -> DepthMap:
+        """One depth map; of `scene`, only name and path are used.  Raises DataError."""
+        ...
+
+
+def metric_depth(raw: np.ndarray, units_per_metre: float, missing: np.ndarray) -> np.ndarray:
+    """(H, W) values of a sensor or renderer to float32 metres, 0 where `missing`, negative or NaN.
+
+    `missing` is boolean, (H, W).
+    """
+    with np.errstate(invalid="ignore"):
+        depth = (raw / units_per_metre).astype(np.float32)
+        depth[missing | ~np.isfinite(depth) | (depth < 0)] = 0
+    return depth
+
+
+def square_camera(field_of_view_deg: float, height: int, width: int) -> np.ndarray:
+    """(3, 3) float64 intrinsics, in pixels, of a square image seen under a full field of view.
+
+    Raises ValueError on an image that is not square or an angle outside 1 to 179 degrees.
+    """
+    if height != width:
+        raise ValueError(f"the image is {width}x{height}, not square")
+    if not MIN_FIELD_OF_VIEW_DEG <= field_of_view_deg <= MAX_FIELD_OF_VIEW_DEG:
+        raise ValueError(f"a field of view of {field_of_view_deg:g} degrees is not in 1 to 179")
+    focal = width / 2 / math.tan(math.radians(field_of_view_deg) / 2)
+    centre = (width - 1) / 2
+    return np.array([[focal, 0, centre], [0, focal, centre], [0, 0, 1]], np.float64)
+
+
+def folders(path: Path) -> list[Path]:
+    """The folders in `path`, by name; none where `path` is not there."""
+    return sorted(entry for entry in path.iterdir() if entry.is_dir()) if path.is_dir() else []
+
+
+def unique_scenes(scenes: Iterable[Scene]) -> list[Scene]:
+    """The scenes that hold a frame, by name.  Raises DataError when two share a name."""
+    by_name: dict[str, Scene] = {}
+    for scene in scenes:
+        if not scene.places:
+            continue
+        twin = by_name.setdefault(scene.name, scene)
+        if twin is not scene:
+            raise DataError(scene.path, f"holds the scene {scene.name}, as does {twin.path}")
+    return [by_name[name] for name in sorted(by_name)]

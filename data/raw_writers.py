@@ -1,0 +1,345 @@
+"""Writes small raw datasets in the native layouts of ScanNet, 3D Ken Burns and Taskonomy.
+
+For the demo and the tests: what is written here is read back by `data.scannet`, `data.kenburns`
+and `data.taskonomy` as the real datasets are.  Every file is written beside its place and then
+renamed, so that a file under its own name is always whole.
+"""
+
+import json
+import math
+import multiprocessing
+import os
+import struct
+import zlib
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from data.rooms import View, random_quadruples, random_size, random_views
+from train3d_jax.errors import UserError
+
+# ScanNet: depth in millimetres, and the time between two frames of a 30 Hz sensor.
+SENS_VERSION = 4
+SENS_DEPTH_SHIFT = 1000.0
+SENS_FRAME_US = 33_333
+SENS_JPEG, SENS_ZLIB_USHORT = 2, 1
+# 3D Ken Burns: depth in centimetres as half floats; the value of the sky.
+KENBURNS_UNITS_PER_METRE = 100.0
+KENBURNS_SKY = 65280.0
+KENBURNS_CORNERS = ("tl", "tr", "bl", "br")
+# Taskonomy: depth in 1/512 m.
+TASKONOMY_UNITS_PER_METRE = 512.0
+TASKONOMY_MISSING = 65535
+
+# The share of rendered ScanNet scenes whose images are not of the size asked for.
+OTHER_ASPECT_SHARE = 0.3
+
+
+@dataclass(frozen=True)
+class RawRooms:
+    """Where `write_raw_rooms` put each dataset; None for one without scenes."""
+
+    scannet: Path | None
+    kenburns: Path | None
+    taskonomy: Path | None
+
+
+def write_raw_rooms(
+    root: str | Path,
+    num_scenes: tuple[int, int, int],
+    num_views: tuple[int, int, int] = (5, 2, 5),
+    *,
+    seed: int = 0,
+    num_workers: int = 2,
+    size: tuple[int, int] = (192, 256),
+) -> RawRooms:
+    """Renders random rooms and writes them as three raw datasets, with progress on the screen.
+
+    The three datasets go to `root/scannet`, `root/kenburns` and `root/taskonomy`.  Every scene is
+    a room of its own, a pure function of `seed`, its dataset and its number: adding scenes or
+    workers changes none of the others.
+
+    Args:
+        root: folder to write to; made if need be, must be empty.
+        num_scenes: how many rooms for ScanNet, 3D Ken Burns and Taskonomy; 0 leaves one out.
+        num_views: for each room of ScanNet how many frames, of 3D Ken Burns how many ids (of four
+            views each), of Taskonomy how many points; all >= 1.
+        seed: >= 0.
+        num_workers: processes that render, one core each; 0 renders in this process on all cores.
+        size: (height, width) of most ScanNet frames; the others have as many pixels in another
+            aspect, and the images of the other two datasets are squares of this height.
+
+    Returns:
+        The roots of the three datasets, as `launch.prepare` takes them.
+
+    Raises:
+        UserError: `root` is not empty, or open3d cannot be loaded.
+        ValueError: a count is out of range.
+    """
+    if min(num_scenes) < 0 or min(num_views) < 1 or num_workers < 0:
+        raise ValueError(f"counts out of range: {num_scenes=} {num_views=} {num_workers=}")
+    root = Path(root)
+    if root.exists() and any(root.iterdir()):
+        raise UserError(f"{root}: is not empty; give a new folder or delete this one")
+    jobs = [
+        _Job(dataset, scene, num_views[index], scene_seed(seed, index, scene), root, size)
+        for index, dataset in enumerate(_WRITERS)
+        for scene in range(num_scenes[index])
+    ]
+    with tqdm(total=sum(job.maps for job in jobs), desc="rendering rooms", unit="map") as progress:
+        for job in _run(jobs, num_workers):
+            progress.update(job.maps)
+    return RawRooms(
+        *(
+            root / dataset if count else None
+            for dataset, count in zip(_WRITERS, num_scenes, strict=True)
+        )
+    )
+
+
+def scene_seed(seed: int, dataset: int, scene: int) -> int:
+    """A seed of 64 bits for one scene: unlike every other scene's, of any dataset."""
+    return int(np.random.SeedSequence([seed, dataset, scene]).generate_state(1, np.uint64)[0])
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One scene to render and write."""
+
+    dataset: str
+    scene: int
+    num_views: int
+    seed: int
+    root: Path
+    size: tuple[int, int]
+
+    @property
+    def maps(self) -> int:
+        """How many depth maps the scene has."""
+        return self.num_views * (len(KENBURNS_CORNERS) if self.dataset == "kenburns" else 1)
+
+
+def _run(jobs: list[_Job], num_workers: int) -> Iterator[_Job]:
+    """Does every job and yields it when done, in any order."""
+    if num_workers == 0:
+        for job in jobs:
+            yield _render_and_write(job, threads=0)
+        return
+    # Not fork: the parent may run JAX, whose threads do not survive one.
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(min(num_workers, len(jobs) or 1), mp_context=context)
+    try:
+        for done in as_completed([pool.submit(_render_and_write, job, 1) for job in jobs]):
+            yield done.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _render_and_write(job: _Job, threads: int) -> _Job:
+    _WRITERS[job.dataset](job, threads)
+    return job
+
+
+def _scannet_job(job: _Job, threads: int) -> None:
+    rng = np.random.default_rng(job.seed)
+    size = job.size
+    if rng.random() < OTHER_ASPECT_SHARE:
+        size = random_size(rng, math.prod(size))
+    views = random_views(job.seed, job.num_views, size, one_camera=True, threads=threads)
+    write_scannet_scene(job.root / job.dataset, f"scene{job.scene:04d}_00", views)
+
+
+def _kenburns_job(job: _Job, threads: int) -> None:
+    square = (job.size[0], job.size[0])
+    quadruples = random_quadruples(job.seed, job.num_views, square, threads=threads)
+    write_kenburns_scene(job.root / job.dataset, f"room{job.scene:04d}", quadruples)
+
+
+def _taskonomy_job(job: _Job, threads: int) -> None:
+    square = (job.size[0], job.size[0])
+    views = random_views(job.seed, job.num_views, square, centred=True, threads=threads)
+    write_taskonomy_building(job.root / job.dataset, f"room{job.scene:04d}", views)
+
+
+_WRITERS = {"scannet": _scannet_job, "kenburns": _kenburns_job, "taskonomy": _taskonomy_job}
+
+
+def write_scannet_scene(root: str | Path, scene: str, views: Sequence[View]) -> Path:
+    """Writes `root/scans/<scene>/<scene>.sens`, version 4, depth in millimetres under zlib.
+
+    Args:
+        root: the dataset's folder; made if need be.
+        scene: name of the scene, such as `scene0000_00`.
+        views: one frame each, at least one; a `.sens` has room for one camera only.  Depths of
+            65.536 m and more become missing.
+
+    Returns:
+        The path of the file.
+
+    Raises:
+        ValueError: the views differ in size or intrinsics, or there are none.
+    """
+    if not views:
+        raise ValueError(f"{scene}: no views to write")
+    first = views[0]
+    for view in views:
+        if view.depth.shape != first.depth.shape or (view.intrinsics != first.intrinsics).any():
+            raise ValueError(f"{scene}: all views of a .sens share one size and one camera")
+    height, width = first.depth.shape
+    intrinsics = np.eye(4)
+    intrinsics[:3, :3] = first.intrinsics
+    name = b"rendered room"
+    colour = _grey_jpeg(width, height)
+    chunks = [
+        struct.pack("<IQ", SENS_VERSION, len(name)) + name,
+        *(_matrix(m) for m in (intrinsics, np.eye(4), intrinsics, np.eye(4))),
+        struct.pack("<ii", SENS_JPEG, SENS_ZLIB_USHORT),
+        struct.pack("<IIIIf", width, height, width, height, SENS_DEPTH_SHIFT),
+        struct.pack("<Q", len(views)),
+    ]
+    for index, view in enumerate(views):
+        depth = zlib.compress(_quantised(view.depth, SENS_DEPTH_SHIFT, 0).tobytes())
+        time = index * SENS_FRAME_US
+        chunks += [
+            _matrix(view.camera_to_world),
+            struct.pack("<QQQQ", time, time, len(colour), len(depth)),
+            colour,
+            depth,
+        ]
+    chunks.append(struct.pack("<Q", 0))
+    path = Path(root) / "scans" / scene / f"{scene}.sens"
+    _write(path, b"".join(chunks))
+    return path
+
+
+def _matrix(matrix: np.ndarray) -> bytes:
+    return matrix.astype("<f4").tobytes()
+
+
+def _grey_jpeg(width: int, height: int) -> bytes:
+    """A blank picture, a kilobyte or less, in place of the colour frame that nothing here reads."""
+    buffer = BytesIO()
+    Image.new("L", (width, height), 128).save(buffer, "JPEG")
+    return buffer.getvalue()
+
+
+def write_kenburns_scene(
+    root: str | Path, scene: str, quadruples: Sequence[Sequence[View]]
+) -> list[Path]:
+    """Writes `root/rgb/<scene>/<id>-meta.json` and `root/depths/<scene>-depth/<id>-*-depth.exr`.
+
+    Args:
+        root: the dataset's folder; made if need be.
+        scene: name of the scene, such as `victorian` or `town-walking`.
+        quadruples: one id each: its views top left, top right, bottom left, bottom right.
+
+    Returns:
+        The paths of the depth maps, four for each id.
+
+    Raises:
+        ValueError: a view is not square with a centred principal point, which the format cannot
+            say, or the views of an id differ in field of view.
+    """
+    paths = []
+    for number, quadruple in enumerate(quadruples, start=1):
+        angles = {field_of_view(view) for view in quadruple}
+        if len(quadruple) != len(KENBURNS_CORNERS) or len(angles) != 1:
+            raise ValueError(f"{scene}: id {number} wants four views of one field of view")
+        meta = {"intSample": 1, "fltFov": math.degrees(angles.pop())}
+        meta_path = Path(root) / "rgb" / scene / f"{number:05d}-meta.json"
+        _write(meta_path, json.dumps(meta).encode())
+        for corner, view in zip(KENBURNS_CORNERS, quadruple, strict=True):
+            folder = Path(root) / "depths" / f"{scene}-depth"
+            paths.append(folder / f"{number:05d}-{corner}-depth.exr")
+            _write_exr(paths[-1], view.depth)
+    return paths
+
+
+def _write_exr(path: Path, depth: np.ndarray) -> None:
+    # Here, because OpenEXR is heavy and the other two datasets do without.
+    import OpenEXR
+
+    units = depth * np.float32(KENBURNS_UNITS_PER_METRE)
+    # From 60000 up readers take a value for the sky.
+    units = np.where((depth > 0) & (units < 60000), units, KENBURNS_SKY).astype(np.float16)
+    header = {"compression": OpenEXR.ZIP_COMPRESSION, "type": OpenEXR.scanlineimage}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    with OpenEXR.File(header, {"Y": units}) as file:
+        file.write(str(partial))
+    os.replace(partial, path)
+
+
+def write_taskonomy_building(root: str | Path, building: str, views: Sequence[View]) -> list[Path]:
+    """Writes the depth PNGs and the point_info JSONs of one building.
+
+    Args:
+        root: the dataset's folder; made if need be.
+        building: name of the building, such as `allensville`.
+        views: one point each.  Depths of 128 m and more become missing.
+
+    Returns:
+        The paths of the depth maps.
+
+    Raises:
+        ValueError: a view is not square with a centred principal point, which the format cannot
+            say.
+    """
+    paths = []
+    for point, view in enumerate(views):
+        info = {
+            "field_of_view_rads": field_of_view(view),
+            "resolution": view.depth.shape[0],
+            "point_uuid": str(point),
+            "view_id": 0,
+            "camera_location": view.camera_to_world[:3, 3].tolist(),
+        }
+        stem = f"point_{point}_view_0_domain"
+        folders = [Path(root) / kind / "taskonomy" / building for kind in _TASKONOMY_KINDS]
+        _write(folders[1] / f"{stem}_point_info.json", json.dumps(info).encode())
+        buffer = BytesIO()
+        units = _quantised(view.depth, TASKONOMY_UNITS_PER_METRE, TASKONOMY_MISSING)
+        Image.fromarray(units).save(buffer, "PNG")
+        paths.append(folders[0] / f"{stem}_depth_zbuffer.png")
+        _write(paths[-1], buffer.getvalue())
+    return paths
+
+
+_TASKONOMY_KINDS = ("depth_zbuffer", "point_info")
+
+
+def field_of_view(view: View) -> float:
+    """The full field of view of a square, centred view, radians.
+
+    Raises:
+        ValueError: the image or its pixels are not square, or the principal point is off centre.
+    """
+    height, width = view.depth.shape
+    focal_x, focal_y = view.intrinsics[0, 0], view.intrinsics[1, 1]
+    centre = [(width - 1) / 2, (height - 1) / 2]
+    if height != width or focal_x != focal_y or view.intrinsics[:2, 2].tolist() != centre:
+        raise ValueError(
+            f"{height}x{width}, {view.intrinsics.tolist()}: this format holds square images with "
+            "the principal point at the centre only"
+        )
+    return 2 * math.atan(width / 2 / float(focal_x))
+
+
+def _quantised(depth: np.ndarray, units_per_metre: float, missing: int) -> np.ndarray:
+    """`depth` in 16-bit units, `missing` where there is none or it does not fit."""
+    units = np.rint(depth.astype(np.float64) * units_per_metre)
+    fits = (depth > 0) & (units > 0) & (units < 65535)
+    return np.where(fits, units, missing).astype("<u2")
+
+
+def _write(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    partial.write_bytes(content)
+    os.replace(partial, path)

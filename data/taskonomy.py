@@ -1,0 +1,143 @@
+"""Taskonomy: scanned buildings, seen from points, each in one or several views.
+
+    depth_zbuffer/taskonomy/<building>/point_P_view_V_domain_depth_zbuffer.png
+    point_info/taskonomy/<building>/point_P_view_V_domain_point_info.json
+
+Also met: without `taskonomy/`, with the building outermost (`<building>/depth_zbuffer/...`), and
+`..._domain_fixatedpose.json`.  The PNG is 16-bit, 1/512 m, 65535 (or 0) where depth is missing.
+The JSON's `field_of_view_rads` is the full angle of a square image of `resolution` pixels.
+"""
+
+import io
+import json
+import math
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+from PIL import Image
+
+from data.protocol import (
+    DataError,
+    DepthMap,
+    Frame,
+    Scene,
+    SingleViews,
+    folders,
+    metric_depth,
+    square_camera,
+    unique_scenes,
+)
+
+_UNITS_PER_METRE = 512.0
+_MISSING = (0, 65535)
+_IMAGES, _INFOS = "depth_zbuffer", "point_info"
+_DEPTH_FILE = re.compile(r"point_(\d+)_view_(\d+)_domain_depth_zbuffer\.png")
+_INFO_SUFFIXES = ("_domain_point_info.json", "_domain_fixatedpose.json")
+_SIXTEEN_BIT_MODES = ("I;16", "I;16B")  # Pillow's names
+
+
+@dataclass(frozen=True)
+class Taskonomy:
+    """Reads Taskonomy from the folder that holds `depth_zbuffer/` or the buildings' folders."""
+
+    root: Path
+    name: ClassVar[str] = "taskonomy"
+
+    def scenes(self) -> list[Scene]:
+        """One scene for each building; a frame is a point and a view, `point_0_view_1`."""
+        return unique_scenes(
+            Scene(building, images, SingleViews(_Frames(images)))
+            for building, images in self._buildings()
+        )
+
+    def file(self, scene: Scene, frame: Frame) -> Path:
+        """The PNG file."""
+        return scene.path / f"{frame}_domain_depth_zbuffer.png"
+
+    def read(self, scene: Scene, frame: Frame) -> DepthMap:
+        """The depth of one view, with the camera that its JSON tells of."""
+        path = self.file(scene, frame)
+        relative = [
+            _INFOS if part == _IMAGES else part for part in scene.path.relative_to(self.root).parts
+        ]
+        info = _existing(
+            [self.root.joinpath(*relative, f"{frame}{suffix}") for suffix in _INFO_SUFFIXES]
+        )
+        field_of_view_deg, resolution = _read_info(info)
+        units = _read_png(path)
+        height, width = units.shape
+        if resolution not in (None, width):
+            raise DataError(path, f"is {width} wide, but {info.name} has resolution {resolution}")
+        try:
+            intrinsics = square_camera(field_of_view_deg, height, width)
+        except ValueError as error:
+            raise DataError(path, f"with {info.name}: {error}") from None
+        missing = np.isin(units, _MISSING)
+        return DepthMap(metric_depth(units, _UNITS_PER_METRE, missing), intrinsics)
+
+    def _buildings(self) -> Iterator[tuple[str, Path]]:
+        """Name and image folder of every folder that may be a building, in any layout."""
+        for layout in (self.root / _IMAGES / "taskonomy", self.root / _IMAGES):
+            yield from ((folder.name, folder) for folder in folders(layout))
+        for building in folders(self.root):
+            images = building / _IMAGES
+            for folder in (images, images / building.name, images / "taskonomy" / building.name):
+                if folder.is_dir():
+                    yield building.name, folder
+
+
+class _Frames(Sequence[str]):
+    """The frames of a folder by point and view: 8 bytes each, named when asked for."""
+
+    def __init__(self, images: Path):
+        matches = map(_DEPTH_FILE.fullmatch, os.listdir(images))
+        numbers = sorted((int(match[1]), int(match[2])) for match in matches if match)
+        self._numbers = np.array(numbers, np.int32).reshape(-1, 2)
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def __getitem__(self, index):
+        if isinstance(index, slice):
+            return [self[each] for each in range(*index.indices(len(self)))]
+        point, view = self._numbers[index]
+        return f"point_{point}_view_{view}"
+
+
+def _existing(candidates: list[Path]) -> Path:
+    for candidate in candidates:
+        if candidate.is_file():
+            return candidate
+    raise DataError(candidates[0], "is missing, and with it the camera")
+
+
+def _read_info(info: Path) -> tuple[float, int | None]:
+    """The full field of view in degrees, and the resolution in pixels where it is told."""
+    try:
+        fields = json.loads(info.read_bytes())
+        return math.degrees(float(fields["field_of_view_rads"])), fields.get("resolution")
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(info, f"has no field of view `field_of_view_rads`: {error!r}") from None
+
+
+def _read_png(path: Path) -> np.ndarray:
+    """(H, W) uint16; every checksum of the file is checked, which decoding alone does not do."""
+    if not path.is_file():
+        raise DataError(path, "is missing")
+    png = path.read_bytes()
+    try:
+        Image.open(io.BytesIO(png), formats=["PNG"]).verify()
+        image = Image.open(io.BytesIO(png), formats=["PNG"])
+        values = np.asarray(image)
+    except Exception as error:
+        # Pillow has no exception of its own for a damaged file: SyntaxError, OSError, struct.error
+        # and others come up.
+        raise DataError(path, f"is not a readable PNG: {error}") from None
+    if image.mode not in _SIXTEEN_BIT_MODES:
+        raise DataError(path, f"is a PNG of Pillow's mode {image.mode}, not 16-bit grey")
+    return values.astype(np.uint16)

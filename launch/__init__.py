@@ -1,0 +1,1 @@
+"""Command-line programs: `python -m launch.prepare`, `launch.train`, `launch.infer`, `launch.demo`."""

@@ -1,0 +1,252 @@
+import json
+import re
+import subprocess
+import sys
+from concurrent.futures import Future
+from pathlib import Path
+
+import numpy as np
+import pytest
+from raw_files import depth_units, put, put_kenburns, put_sens, put_taskonomy, sens
+
+from data import prepare as preparation
+from data.prepare import InProcess, PrepareConfig, prepare
+from data.prepared import PreparedSet
+from data.protocol import DataError
+from train3d_jax.errors import UserError
+
+REPOSITORY = Path(__file__).parents[1]
+COUNTS = (12, 9, 5)
+
+
+@pytest.fixture(scope="session")
+def raw(tmp_path_factory):
+    """15 frames of ScanNet, 20 of 3D Ken Burns in 5 places, 6 of Taskonomy."""
+    root = tmp_path_factory.mktemp("raw")
+    for scene, frames in (("scene0000_00", 2), ("scene0000_01", 9), ("scene0001_00", 4)):
+        put_sens(root / "scannet" / "scans", scene, frames)
+    put_kenburns(root / "kenburns", "asdf", ids=("00001", "00002", "00003"))
+    put_kenburns(root / "kenburns", "town-flying", ids=("00001", "00002"))
+    put_taskonomy(root / "taskonomy", "cabinet", points=range(4))
+    put_taskonomy(root / "taskonomy", "hall", points=range(2))
+    return root
+
+
+def config(raw, out, counts=COUNTS, **options):
+    roots = tuple(raw / name for name in preparation.READERS)
+    return PrepareConfig(roots, counts, out, **{"num_workers": 0, **options})
+
+
+def files_of(folder):
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+@pytest.fixture(scope="session")
+def undisturbed(raw, tmp_path_factory):
+    out = tmp_path_factory.mktemp("prepared") / "out"
+    prepare(config(raw, out))
+    return out
+
+
+def test_exactly_as_many_come_out_as_were_asked_for(raw, tmp_path):
+    summary = prepare(config(raw, tmp_path / "out"))
+    assert summary.taken == {"scannet": 12, "kenburns": 9, "taskonomy": 5}
+    assert re.search(r"26 maps \(12 scannet, 9 kenburns, 5 taskonomy\) in \d", str(summary))
+    samples = PreparedSet(tmp_path / "out")
+    assert len(samples) == 26 and len(set(samples.ids)) == 26
+    rows = [json.loads(line) for line in (tmp_path / "out/manifest.jsonl").open()]
+    taken = [(row["dataset"], row["scene"]) for row in rows]
+    # As even as the sizes allow: 2, 9 and 4 frames give 12 as 2, 6 and 4.
+    assert [taken.count(("scannet", f"scene000{s}")) for s in ("0_00", "0_01", "1_00")] == [2, 6, 4]
+    # Five places give one view each before any gives a second.
+    ids = [(row["scene"], row["frame"][:5]) for row in rows if row["dataset"] == "kenburns"]
+    assert len(set(ids)) == 5 and max(map(ids.count, ids)) == 2
+    assert len({(row["source"], row["frame"]) for row in rows}) == 26
+    assert np.load(tmp_path / "out/focals.npy").shape == (26,)
+
+
+def test_samples_are_those_that_the_manifest_names(raw, undisturbed):
+    rows = [json.loads(line) for line in (undisturbed / "manifest.jsonl").open()]
+    samples = PreparedSet(undisturbed)
+    for index, row in enumerate(rows):
+        reader = preparation.READERS[row["dataset"]](raw / row["dataset"])
+        (scene,) = (each for each in reader.scenes() if each.name == row["scene"])
+        assert reader.file(scene, row["frame"]) == raw / row["dataset"] / row["source"]
+        depth, intrinsics = reader.read(scene, row["frame"])
+        np.testing.assert_array_equal(samples[index].depth, depth)
+        np.testing.assert_array_equal(samples[index].intrinsics, intrinsics)
+        assert row["size"] == list(depth.shape)
+        np.testing.assert_allclose(row["scale"], depth.max())
+
+
+def test_the_result_is_the_same_however_many_workers_there_are(raw, undisturbed, tmp_path):
+    prepare(config(raw, tmp_path / "out", num_workers=2))
+    assert files_of(tmp_path / "out") == files_of(undisturbed)
+
+
+def test_another_seed_takes_other_samples(raw, undisturbed, tmp_path):
+    prepare(config(raw, tmp_path / "out", seed=1))
+    first, second = (
+        (out / "manifest.jsonl").read_text() for out in (undisturbed, tmp_path / "out")
+    )
+    assert first != second
+
+
+def test_work_in_flight_is_bounded(raw, tmp_path):
+    class Lazy(InProcess):
+        waiting = most = 0
+
+        def submit(self, fn, /, *args, **kwargs):
+            self.waiting += 1
+            self.most = max(self.most, self.waiting)
+            executor = self
+
+            class OnDemand(Future):
+                def result(self, timeout=None):
+                    executor.waiting -= 1
+                    return []
+
+            return OnDemand()
+
+    executor = Lazy()
+    tasks = iter([preparation.Task] * 100)
+    assert len(list(preparation.run_in_order(executor, tasks, num_workers=2))) == 100
+    assert executor.most == 6
+
+
+def test_a_finished_set_is_left_alone(raw, undisturbed):
+    before = files_of(undisturbed)
+    assert prepare(config(raw, undisturbed)).already
+    with pytest.raises(
+        UserError, match=r"other settings \(num_samples \[12, 9, 5\], not \[1, 1, 1"
+    ):
+        prepare(config(raw, undisturbed, (1, 1, 1)))
+    with pytest.raises(UserError, match=r"other settings \(seed 0, not 7\)"):
+        prepare(config(raw, undisturbed, seed=7))
+    assert files_of(undisturbed) == before
+
+
+def test_a_folder_with_other_files_is_left_alone(raw, tmp_path):
+    (tmp_path / "depths").mkdir()
+    (tmp_path / "depths" / "000000.npz").write_bytes(b"of someone else")
+    with pytest.raises(UserError, match=r"--out=.*: holds files"):
+        prepare(config(raw, tmp_path))
+    assert files_of(tmp_path) == {"depths/000000.npz": b"of someone else"}
+
+
+def test_a_broken_sample_stops_the_run_and_the_next_run_starts_over(raw, undisturbed, tmp_path):
+    good = config(raw, tmp_path / "out")
+    damaged_root = tmp_path / "taskonomy"
+    put_taskonomy(damaged_root, "hall")
+    damaged = "point_1_view_0_domain_depth_zbuffer.png"
+    put(damaged_root / "depth_zbuffer/taskonomy/hall" / damaged, b"not a PNG")
+    roots = (*good.roots[:2], damaged_root)
+    with pytest.raises(DataError, match=f"{damaged}: is not a readable PNG"):
+        prepare(PrepareConfig(roots, (15, 20, 2), good.out, num_workers=0))
+    with pytest.raises(UserError, match="not finished"):
+        PreparedSet(good.out)
+    prepare(good)
+    assert files_of(good.out) == files_of(undisturbed)
+
+
+def test_an_error_in_a_worker_process_reaches_the_user(tmp_path):
+    put(tmp_path / "raw/s/s.sens", sens([depth_units()] * 2, imu_records=None)[:-1])
+    bad = PrepareConfig((tmp_path / "raw", None, None), (2, 0, 0), tmp_path / "out", num_workers=1)
+    with pytest.raises(DataError, match=r"s\.sens: ends within frame 1") as error:
+        prepare(bad)
+    assert (error.value.file, error.value.reason[:4]) == (str(tmp_path / "raw/s/s.sens"), "ends")
+
+
+@pytest.mark.parametrize("counts", [(1, 2), (1, 2, 3, 4), (1, -2, 3)])
+def test_counts_must_be_three_and_not_negative(raw, tmp_path, counts):
+    with pytest.raises(UserError, match=r"--num_samples=.*three counts"):
+        config(raw, tmp_path, counts)
+
+
+def test_datasets_and_counts_must_go_together(raw, tmp_path):
+    scannet = raw / "scannet"
+    with pytest.raises(UserError, match="asks for 2 of kenburns, but --kenburns is not given"):
+        PrepareConfig((scannet, None, None), (1, 2, 0), tmp_path)
+    with pytest.raises(UserError, match="at least one of --scannet, --kenburns, --taskonomy"):
+        PrepareConfig((None, None, None), (0, 0, 0), tmp_path)
+    with pytest.raises(UserError, match="nothing to prepare"):
+        PrepareConfig((scannet, None, None), (0, 0, 0), tmp_path)
+    with pytest.raises(UserError, match=r"--taskonomy=.*gone: there is no such folder"):
+        PrepareConfig((scannet, None, tmp_path / "gone"), (1, 0, 1), tmp_path)
+    with pytest.raises(UserError, match="--num_workers=-1"):
+        PrepareConfig((scannet, None, None), (1, 0, 0), tmp_path, num_workers=-1)
+
+
+def test_a_dataset_that_is_given_but_counted_0_is_not_looked_at(raw, tmp_path):
+    (tmp_path / "empty").mkdir()
+    roots = (raw / "scannet", tmp_path / "empty", None)
+    summary = prepare(PrepareConfig(roots, (3, 0, 0), tmp_path / "out", num_workers=0))
+    assert summary.taken == {"scannet": 3}
+
+
+@pytest.mark.parametrize("name", preparation.READERS)
+def test_a_folder_without_a_scene_is_an_error_before_any_work(raw, tmp_path, name):
+    (tmp_path / "empty").mkdir()
+    roots = tuple(tmp_path / "empty" if each == name else None for each in preparation.READERS)
+    counts = tuple(int(each == name) for each in preparation.READERS)
+    with pytest.raises(UserError, match=f"--{name}=.*empty: holds no scene of {name}"):
+        prepare(PrepareConfig(roots, counts, tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("counts", [(16, 0, 0), (1, 21, 0), (1, 1, 7)])
+def test_more_than_there_are_is_an_error_before_any_work(raw, tmp_path, counts):
+    with pytest.raises(UserError, match=r"asks for \d+ of \w+, but .* holds (15|20|6) in"):
+        prepare(config(raw, tmp_path / "out", counts))
+    assert not (tmp_path / "out").exists()
+    prepare(config(raw, tmp_path / "out", (15, 20, 6)))
+
+
+def launch(*arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "launch.prepare", *map(str, arguments)],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def test_the_launcher_prepares_and_tells_what_it_did(raw, undisturbed, tmp_path):
+    given = ("-ss", raw / "scannet", "-sk", raw / "kenburns", "-st", raw / "taskonomy")
+    arguments = (*given, "-ns", "12,9,5", "--out", tmp_path / "out", "--num_workers", 0)
+    done = launch(*arguments)
+    assert done.returncode == 0, done.stderr
+    assert "26 maps (12 scannet, 9 kenburns, 5 taskonomy)" in done.stdout
+    assert files_of(tmp_path / "out") == files_of(undisturbed)
+    assert (tmp_path / "out/distributions.png").read_bytes().startswith(b"\x89PNG")
+    again = launch(*arguments)
+    assert again.returncode == 0 and "finished already" in again.stdout
+
+
+def test_mistakes_are_one_line_and_status_2(raw, tmp_path):
+    out = ("--out", tmp_path / "out")
+    for arguments, message in (
+        (("-ss", raw / "scannet", "-ns", "1,x,3", *out), "--num_samples=1,x,3"),
+        (("-ss", raw / "scannet", *out), "--num_samples is missing"),
+        (("-ss", raw / "scannet", "-ns", "1,0,0"), "--out is missing"),
+        (("-ss", raw / "scannet", "-ns", "99,0,0", *out), "asks for 99"),
+    ):
+        done = launch(*arguments)
+        assert done.returncode == 2
+        assert done.stdout == "" and done.stderr.count("\n") == 1
+        assert done.stderr.startswith("launch.prepare: ") and message in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_workers_start_without_jax_and_other_heavy_imports():
+    heavy = "{'jax', 'matplotlib', 'OpenEXR', 'open3d', 'grain', 'flax'}"
+    code = f"import sys, launch.prepare; print(sorted({heavy} & set(sys.modules)))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True
+    )
+    assert done.stdout == "[]\n", done.stderr

@@ -1,0 +1,398 @@
+import dataclasses
+import math
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from data import furniture, rooms
+from data.meshes import Mesh, ball, beam, box, cylinder, merge, place, transform, tube
+from data.rooms import Camera, RayCaster, pose, random_quadruples, random_views
+from data.scenes import KINDS, Room, random_room
+from data.shells import Opening, inside, rectangle_plan, sloped_ceiling, walls
+from train3d_jax.errors import UserError
+
+SIZE = (36, 48)
+# embree intersects in float32 (eps 6e-8) with sums of a few products of coordinates of some
+# metres: errors of 1e-6 relative are usual, grazing rays a few times that.
+RAY_TOLERANCE = 1e-5
+
+
+def scene_of(mesh: Mesh) -> Room:
+    return Room("test", mesh, rectangle_plan(4.0, 6.0), 2.5, np.empty((0, 3)), 0.0)
+
+
+def box_room(tmp_width=4.0, tmp_depth=6.0, height=2.5) -> Room:
+    """The inside of a box: |x| <= 2, |y| <= 3, 0 <= z <= 2.5."""
+    solid = box(tmp_width, tmp_depth, height)
+    return scene_of(Mesh(solid.vertices, solid.faces[:, ::-1]))
+
+
+def camera_at(position, yaw=0.4, pitch=-0.2, roll=0.3, size=(31, 40)) -> Camera:
+    """Everything odd at once: unequal focal lengths, a principal point well off the centre."""
+    intrinsics = np.array([[30.0, 0.0, 22.7], [0.0, 33.0, 11.2], [0.0, 0.0, 1.0]])
+    return Camera(size, intrinsics, pose(position, yaw, pitch, roll))
+
+
+def world_points(view: rooms.View) -> np.ndarray:
+    """(H, W, 3): unprojected after DESIGN's formula, pixel centres at integers, then moved."""
+    height, width = view.depth.shape
+    v, u = np.mgrid[:height, :width].astype(np.float64)
+    z = view.depth.astype(np.float64)
+    x = (u - view.intrinsics[0, 2]) * z / view.intrinsics[0, 0]
+    y = (v - view.intrinsics[1, 2]) * z / view.intrinsics[1, 1]
+    points = np.stack([x, y, z], axis=-1)
+    return points @ view.camera_to_world[:3, :3].T + view.camera_to_world[:3, 3]
+
+
+@pytest.fixture(scope="module")
+def many_views() -> list[rooms.View]:
+    return [view for seed in range(40) for view in random_views(seed, 3, SIZE)]
+
+
+@pytest.mark.parametrize("yaw", [0.4, 2.5, -1.2])
+@pytest.mark.parametrize("pitch", [-0.9, 0.5])
+def test_unprojected_pixels_lie_on_the_walls_of_a_known_room(yaw, pitch):
+    view = RayCaster(box_room(), 1).render(camera_at([0.5, -1.0, 1.2], yaw, pitch))
+    points = world_points(view)
+    # How far each point is from the nearest of the six planes, and that none is outside.
+    half = np.array([2.0, 3.0, 1.25])
+    beyond = np.abs(points - [0, 0, 1.25]) - half
+    assert np.abs(beyond.max(axis=-1)).max() < 6.0 * RAY_TOLERANCE
+
+
+def test_depth_is_z_and_not_the_length_of_the_ray():
+    camera = camera_at([0.0, 0.0, 1.0], yaw=0.0, pitch=0.0, roll=0.0)
+    depth = RayCaster(box_room(), 1).render(camera).depth
+    # Straight at the wall x = 2, 2 m ahead.  What meets it has z = 2 however far off the axis.
+    v, u = np.mgrid[:31, :40]
+    across, down = 2 * (u - 22.7) / 30.0, 2 * (v - 11.2) / 33.0
+    meets_wall = (np.abs(across) < 3) & (down < 1.0) & (down > -1.5)
+    assert meets_wall.mean() > 0.4
+    np.testing.assert_allclose(depth[meets_wall], 2.0, rtol=RAY_TOLERANCE)
+
+
+def test_a_small_ball_appears_at_the_pixel_where_pinhole_projection_puts_it():
+    camera = camera_at([0.0, 0.0, 1.0], yaw=0.0, pitch=0.0, roll=0.0)
+    # 3 m ahead, 0.5 m to the right (-y), 0.2 m up: u = 22.7 + 30*.5/3, v = 11.2 - 33*.2/3.
+    mesh = transform(ball(0.01), np.eye(3), (3.0, -0.5, 1.19))
+    sharp = dataclasses.replace(camera, size=(310, 400), intrinsics=camera.intrinsics * 10)
+    sharp.intrinsics[2, 2] = 1.0
+    v, u = np.nonzero(RayCaster(scene_of(mesh), 1).render(sharp).depth)
+    assert len(u) > 1
+    np.testing.assert_allclose([u.mean(), v.mean()], [277.0, 90.0], atol=0.5)
+
+
+def test_inverse_depth_is_affine_over_the_pixels_of_a_plane():
+    wall = scene_of(place(box(20, 0.2, 20, base=-10), 0, 3))
+    view = RayCaster(wall, 1).render(camera_at([0.3, 0.1, 1.0], yaw=1.1, pitch=-0.3))
+    v, u = np.nonzero(view.depth)
+    assert len(u) > 0.9 * view.depth.size
+    inverse = 1 / view.depth[v, u].astype(np.float64)
+    design = np.column_stack([u, v, np.ones_like(u)])
+    residual = inverse - design @ np.linalg.lstsq(design, inverse, rcond=None)[0]
+    assert np.ptp(inverse) > 0.2
+    assert np.abs(residual).max() < RAY_TOLERANCE * inverse.max()
+
+
+def test_rays_that_meet_nothing_have_depth_zero():
+    view = RayCaster(scene_of(box(0.5, 0.5, 0.5)), 1).render(camera_at([-2, 0, 0.3], 0, 0, 0))
+    assert 0 < (view.depth == 0).mean() < 1
+    assert np.isfinite(view.depth).all()
+    assert view.depth.dtype == np.float32
+    assert view.intrinsics.dtype == np.float64
+
+
+def test_a_positive_roll_turns_the_picture_anticlockwise():
+    """The camera turns clockwise, so what was above the axis moves to the left."""
+    thing = scene_of(transform(ball(0.05), np.eye(3), (3.0, 0.0, 1.5)))
+    camera = camera_at([0.0, 0.0, 1.0], 0.0, 0.0, math.pi / 2)
+    v, u = np.nonzero(RayCaster(thing, 1).render(camera).depth)
+    assert u.mean() < camera.intrinsics[0, 2] - 3
+    assert abs(v.mean() - camera.intrinsics[1, 2]) < 1
+
+
+def test_the_same_seed_gives_the_same_views_whatever_the_threads():
+    once, again = random_views(5, 3, SIZE), random_views(5, 3, SIZE, threads=1)
+    for first, second in zip(once, again, strict=True):
+        np.testing.assert_array_equal(first.depth, second.depth)
+        np.testing.assert_array_equal(first.intrinsics, second.intrinsics)
+        np.testing.assert_array_equal(first.camera_to_world, second.camera_to_world)
+    assert (random_views(6, 3, SIZE)[0].depth != once[0].depth).any()
+
+
+def test_cameras_stay_within_the_stated_ranges(many_views):
+    angles, offsets, pitches, rolls = [], [], [], []
+    for view in many_views:
+        (fx, _, cx), (_, fy, cy), _ = view.intrinsics
+        angles.append(math.degrees(2 * math.atan(SIZE[1] / 2 / fx)))
+        assert abs(fy / fx - 1) < 5 * rooms.PIXEL_ASPECT_DEVIATION
+        offsets.append([cx / SIZE[1] - 0.5 + 0.5 / SIZE[1], cy / SIZE[0] - 0.5 + 0.5 / SIZE[0]])
+        right, _, forward = view.camera_to_world[:3, :3].T
+        pitches.append(math.degrees(math.asin(forward[2])))
+        rolls.append(math.degrees(math.asin(right[2] / -math.hypot(*forward[:2]))))
+        np.testing.assert_allclose(
+            view.camera_to_world[:3, :3] @ view.camera_to_world[:3, :3].T, np.eye(3), atol=1e-12
+        )
+    assert 35 <= min(angles) < 42
+    assert 93 < max(angles) <= 100
+    assert np.abs(offsets).max() <= rooms.OFF_CENTRE_SHARE + 1e-9
+    moved = (np.abs(offsets) > 1e-9).any(axis=1).mean()
+    assert 0.15 < moved < 0.45
+    # Close-ups look down at up to 65 degrees and some jitter.
+    assert min(pitches) > -90
+    assert max(pitches) <= rooms.PITCH_DEG[1] + 1e-6
+    assert np.ptp(pitches) > 50
+    assert np.abs(rolls).max() <= rooms.ROLL_DEG[1] + 1e-6
+    assert np.std(rolls) > 2
+
+
+def test_every_view_is_near_enough_full_and_not_too_near(many_views):
+    for view in many_views:
+        assert view.depth[view.depth > 0].min() >= rooms.NEAREST_DEPTH_M
+        # The coarse look and the full picture differ by a pixel along the edges.
+        assert (view.depth > 0).mean() > 1 - rooms.MOST_MISSING_SHARE - 0.1
+        assert view.depth.max() < 40
+    assert np.mean([(view.depth > 0).mean() for view in many_views]) > 0.95
+
+
+def normals_of(view: rooms.View) -> np.ndarray:
+    """(N, 3) unit normals by differences of the unprojected points, jumps in depth left out."""
+    points = world_points(view)
+    across, down = points[:-1, 1:] - points[:-1, :-1], points[1:, :-1] - points[:-1, :-1]
+    normal = np.cross(across, down)
+    z = view.depth[:-1, :-1]
+    jump = np.maximum(abs(view.depth[:-1, 1:] - z), abs(view.depth[1:, :-1] - z)) > 0.3 * z
+    good = (z > 0) & ~jump & (view.depth[:-1, 1:] > 0) & (view.depth[1:, :-1] > 0)
+    return normal[good] / np.linalg.norm(normal[good], axis=-1, keepdims=True)
+
+
+def test_most_views_show_several_plane_directions(many_views):
+    largest = []
+    for view in many_views:
+        normals = normals_of(view)[::3]
+        alike = np.abs(np.einsum("ik,jk->ij", normals, normals)) > rooms.ONE_DIRECTION_COSINE
+        largest.append(alike.mean(axis=1).max())
+    # Measured: median 0.49, 95th percentile 0.79.
+    assert np.median(largest) < 0.6
+    assert np.quantile(largest, 0.9) < 0.85
+
+
+def test_a_view_of_a_bare_wall_or_from_inside_a_box_is_not_worthwhile():
+    caster = RayCaster(box_room(), 1)
+    corner = camera_at([-1.5, -2.5, 1.2], yaw=1.0, pitch=-0.2)
+    # A field of view of 15 degrees, straight at the far wall.
+    narrow = np.array([[30.0, 0.0, 3.5], [0.0, 30.0, 3.5], [0.0, 0.0, 1.0]])
+    wall = Camera((8, 8), narrow, pose([0, 0, 1.2], 1.57, 0, 0))
+    assert caster.is_worthwhile(corner)
+    assert not caster.is_worthwhile(wall)
+    crate = merge([box_room().mesh, place(box(1.0, 1.0, 1.0), -1.5, -2.5, 0.7)])
+    assert not RayCaster(scene_of(crate), 1).is_worthwhile(corner)
+    near = merge([box_room().mesh, place(box(0.1, 0.1, 2.0), -1.41, -2.35, 0.1)])
+    assert not RayCaster(scene_of(near), 1).is_worthwhile(corner)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_room_can_be_photographed(kind):
+    worthwhile = 0
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        room = random_room(rng, kind)
+        assert room.kind == kind
+        assert 2.0 < room.height < 6.1
+        assert room.mesh.faces.min() >= 0
+        assert room.mesh.faces.max() < len(room.mesh.vertices)
+        caster = RayCaster(room, 1)
+        cameras = [rooms.random_camera(rng, room, SIZE) for _ in range(20)]
+        worthwhile += sum(caster.is_worthwhile(camera) for camera in cameras)
+    assert worthwhile >= 15
+
+
+def test_kinds_are_drawn_by_their_weights():
+    drawn = {random_room(np.random.default_rng(seed)).kind for seed in range(120)}
+    assert len(drawn) >= len(KINDS) - 1
+
+
+def facing_outwards(mesh: Mesh, seed: int) -> bool:
+    """Whether rays from far away, aimed into the mesh, meet every surface from its front."""
+    rng = np.random.default_rng(seed)
+    low, high = mesh.vertices.min(axis=0), mesh.vertices.max(axis=0)
+    aim = rng.uniform(low, high, (4000, 3))
+    away = rng.normal(size=(4000, 3))
+    origin = aim + 30 * away / np.linalg.norm(away, axis=1, keepdims=True)
+    open3d = rooms.import_open3d()
+    scene = open3d.t.geometry.RaycastingScene(nthreads=1)
+    scene.add_triangles(
+        open3d.core.Tensor(mesh.vertices.astype(np.float32)),
+        open3d.core.Tensor(mesh.faces.astype(np.uint32)),
+    )
+    rays = np.concatenate([origin, aim - origin], axis=1).astype(np.float32)
+    hits = scene.cast_rays(open3d.core.Tensor(rays), nthreads=1)
+    hit = np.isfinite(hits["t_hit"].numpy())
+    assert hit.sum() > 20
+    toward = (hits["primitive_normals"].numpy() * (aim - origin)).sum(axis=1)[hit]
+    # A ray along a seam between two solids may slip in between.
+    return bool((toward > 1e-3).mean() < 0.002)
+
+
+PIECES = {
+    piece.__name__: piece
+    for table in (
+        furniture.WALL_PIECES,
+        furniture.FREE_PIECES,
+        furniture.ROUND_PIECES,
+        furniture.ODD_PIECES,
+    )
+    for piece in table
+}
+
+
+@pytest.mark.parametrize("name", PIECES)
+def test_furniture_is_closed_faces_outwards_and_stands_on_the_floor(name):
+    for seed in range(4):
+        piece = PIECES[name](np.random.default_rng(seed))
+        assert facing_outwards(piece.mesh, seed)
+        # A leg at a slant dips its edge a little into the floor.
+        assert -0.03 < piece.mesh.vertices[:, 2].min() <= 0
+        assert piece.width > 0.1
+        assert piece.depth > 0.1
+
+
+@pytest.mark.parametrize("thing", set(furniture.SMALL_THINGS))
+def test_small_things_are_small_and_face_outwards(thing):
+    for seed in range(4):
+        mesh = thing(np.random.default_rng(seed))
+        assert facing_outwards(mesh, seed)
+        assert np.ptp(mesh.vertices, axis=0).max() < 0.7
+
+
+def volume(mesh: Mesh) -> float:
+    """By the divergence theorem: right, and positive, only for a closed mesh facing outwards."""
+    a, b, c = np.moveaxis(mesh.vertices[mesh.faces], 1, 0)
+    return float((a * np.cross(b, c)).sum() / 6)
+
+
+@pytest.mark.parametrize(
+    ("mesh", "expected", "tolerance"),
+    [
+        (box(2, 3, 4, base=1), 24.0, 1e-12),
+        (beam([1, 2, 3], [1, 2, 5], 0.5, 0.2), 0.2, 1e-12),
+        (beam([0, 0, 0], [3, 0, 4], 0.5, 0.2), 0.5, 1e-12),
+        (transform(box(2, 3, 4), np.diag([-1.0, 1.0, 1.0])), 24.0, 1e-12),
+        # Facets lie inside the circle: 0.3 % of its area at 48, twice that with the latitudes.
+        (cylinder(0.5, 2.0), math.pi / 2, 0.003),
+        (ball(0.5), math.pi / 6, 0.01),
+        (ball(0.5, 0.5), math.pi / 12, 0.01),
+        (tube(np.array([[0.5, 0.0], [0.5, 1.0]]), 0.1), math.pi * (0.25 - 0.16 * 0.9), 0.003),
+        (walls(rectangle_plan(4, 6), 2.5, 0.2), 2.5 * (4.4 * 6.4 - 24), 1e-12),
+        (
+            walls(rectangle_plan(4, 6), 2.5, 0.2, (Opening(0, 1.0, 2.0, 0.5, 1.5),)),
+            2.5 * (4.4 * 6.4 - 24) - 0.2,
+            1e-12,
+        ),
+        (
+            sloped_ceiling(
+                rectangle_plan(4, 6), np.array([[-1, 1.0], [0.5, 2.5], [1, 1.5]]), 2.5, 0.0
+            ),
+            6 * (0.5 * 3 * 1.5 + 0.5 * 1),
+            0.01,
+        ),
+    ],
+)
+def test_solids_are_closed_and_have_the_volume_of_geometry(mesh, expected, tolerance):
+    assert volume(mesh) == pytest.approx(expected, rel=tolerance)
+
+
+def test_walls_of_a_plan_with_an_inward_corner_keep_out_of_the_room():
+    plan = np.array([[0, 0], [4, 0], [4, 2], [2, 2], [2, 4], [0, 4.0]])
+    mesh = walls(plan, 2.0, 0.3)
+    assert not inside(plan, mesh.vertices[:, :2], 1e-6).any()
+    # Outline grown by 0.3 m, less the plan: perimeter 16, four more corners outward than inward.
+    assert volume(mesh) == pytest.approx(2.0 * (16 * 0.3 + 4 * 0.09))
+
+
+def test_inside_knows_plans_that_are_not_convex():
+    plan = np.array([[0, 0], [4, 0], [4, 2], [2, 2], [2, 4], [0, 4.0]])
+    points = np.array([[1, 1], [3, 1], [3, 3], [1, 3], [-1, 1], [1.9, 3], [2.1, 1.9]])
+    assert inside(plan, points).tolist() == [True, True, False, True, False, True, True]
+    assert inside(plan, points, 0.2).tolist() == [True, True, False, True, False, False, False]
+
+
+def test_quadruples_are_shifted_squarely_and_see_the_same_room():
+    for quadruple in random_quadruples(3, 2, (40, 40), threads=1):
+        top_left, bottom_right = quadruple[0], quadruple[3]
+        turn = top_left.camera_to_world[:3, :3]
+        shifts = [
+            turn.T @ (view.camera_to_world[:3, 3] - top_left.camera_to_world[:3, 3])
+            for view in quadruple
+        ]
+        baseline = shifts[1][0]
+        assert 0.02 <= baseline <= 0.1
+        np.testing.assert_allclose(shifts[1], [baseline, 0, 0], atol=1e-12)
+        np.testing.assert_allclose(shifts[2], [0, baseline, 0], atol=1e-12)
+        np.testing.assert_allclose(shifts[3], [baseline, baseline, 0], atol=1e-12)
+        for view in quadruple:
+            np.testing.assert_array_equal(view.camera_to_world[:3, :3], turn)
+            np.testing.assert_array_equal(view.intrinsics, top_left.intrinsics)
+            assert view.intrinsics[:2, 2].tolist() == [19.5, 19.5]
+        assert (top_left.depth != bottom_right.depth).any()
+
+
+def test_centred_and_shared_cameras_on_request():
+    views = random_views(11, 4, (30, 30), centred=True)
+    assert all(view.intrinsics[:2, 2].tolist() == [14.5, 14.5] for view in views)
+    assert all(view.intrinsics[0, 0] == view.intrinsics[1, 1] for view in views)
+    assert len({view.intrinsics[0, 0] for view in views}) == 4
+    shared = random_views(11, 4, SIZE, one_camera=True)
+    assert len({view.intrinsics.tobytes() for view in shared}) == 1
+
+
+def test_random_sizes_keep_the_number_of_pixels():
+    sizes = [rooms.random_size(np.random.default_rng(seed)) for seed in range(60)]
+    ratios = [width / height for height, width in sizes]
+    assert min(ratios) < 0.6
+    assert max(ratios) > 1.7
+    assert all(abs(height * width / (192 * 256) - 1) < 0.01 for height, width in sizes)
+
+
+def test_importing_the_renderer_imports_neither_open3d_nor_jax():
+    code = "import sys, data.rooms; assert not {'open3d', 'jax', 'OpenEXR'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (
+            "OSError('libGL.so.1: cannot open shared object file: No such file')",
+            ["libGL.so.1,", "libgl1 libx11-6 libgomp1"],
+        ),
+        ("ImportError('No module named open3d')", ["pip install open3d"]),
+    ],
+)
+def test_open3d_that_does_not_load_is_a_user_error(tmp_path, monkeypatch, error, words):
+    (tmp_path / "open3d.py").write_text(f"raise {error}")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "open3d", raising=False)
+    with pytest.raises(UserError) as caught:
+        rooms.import_open3d()
+    assert all(word in str(caught.value) for word in words)
+
+
+def test_the_libusb_of_the_package_is_loaded_before_open3d(tmp_path, monkeypatch):
+    loaded = []
+    monkeypatch.setattr(rooms.ctypes, "CDLL", lambda path, mode: loaded.append((path, mode)))
+    monkeypatch.setattr(rooms, "loaded_before_open3d", loaded, raising=False)
+    (tmp_path / "libusb_package.py").write_text("get_library_path = lambda: '/lib/libusb.so'")
+    (tmp_path / "open3d.py").write_text("from data.rooms import loaded_before_open3d as loaded\n"
+                                        "seen = list(loaded)")  # fmt: skip
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "libusb_package", raising=False)
+    monkeypatch.delitem(sys.modules, "open3d", raising=False)
+    try:
+        assert rooms.import_open3d().seen == [("/lib/libusb.so", rooms.ctypes.RTLD_GLOBAL)]
+    finally:
+        # The stand-in must not be what later tests get.
+        sys.modules.pop("open3d", None)
+        sys.modules.pop("libusb_package", None)

@@ -1,0 +1,150 @@
+import struct
+import tracemalloc
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from raw_files import OCCI, RAW, ZLIB, depth_units, put, put_sens, sens
+
+from data.protocol import DataError
+from data.scannet import ScanNet
+
+
+def scene_of(root, contents, name="scene0000_00"):
+    put(root / name / f"{name}.sens", contents)
+    (scene,) = ScanNet(root).scenes()
+    return scene
+
+
+@pytest.mark.parametrize("compression", [RAW, ZLIB])
+def test_depth_is_in_metres_and_the_camera_is_the_depth_camera(tmp_path, compression):
+    units = [depth_units(5, 7, seed=seed) for seed in range(3)]
+    units[1][2, 3] = 0
+    contents = sens(units, compression=compression, units_per_metre=500.0)
+    scene = scene_of(tmp_path, contents)
+    assert list(scene.places) == [(0,), (1,), (2,)]
+    for frame in (2, 0, 1):  # in any order
+        depth, intrinsics = ScanNet(tmp_path).read(scene, frame)
+        assert depth.dtype == np.float32
+        np.testing.assert_allclose(depth, units[frame] / 500, rtol=1e-6)
+        assert intrinsics.dtype == np.float64
+        expected = [[577.59, 0, 318.9], [0, 578.73, 242.7], [0, 0, 1]]
+        np.testing.assert_allclose(intrinsics, expected, rtol=1e-6)
+    assert ScanNet(tmp_path).read(scene, 1).depth[2, 3] == 0
+
+
+@pytest.mark.parametrize("imu_records", [None, 0, 2])
+def test_frames_read_with_or_without_an_imu_block(tmp_path, imu_records):
+    units = [depth_units(seed=seed) for seed in range(2)]
+    scene = scene_of(tmp_path, sens(units, imu_records=imu_records))
+    np.testing.assert_allclose(ScanNet(tmp_path).read(scene, 1).depth * 1000, units[1], rtol=1e-6)
+
+
+def test_a_frame_whose_pose_was_lost_is_kept(tmp_path):
+    units = [depth_units(seed=seed) for seed in range(2)]
+    poses = [np.full((4, 4), -np.inf), np.eye(4)]
+    scene = scene_of(tmp_path, sens(units, poses=poses))
+    assert len(scene.places) == 2
+    np.testing.assert_allclose(ScanNet(tmp_path).read(scene, 0).depth * 1000, units[0], rtol=1e-6)
+
+
+def test_both_roots_are_accepted(tmp_path):
+    put_sens(tmp_path / "scans", "scene0001_00")
+    for root in (tmp_path, tmp_path / "scans"):
+        assert [scene.name for scene in ScanNet(root).scenes()] == ["scene0001_00"]
+
+
+def test_scenes_come_by_name_and_without_empty_ones(tmp_path, monkeypatch):
+    for name in ("scene0001_00", "scene0002_00", "scene0000_00"):
+        put_sens(tmp_path, name)
+    put(tmp_path / "scene0003_00" / "scene0003_00.sens", sens([]))
+    put(tmp_path / "scene0004_00" / "scene0004_00.txt", b"no .sens here")
+    listed = Path.iterdir
+    for order in (sorted, lambda names: sorted(names, reverse=True)):
+        monkeypatch.setattr(Path, "iterdir", lambda path, order=order: iter(order(listed(path))))
+        names = [scene.name for scene in ScanNet(tmp_path).scenes()]
+        assert names == ["scene0000_00", "scene0001_00", "scene0002_00"]
+
+
+def test_a_frame_is_reached_without_reading_what_lies_before_it(tmp_path):
+    units = [depth_units(4, 6, seed=seed) for seed in range(2)]
+    gap = 3 << 30  # bytes of colour before the depth of frame 1, a hole in the file
+    whole = sens(units, colors=[b"", b""], imu_records=None)
+    payload = zlib.compress(units[1].tobytes())
+    head = whole[: len(whole) - len(payload) - 16] + struct.pack("<QQ", gap, len(payload))
+    path = tmp_path / "scene0000_00" / "scene0000_00.sens"
+    path.parent.mkdir()
+    with path.open("wb") as file:
+        file.write(head)
+        file.seek(gap, 1)
+        file.write(payload)
+    tracemalloc.start()
+    (scene,) = ScanNet(tmp_path).scenes()
+    depth = ScanNet(tmp_path).read(scene, 1).depth
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    np.testing.assert_allclose(depth * 1000, units[1], rtol=1e-6)
+    assert peak < 4 << 20
+
+
+def test_a_file_written_anew_is_read_anew(tmp_path):
+    frames = [depth_units(seed=seed) for seed in range(3)]
+    scene = scene_of(tmp_path, sens(frames, compression=ZLIB))
+    ScanNet(tmp_path).read(scene, 2)
+    scene = scene_of(tmp_path, sens(frames, compression=RAW))
+    np.testing.assert_allclose(ScanNet(tmp_path).read(scene, 2).depth * 1000, frames[2], rtol=1e-6)
+
+
+def test_a_file_cut_anywhere_is_an_error_that_names_it(tmp_path):
+    whole = sens([depth_units(4, 6, seed=seed) for seed in range(2)], imu_records=None)
+    for length in range(0, len(whole), 7):
+        with pytest.raises(DataError, match=r"scene0000_00\.sens: .*(truncated|ends)"):
+            scene = scene_of(tmp_path, whole[:length])
+            ScanNet(tmp_path).read(scene, 1)
+
+
+def test_frames_before_a_cut_can_be_read(tmp_path):
+    units = [depth_units(4, 6, seed=seed) for seed in range(2)]
+    whole = sens(units, imu_records=None)
+    scene = scene_of(tmp_path, whole[:-1])
+    np.testing.assert_allclose(ScanNet(tmp_path).read(scene, 0).depth * 1000, units[0], rtol=1e-6)
+
+
+def damaged_zlib(payload_change):
+    units = depth_units(4, 6)
+    whole = sens([units], colors=[b""], imu_records=None)
+    payload = payload_change(zlib.compress(units.tobytes()))
+    old = len(zlib.compress(units.tobytes()))
+    return whole[: len(whole) - old - 8] + struct.pack("<Q", len(payload)) + payload
+
+
+NAN = float("nan")
+DAMAGED = {
+    "occi_ushort": sens([depth_units()], compression=OCCI),
+    "unknown compression": sens([depth_units()], compression=5),
+    "version 3": sens([depth_units()], version=3),
+    "sensor": struct.pack("<IQ", 4, 1 << 60) + bytes(500),
+    "depth_shift": sens([depth_units()], units_per_metre=0.0),
+    "intrinsics": sens([depth_units()], intrinsics=((NAN, 0, 3), (0, 500, 3), (0, 0, 1))),
+    "does not decompress": damaged_zlib(lambda payload: b"\0" * len(payload)),
+    "ends early": damaged_zlib(lambda payload: payload[:-2]),
+    "has 24 bytes, not the 48": damaged_zlib(lambda payload: zlib.compress(bytes(24))),
+    "has 49 bytes, not the 48": damaged_zlib(lambda payload: zlib.compress(bytes(5000))),
+    "claims 3 frames": sens([])[:-16] + struct.pack("<QQ", 3, 0),
+}
+
+
+@pytest.mark.parametrize("reason", DAMAGED)
+def test_a_damaged_file_is_an_error_that_names_it_and_says_why(tmp_path, reason):
+    with pytest.raises(DataError, match=reason) as error:
+        scene = scene_of(tmp_path, DAMAGED[reason])
+        ScanNet(tmp_path).read(scene, 0)
+    assert "scene0000_00.sens" in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_frame_that_is_not_there_is_an_error(tmp_path):
+    scene = scene_of(tmp_path, sens([depth_units()]))
+    for frame in (-1, 1):
+        with pytest.raises(DataError, match=f"no frame {frame}"):
+            ScanNet(tmp_path).read(scene, frame)

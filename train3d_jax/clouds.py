@@ -1,0 +1,110 @@
+"""From blocks of a depth map to the cloud that the encoder sees: the one path of all programs.
+
+Canonical form, unprojection with the camera that is assumed, one point a voxel, a sample of fixed
+size.  Training and inference both come through here, so a network meets at work what it met in
+training.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from train3d_jax import camera, depth, points
+
+
+@dataclass(frozen=True)
+class CloudSettings:
+    """How depth maps become clouds; saved with every run, because inference must do the same.
+
+    Attributes:
+      space: "depth" or "disparity", of the values that come in.
+      input_channels: 3 for x, y, z; 5 for x, y, z and the rays (u - cx) / f0, (v - cy) / f0.
+      voxel_size: edge of the voxels of which one point each is kept, in canonical units; 0 for all.
+      num_points: points in a cloud.
+      init_fov: vertical field of view of the first guess of the camera, in degrees.
+      shift_known: clouds are made with the true shift, scaled to a far quantile of 1.
+      focal_known: clouds are made with the true focal length instead of the first guess f0.
+    """
+
+    space: depth.Space = "depth"
+    input_channels: int = 5
+    voxel_size: float = 0.005
+    num_points: int = 3072
+    init_fov: float = camera.INITIAL_FOV_DEGREES
+    shift_known: bool = False
+    focal_known: bool = False
+
+
+class Blocks(NamedTuple):
+    """Depth maps averaged over blocks (`points.average_blocks`), any leading axes.
+
+    Attributes:
+      pixels: (u, v) of each block, shape (..., P, 2).
+      values: depth or disparity, shape (..., P).
+      mask: blocks that hold a value, shape (..., P).
+      size: height and width of the map in pixels, shape (..., 2).
+      centre: the principal point that is assumed, (cx, cy) in pixels, shape (..., 2).
+    """
+
+    pixels: jax.Array
+    values: jax.Array
+    mask: jax.Array
+    size: jax.Array
+    centre: jax.Array
+
+
+class Clouds(NamedTuple):
+    """What the encoder sees.
+
+    Attributes:
+      points: shape (..., N, input channels), 0 where masked.
+      mask: shape (..., N).
+      focal: the focal length in pixels that x and y were made with, shape (...).
+      canonical: the canonical form of the blocks.
+    """
+
+    points: jax.Array
+    mask: jax.Array
+    focal: jax.Array
+    canonical: depth.Canonical
+
+
+def make_clouds(
+    key: jax.Array,
+    blocks: Blocks,
+    settings: CloudSettings,
+    shift: jax.Array | None = None,
+    focal: jax.Array | None = None,
+) -> Clouds:
+    """Makes the clouds of a batch of maps.
+
+    Args:
+      key: random key of the sample of points.
+      blocks: the maps, leading axes (...).
+      settings: how.
+      shift: canonical shift, shape (...); used where `settings.shift_known`.
+      focal: focal length in pixels, shape (...); used where `settings.focal_known`.
+
+    Returns:
+      The clouds; all of a cloud is masked where its canonical form is not solvable.
+    """
+    canonical = depth.canonicalise(blocks.values, blocks.mask)
+    values = canonical.values
+    if settings.shift_known and shift is not None:
+        shift = shift[..., None]
+        values = (values + shift) / (depth.FAR_VALUE + shift)
+    mask = canonical.mask & (values > depth.SMALLEST_VALUE)
+    z = jnp.where(mask, values, 1.0)
+    z = z if settings.space == "depth" else 1 / z
+    first_guess = camera.initial_focal(blocks.size[..., 0], settings.init_fov)
+    focal = focal if settings.focal_known and focal is not None else first_guess
+    centred = blocks.pixels - blocks.centre[..., None, :]
+    xy = centred / focal[..., None, None] * z[..., None]
+    cloud = jnp.concatenate([xy, z[..., None]], -1)
+    mask = points.one_point_per_voxel(cloud, mask, settings.voxel_size)
+    if settings.input_channels == 5:
+        cloud = jnp.concatenate([cloud, centred / first_guess[..., None, None]], -1)
+    cloud, mask = points.sample_points(key, cloud, mask, settings.num_points)
+    return Clouds(cloud, mask, focal, canonical)

@@ -1,0 +1,166 @@
+"""The canonical form of a depth map, and the distortion that a wrong shift and focal length make.
+
+A depth network gives depth up to an unknown scale and shift.  `canonicalise` maps every a * d + b
+(a > 0) to one and the same canonical depth, so nothing that is computed from it can depend on the
+network's arbitrary scale and shift; training and inference both call it.
+
+True depth is `z = scale * (d + shift)` with d canonical.  In disparity space the same holds for the
+inverse: `1 / z = scale * (d + shift)`.  Space is "depth" or "disparity" and always said.
+"""
+
+from typing import Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+Space = Literal["depth", "disparity"]
+
+NEAR_QUANTILE, FAR_QUANTILE = 0.02, 0.98
+"""Robust stand-ins for the smallest and the largest value: a few stray pixels do not move them."""
+
+NEAR_VALUE, FAR_VALUE = 0.5, 1.0
+"""Where the two quantiles go.  LeReS, section 3.2, puts the minimum at 0.5 and then divides by the
+98th percentile; putting both at fixed places makes the form invariant to any affine change."""
+
+SMALLEST_VALUE = 0.05
+"""Canonical values below this are left out of clouds.  They lie far under the near quantile, and at
+0 and below an unprojection with shift 0 would turn them inside out."""
+
+MINIMUM_PIXELS = 16
+"""Fewer valid pixels than this have no meaningful quantiles."""
+
+
+class Canonical(NamedTuple):
+    """Canonical values and how they came from the input: `values = scale * input + offset`.
+
+    Attributes:
+      values: canonical depth or disparity, shape (..., N); 0 where `mask` is False.
+      mask: pixels that hold a value, shape (..., N); all False where `solvable` is.
+      scale: canonical units per unit of the input, > 0, shape (...).
+      offset: canonical units, shape (...).
+      solvable: False where there are too few valid pixels or no spread between them, shape (...).
+    """
+
+    values: jax.Array
+    mask: jax.Array
+    scale: jax.Array
+    offset: jax.Array
+    solvable: jax.Array
+
+
+def canonicalise(values: ArrayLike, mask: ArrayLike) -> Canonical:
+    """Brings depth or disparity to canonical form: 2 % quantile to 0.5, 98 % quantile to 1.
+
+    Where the input is the true depth (or disparity), `-offset` is the canonical shift and
+    `1 / scale` the scale of the module's formula.
+
+    Args:
+      values: depth or disparity in any affine unit, shape (..., N).
+      mask: pixels that hold a value, shape (..., N); values that are not finite are left out too.
+
+    Returns:
+      The canonical form; a map that has none (`solvable` False) has scale 1 and offset 0.
+    """
+    values = jnp.asarray(values)
+    mask = jnp.asarray(mask) & jnp.isfinite(values)
+    near, far = masked_quantiles(values, mask, (NEAR_QUANTILE, FAR_QUANTILE))
+    rounding = 8 * jnp.finfo(values.dtype).eps * jnp.maximum(jnp.abs(near), jnp.abs(far))
+    solvable = (mask.sum(-1) >= MINIMUM_PIXELS) & (far - near > rounding)
+    spread = jnp.where(solvable, far - near, 1.0)
+    scale = jnp.where(solvable, (FAR_VALUE - NEAR_VALUE) / spread, 1.0)
+    offset = jnp.where(solvable, NEAR_VALUE - near * scale, 0.0)
+    mask = mask & solvable[..., None]
+    # (value - near) first: multiplying out would cancel digits where the offset is large.
+    canonical = NEAR_VALUE + (values - near[..., None]) * scale[..., None]
+    return Canonical(jnp.where(mask, canonical, 0.0), mask, scale, offset, solvable)
+
+
+def masked_quantiles(
+    values: jax.Array, mask: jax.Array, quantiles: tuple[float, ...]
+) -> tuple[jax.Array, ...]:
+    """Linearly interpolated quantiles of the values where `mask` holds; 0 where it never does.
+
+    Args:
+      values: shape (..., N).
+      mask: shape (..., N).
+      quantiles: in [0, 1].
+
+    Returns:
+      For each quantile an array of shape (...).
+    """
+    ordered = jnp.sort(jnp.where(mask, values, jnp.inf), -1)
+    last = jnp.maximum(mask.sum(-1) - 1, 0)
+
+    def at(quantile: float) -> jax.Array:
+        position = quantile * last.astype(values.dtype)
+        below = jnp.floor(position).astype(jnp.int32)
+        above = jnp.minimum(below + 1, last)
+        lower, upper = (
+            jnp.take_along_axis(ordered, index[..., None], -1)[..., 0] for index in (below, above)
+        )
+        value = lower + (upper - lower) * (position - below)
+        return jnp.where(mask.any(-1), value, 0.0)
+
+    return tuple(at(quantile) for quantile in quantiles)
+
+
+def shift_to_ratio(shift: ArrayLike) -> jax.Array:
+    """The ratio of the near to the far quantile of the true values that a canonical shift means.
+
+    With the quantiles at 0.5 and 1 it is (0.5 + shift) / (1 + shift).  Unlike the shift, which has
+    no upper bound, the ratio of true depths lies in (0, 1): it is what networks are trained on.
+    """
+    shift = jnp.asarray(shift)
+    return (NEAR_VALUE + shift) / (FAR_VALUE + shift)
+
+
+def ratio_to_shift(ratio: ArrayLike) -> jax.Array:
+    """The inverse of `shift_to_ratio`, for ratios below 1."""
+    ratio = jnp.asarray(ratio)
+    return (ratio * FAR_VALUE - NEAR_VALUE) / (1 - ratio)
+
+
+def to_depth(values: ArrayLike, shift: ArrayLike, space: Space) -> jax.Array:
+    """Depth, up to scale, of canonical values under a shift.
+
+    Args:
+      values: canonical depth or disparity, shape (..., N).
+      shift: canonical units, shape (...).
+      space: of `values`.
+
+    Returns:
+      Depth, shape (..., N); not positive or not finite where the shift does not fit the value.
+    """
+    shifted = jnp.asarray(values) + jnp.asarray(shift)[..., None]
+    return shifted if space == "depth" else 1 / shifted
+
+
+def distort(points: ArrayLike, shift: ArrayLike, alpha: ArrayLike, space: Space) -> jax.Array:
+    """What a true cloud looks like, unprojected without its shift and with the wrong focal length.
+
+    Args:
+      points: a true cloud, its depth (or disparity) in canonical units, shape (..., N, 3).
+      shift: canonical units; what the distorted depth (or disparity) lacks, shape (...).
+      alpha: true focal length over the one unprojected with, shape (...).
+      space: in which the shift is lacking.
+
+    Returns:
+      The distorted cloud, shape (..., N, 3).
+    """
+    return _reshape_cloud(points, -jnp.asarray(shift), jnp.asarray(alpha), space)
+
+
+def straighten(points: ArrayLike, shift: ArrayLike, alpha: ArrayLike, space: Space) -> jax.Array:
+    """Applies a found shift and focal ratio to a distorted cloud: the inverse of `distort`."""
+    return _reshape_cloud(points, jnp.asarray(shift), 1 / jnp.asarray(alpha), space)
+
+
+def _reshape_cloud(
+    points: ArrayLike, shift: jax.Array, stretch: jax.Array, space: Space
+) -> jax.Array:
+    points = jnp.asarray(points)
+    depth = points[..., 2]
+    directions = points[..., :2] / depth[..., None] * stretch[..., None, None]
+    moved = to_depth(depth if space == "depth" else 1 / depth, shift, space)[..., None]
+    return jnp.concatenate([directions * moved, moved], -1)

@@ -1,0 +1,250 @@
+"""The point-set encoder: from a distorted cloud to posteriors over shift, focal ratio and scale.
+
+The encoder is a function of a set: it does not change when points are permuted or padding is added.
+It sees the cloud in two ways.  A small shared network looks at every point and is pooled over all of
+them (as PointNet, arXiv 1612.00593).  And quadrics fitted to windows of the cloud vote, each window
+for a shift, each pair of windows for a focal length (`surfaces`); the network learns which votes to
+trust.  The votes are counted in histograms, and from those come the posteriors.
+"""
+
+import math
+from typing import Literal, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from train3d_jax import surfaces
+from train3d_jax.depth import Space, ratio_to_shift
+
+Target = Literal["shift", "scale", "focal"]
+TARGETS: tuple[Target, ...] = ("shift", "scale", "focal")
+"""Numbered as in the original: 0 shift, 1 scale, 2 focal length."""
+
+BINS = 64
+RANGES: dict[Target, tuple[float, float]] = {
+    # near/far ratio of the true values: 0 for a scene that begins at the camera, 1 for a flat one
+    "shift": (0.0, 1.0),
+    # log of the far quantile in metres over the initial scale: 5 cm to 400 m for an initial 1
+    "scale": (math.log(0.05), math.log(400.0)),
+    # log(focal / f0): fields of view of 15 to 120 degrees and crops of them, from f0 of 60 degrees
+    "focal": (math.log(0.33), math.log(4.2)),
+}
+"""Quantity that each target's posterior is over, and its range."""
+
+PAIRS = 2048
+"""Pairs of windows that vote for a focal length, out of the 90,000 that there are."""
+
+
+class Posterior(NamedTuple):
+    """A distribution over one target's quantity, piecewise constant over equal bins.
+
+    Attributes:
+      log_probability: shape (..., BINS), normalised.
+    """
+
+    log_probability: jax.Array
+
+
+class PointSetEncoder(nn.Module):
+    """Shared point network, window votes, and one head for each target.
+
+    Attributes:
+      heads: the targets that it gives posteriors for.
+      space: of the canonical values; in "depth" windows vote for the shift, in "disparity" they
+        cannot.
+      shift_known: the cloud comes with its true shift, so no shift is taken off before focal votes.
+      width: channels of the hidden layers.
+    """
+
+    heads: tuple[Target, ...]
+    space: Space = "depth"
+    shift_known: bool = False
+    width: int = 64
+
+    @nn.compact
+    def __call__(self, points: jax.Array, mask: jax.Array) -> dict[Target, Posterior]:
+        """Encodes clouds.
+
+        Args:
+          points: x, y, z and, with five channels, (u - cx) / f0 and (v - cy) / f0; (B, N, 3 or 5).
+          mask: points that count, shape (B, N).
+
+        Returns:
+          A posterior, (B, BINS), for each of `heads`.
+        """
+        # Masked points may hold anything, NaN included: nothing of them may reach a sum.
+        points = jnp.where(mask[..., None], points, 1.0)
+        depth = points[..., 2]
+        pooled = self._pool(PointNetwork(self.width)(points), mask)
+        windows = jax.lax.stop_gradient(
+            jax.vmap(surfaces.fit_windows)(points[..., :2] / depth[..., None], 1 / depth, mask)
+        )
+        local, context = WindowNetwork(self.width)(windows, pooled)
+
+        posteriors: dict[Target, Posterior] = {}
+        shift = jnp.zeros(points.shape[:1])
+        if not self.shift_known or "shift" in self.heads:
+            posteriors["shift"] = self._shift_posterior(windows, local, context)
+            if not self.shift_known:
+                shift = ratio_to_shift(jnp.clip(median(posteriors["shift"], "shift"), 0.02, 0.98))
+        if "focal" in self.heads:
+            posteriors["focal"] = self._focal_posterior(
+                windows, jax.lax.stop_gradient(shift), local, context
+            )
+        if "scale" in self.heads:
+            posteriors["scale"] = HistogramHead(self.width)(None, context)
+        return posteriors
+
+    def _pool(self, features: jax.Array, mask: jax.Array) -> jax.Array:
+        return pool(features, mask)
+
+    def _shift_posterior(self, windows, local, context) -> Posterior:
+        if self.space == "disparity":
+            return HistogramHead(self.width)(None, context)
+        votes = jax.vmap(surfaces.shift_votes)(windows)
+        weights = nn.softplus(nn.Dense(4)(local))
+        return HistogramHead(self.width)(count_votes(votes, weights, "shift"), context)
+
+    def _focal_posterior(self, windows, shift, local, context) -> Posterior:
+        pairs = window_pairs(windows.mask.shape[-1], PAIRS)
+        votes = jax.vmap(lambda w, s: surfaces.focal_votes(w, s, pairs, self.space))(windows, shift)
+        trust = nn.softplus(nn.Dense(4)(local))
+        weights = trust[:, pairs[:, 0]] * trust[:, pairs[:, 1]]
+        return HistogramHead(self.width)(count_votes(votes, weights, "focal"), context)
+
+
+class PointNetwork(nn.Module):
+    """The same two layers for every point."""
+
+    width: int
+
+    @nn.compact
+    def __call__(self, points: jax.Array) -> jax.Array:
+        """Maps (B, N, C) to (B, N, width)."""
+        hidden = nn.relu(nn.Dense(self.width // 2)(points))
+        return nn.relu(nn.Dense(self.width)(hidden))
+
+
+class WindowNetwork(nn.Module):
+    """Features of every window, aware of all the others."""
+
+    width: int
+
+    @nn.compact
+    def __call__(self, windows: surfaces.Windows, pooled: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Returns features of windows, (B, M, width), and of the whole, (B, 3 * width)."""
+        features = window_features(windows)
+        hidden = nn.relu(nn.Dense(self.width)(features))
+        hidden = nn.relu(nn.Dense(self.width)(hidden))
+        context = jnp.concatenate([pool(hidden, windows.mask), pooled], -1)
+        context = nn.relu(nn.Dense(2 * self.width)(context))
+        aware = nn.Dense(self.width)(hidden) + nn.Dense(self.width)(context)[:, None]
+        return nn.relu(aware), context
+
+
+class HistogramHead(nn.Module):
+    """From counted votes and the context to a posterior over bins."""
+
+    width: int
+
+    @nn.compact
+    def __call__(self, histogram: jax.Array | None, context: jax.Array) -> Posterior:
+        """Takes a histogram (B, BINS, K), or None where there are no votes."""
+        logits = nn.Dense(BINS)(nn.relu(nn.Dense(self.width)(context)))
+        if histogram is not None:
+            log_votes = jnp.log(histogram + 1e-3)
+            place = jnp.linspace(-1.0, 1.0, BINS)[None, :, None]
+            features = jnp.concatenate(
+                [log_votes, histogram, jnp.broadcast_to(place, (*log_votes.shape[:2], 1))], -1
+            )
+            hidden = nn.Conv(self.width // 2, (5,))(features)
+            hidden = nn.relu(hidden + nn.Dense(self.width // 2)(context)[:, None])
+            hidden = nn.relu(nn.Conv(self.width // 2, (5,))(hidden)) + hidden
+            logits += nn.Dense(1)(jnp.concatenate([hidden, log_votes], -1))[..., 0]
+        return Posterior(jax.nn.log_softmax(logits))
+
+
+def pool(features: jax.Array, mask: jax.Array) -> jax.Array:
+    """Mean and maximum over the set: (B, N, C) with mask (B, N) to (B, 2 C)."""
+    weight = mask[..., None].astype(features.dtype)
+    mean = (features * weight).sum(-2) / jnp.maximum(weight.sum(-2), 1)
+    largest = jnp.where(mask[..., None], features, -jnp.inf).max(-2)
+    return jnp.concatenate([mean, jnp.where(jnp.isfinite(largest), largest, 0.0)], -1)
+
+
+def window_features(windows: surfaces.Windows) -> jax.Array:
+    """What a network needs to judge a window, each number of order one; shape (..., M, 13)."""
+    q, q_deviation, misfit = surfaces.bending(windows)
+    size = jnp.sqrt(windows.extent.prod(-1))
+    slope = jnp.sqrt((windows.gradient**2).sum(-1))
+    features = [
+        windows.centre,
+        jnp.log(windows.extent) + 3,
+        windows.value[..., None] - 1.4,
+        windows.gradient / 3,
+        jnp.log(slope + 1e-3)[..., None],
+        (jnp.log(windows.residual + surfaces.RESIDUAL_FLOOR) + 8)[..., None] / 3,
+        (jnp.log(windows.residual + surfaces.RESIDUAL_FLOOR) - jnp.log(slope * size + 1e-3))[
+            ..., None
+        ]
+        / 3,
+        jnp.tanh(q / 4)[..., None],
+        (jnp.log(q_deviation + 1e-3))[..., None] / 3,
+        (jnp.log(misfit + 0.1))[..., None],
+        (jnp.log(windows.count + 1) - 3)[..., None],
+    ]
+    return jnp.where(windows.mask[..., None], jnp.concatenate(features, -1), 0.0)
+
+
+def window_pairs(count: int, pairs: int) -> np.ndarray:
+    """A fixed choice of pairs out of `count` windows, spread evenly; shape (pairs, 2)."""
+    first, second = np.triu_indices(count, 1)
+    chosen = np.random.default_rng(0).permutation(len(first))[:pairs]
+    return np.stack([first[chosen], second[chosen]], -1)
+
+
+def bin_centres(target: Target) -> np.ndarray:
+    """Centres of the bins of a target's posterior, shape (BINS,)."""
+    low, high = RANGES[target]
+    return low + (np.arange(BINS) + 0.5) * (high - low) / BINS
+
+
+def count_votes(votes: surfaces.Votes, weights: jax.Array, target: Target) -> jax.Array:
+    """Histograms of votes, each smeared by its own deviation.
+
+    Args:
+      votes: shape (B, M).
+      weights: K learned opinions of every vote, shape (B, M, K).
+      target: which range the bins span.
+
+    Returns:
+      Shape (B, BINS, K), each of the order of one.
+    """
+    low, high = RANGES[target]
+    width = (high - low) / BINS
+    deviation = jnp.hypot(votes.deviation, width)
+    distance = (bin_centres(target) - votes.value[..., None]) / deviation[..., None]
+    # A vote counts by its density: one that is unsure adds little anywhere.
+    density = jnp.exp(-0.5 * distance**2) * (width / deviation)[..., None]
+    density = jax.lax.stop_gradient(jnp.where(votes.mask[..., None], density, 0.0))
+    weights = jnp.where(votes.mask[..., None], weights, 0.0)
+    counted = jnp.einsum("bmk,bmh->bkh", density, weights)
+    return counted / (weights.sum(-2)[:, None] / 16 + 1e-3)
+
+
+def median(posterior: Posterior, target: Target) -> jax.Array:
+    """The median of a posterior, which minimises the expected absolute error; shape (...)."""
+    return quantile(posterior, target, 0.5)
+
+
+def quantile(posterior: Posterior, target: Target, level: float) -> jax.Array:
+    """The value that a share `level` of the probability lies below, linear within a bin."""
+    low, high = RANGES[target]
+    probability = jnp.exp(posterior.log_probability)
+    cumulative = jnp.cumsum(probability, -1)
+    index = jnp.minimum((cumulative < level).sum(-1), BINS - 1)
+    take = lambda x: jnp.take_along_axis(x, index[..., None], -1)[..., 0]  # noqa: E731
+    inside = (level - (take(cumulative) - take(probability))) / jnp.maximum(take(probability), 1e-9)
+    return low + (index + jnp.clip(inside, 0.0, 1.0)) * (high - low) / BINS

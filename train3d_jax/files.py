@@ -1,0 +1,21 @@
+"""Files that are whole or absent: written beside their place, then renamed."""
+
+import os
+from pathlib import Path
+
+from train3d_jax.errors import UserError
+
+
+def write_whole(path: Path, contents: bytes) -> None:
+    """Writes `contents` to `path`, making its folder; no one ever sees half a file under its name.
+
+    Raises:
+      UserError: the system refuses, as on a full disk or in a folder that may not be written.
+    """
+    beside = path.with_name(f"{path.name}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside.write_bytes(contents)
+        os.replace(beside, path)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written: {error.strerror or error}") from None

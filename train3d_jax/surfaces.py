@@ -1,0 +1,273 @@
+"""What local surfaces tell about shift and focal length, without any learning.
+
+A point set is cut into windows of the image plane, and in each a quadric is fitted to the canonical
+inverse depth w as a function of the viewing ray (u, v).  Two facts about planes then speak:
+
+* On a plane the true inverse depth is affine in (u, v), whatever the focal length.  Where the depth
+  lacks a shift s, w = 1 / (z - s) bends: its Hessian is q g g^T with g its gradient and
+  q = 2 s / (1 + s w).  So every window on a plane votes for a shift.
+* A plane with 1/z = g . (u, v) + m has, under a focal length alpha times the one that the rays were
+  made with, the normal (alpha g, m).  Two planes at a right angle satisfy
+  alpha^2 g1 . g2 + m1 m2 = 0.  So every pair of windows votes for a focal ratio.
+
+In disparity space w is the canonical disparity itself; a shift leaves planes flat there, and only
+angles tell.
+
+Sums over points make everything here independent of the order of the points.
+"""
+
+import itertools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from train3d_jax.depth import Space
+
+GRIDS = ((16, 16), (11, 11), (7, 7))
+"""Windows across and down the image at each scale: small ones see many planes, large ones average
+more points.  The numbers share no divisor, so that borders fall in different places."""
+
+MINIMUM_POINTS = 8
+"""A quadric has six coefficients; with fewer points than this its residual says nothing."""
+
+RIDGE = 1e-6
+"""Added to the normal equations, relative to the number of points, for windows on few columns."""
+
+_POWERS = tuple((i, j) for i, j in itertools.product(range(5), repeat=2) if i + j <= 4)
+_BASIS = ((0, 0), (1, 0), (0, 1), (2, 0), (1, 1), (0, 2))
+_NORMAL_MATRIX = np.array([[_POWERS.index((a + c, b + d)) for c, d in _BASIS] for a, b in _BASIS])
+
+
+class Windows(NamedTuple):
+    """Quadrics fitted to windows: w(u, v) about each window's centre.
+
+    Attributes:
+      centre: ray (u, v) of the middle, shape (..., M, 2).
+      extent: half width and half height in ray units, shape (..., M, 2).
+      value: w at the centre, shape (..., M).
+      gradient: of w, shape (..., M, 2).
+      hessian: w_uu, w_uv, w_vv, shape (..., M, 3).
+      residual: root mean square of w about the quadric, shape (..., M).
+      count: points in the window, shape (..., M).
+      mask: windows with enough points, shape (..., M).
+    """
+
+    centre: jax.Array
+    extent: jax.Array
+    value: jax.Array
+    gradient: jax.Array
+    hessian: jax.Array
+    residual: jax.Array
+    count: jax.Array
+    mask: jax.Array
+
+
+def fit_windows(rays: jax.Array, inverse_depth: jax.Array, mask: jax.Array, grids=GRIDS) -> Windows:
+    """Fits a quadric in every window of every grid.
+
+    Args:
+      rays: (u, v) = (x / z, y / z), shape (N, 2).
+      inverse_depth: w, shape (N,).
+      mask: points that count, shape (N,).
+      grids: windows across and down at each scale.
+
+    Returns:
+      The windows of all grids, one after the other.
+    """
+    low = jnp.where(mask[:, None], rays, jnp.inf).min(0)
+    high = jnp.where(mask[:, None], rays, -jnp.inf).max(0)
+    low, high = (jnp.where(mask.any(), x, fallback) for x, fallback in ((low, -1.0), (high, 1.0)))
+    span = jnp.maximum(high - low, 1e-6)
+    fits = [
+        _fit_grid(rays, inverse_depth, mask, low, span, np.array(grid, np.float32))
+        for grid in grids
+    ]
+    return jax.tree.map(lambda *parts: jnp.concatenate(parts), *fits)
+
+
+def _fit_grid(rays, w, mask, low, span, grid: np.ndarray) -> Windows:
+    columns, rows = int(grid[0]), int(grid[1])
+    cell = jnp.clip(jnp.floor((rays - low) / span * grid), 0, grid - 1)
+    index = (cell[:, 1] * columns + cell[:, 0]).astype(jnp.int32)
+    half = span / grid / 2
+    local = (rays - low) / half - 2 * cell - 1  # -1 to 1 across the window
+    weight = mask.astype(w.dtype)
+
+    def sums(values):
+        return jax.ops.segment_sum(values * weight[:, None], index, rows * columns)
+
+    count, total = sums(jnp.stack([jnp.ones_like(w), w], -1)).T
+    mean = total / jnp.maximum(count, 1)
+    # About the mean: in float32 the curvature would drown in the rounding of w itself.
+    deviation = w - mean[index]
+    p, q = local[:, 0], local[:, 1]
+    powers = jnp.stack([p**i * q**j for i, j in _POWERS], -1)
+    basis = jnp.stack([p**i * q**j for i, j in _BASIS], -1)
+    moments = sums(jnp.concatenate([powers, basis * deviation[:, None]], -1))
+    matrix = moments[:, : len(_POWERS)][:, _NORMAL_MATRIX]
+    matrix = matrix + jnp.eye(6) * (RIDGE * count + 1e-6)[:, None, None]
+    coefficients = solve_positive_definite(matrix, moments[:, len(_POWERS) :])
+    error = deviation - (basis * coefficients[index]).sum(-1)
+    residual = jnp.sqrt(sums(error[:, None] ** 2)[:, 0] / jnp.maximum(count, 1))
+    cells = np.stack(np.meshgrid(np.arange(columns), np.arange(rows)), -1).reshape(-1, 2)
+    return Windows(
+        centre=low + (2 * cells + 1) * half,
+        extent=jnp.broadcast_to(half, cells.shape),
+        value=mean + coefficients[:, 0],
+        gradient=coefficients[:, 1:3] / half,
+        hessian=coefficients[:, 3:]
+        * jnp.array([2.0, 1.0, 2.0])
+        / jnp.stack([half[0] ** 2, half[0] * half[1], half[1] ** 2]),
+        residual=residual,
+        count=count,
+        mask=count >= MINIMUM_POINTS,
+    )
+
+
+def solve_positive_definite(matrix: jax.Array, right: jax.Array) -> jax.Array:
+    """Solves small positive definite systems, unrolled: far faster in a batch than LAPACK calls.
+
+    Args:
+      matrix: shape (..., n, n).
+      right: shape (..., n).
+
+    Returns:
+      Shape (..., n).
+    """
+    n = matrix.shape[-1]
+    lower = [[jnp.zeros(()) for _ in range(n)] for _ in range(n)]
+    for j in range(n):
+        diagonal = matrix[..., j, j] - sum(lower[j][k] ** 2 for k in range(j))
+        lower[j][j] = jnp.sqrt(jnp.maximum(diagonal, 1e-12))
+        for i in range(j + 1, n):
+            inner = sum(lower[i][k] * lower[j][k] for k in range(j))
+            lower[i][j] = (matrix[..., i, j] - inner) / lower[j][j]
+    forward: list[jax.Array] = []
+    for i in range(n):
+        inner = sum(lower[i][k] * forward[k] for k in range(i))
+        forward.append((right[..., i] - inner) / lower[i][i])
+    solution: list[jax.Array] = [jnp.zeros(())] * n
+    for i in reversed(range(n)):
+        inner = sum(lower[k][i] * solution[k] for k in range(i + 1, n))
+        solution[i] = (forward[i] - inner) / lower[i][i]
+    return jnp.stack(solution, -1)
+
+
+class Votes(NamedTuple):
+    """What windows, or pairs of them, say about one unknown.
+
+    Attributes:
+      value: the unknown, shape (..., M); 0 where `mask` is False.
+      deviation: standard deviation of the value that the residuals of the fits explain, (..., M).
+      mask: votes that mean something, shape (..., M).
+    """
+
+    value: jax.Array
+    deviation: jax.Array
+    mask: jax.Array
+
+
+RESIDUAL_FLOOR = 1e-5
+"""Below this the residual of a fit is rounding (float32, 16-bit files), in units of w near 1."""
+
+_HESSIAN_NOISE = 6.7
+_GRADIENT_NOISE = 1.73
+"""Deviation of a fitted second and first derivative per residual / sqrt(points), for points spread
+evenly over [-1, 1]: 2 / sqrt(var(p^2)) with variance 4/45, and 1 / sqrt(var(p)) with variance 1/3."""
+
+
+def bending(windows: Windows) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """How w bends along its own slope, and how far from a shifted plane's the bending is.
+
+    Returns:
+      q of `hessian = q g g^T` in the least-squares sense, its deviation by the fit's residual, and
+      the root mean square of what is left of the Hessian over that of its noise, all (..., M).
+    """
+    g, h = windows.gradient, windows.hessian
+    slope = jnp.maximum((g**2).sum(-1), 1e-12)
+    along = h[..., 0] * g[..., 0] ** 2 + 2 * h[..., 1] * g[..., 0] * g[..., 1]
+    along = (along + h[..., 2] * g[..., 1] ** 2) / slope
+    q = along / slope
+    noise = _noise(windows) * _HESSIAN_NOISE / windows.extent.prod(-1)
+    rest = h[..., 0] ** 2 + 2 * h[..., 1] ** 2 + h[..., 2] ** 2 - along**2
+    misfit = jnp.sqrt(jnp.maximum(rest, 0.0) + 1e-12) / noise
+    return q, noise / slope, misfit
+
+
+def shift_votes(windows: Windows) -> Votes:
+    """Each window's vote for the near/far ratio of the true depth (see `depth.shift_to_ratio`).
+
+    With q of `bending`, the shift is s = q / (2 - q w) and the ratio, which stays finite for any
+    slope, ((2 - q w) / 2 + q) / (2 - q w + q).
+
+    Args:
+      windows: fitted to w = 1 / canonical depth.
+
+    Returns:
+      Votes for the ratio; those outside [-0.25, 1.25] are masked.
+    """
+    q, q_deviation, _ = bending(windows)
+    half_turn = 2 - q * windows.value
+    divisor = half_turn + q
+    possible = windows.mask & (divisor > 1e-3)
+    divisor = jnp.where(possible, divisor, 1.0)
+    ratio = (half_turn / 2 + q) / divisor
+    possible &= (ratio > -0.25) & (ratio < 1.25)
+    return Votes(jnp.where(possible, ratio, 0.0), q_deviation / divisor**2, possible)
+
+
+def plane_normals(windows: Windows, shift: jax.Array, space: Space) -> tuple[jax.Array, jax.Array]:
+    """The planes that touch the windows, once the shift is taken into account.
+
+    Args:
+      windows: fitted to w = 1 / canonical depth, or to canonical disparity.
+      shift: canonical units, shape (...).
+      space: of the canonical values.
+
+    Returns:
+      (g, m), shapes (..., M, 2) and (..., M): the plane's normal for a focal ratio alpha is
+      proportional to (alpha g, m).
+    """
+    w, shift = windows.value, shift[..., None]
+    true_inverse = w * (1 + shift * w) if space == "depth" else w + shift
+    return windows.gradient, true_inverse - (windows.gradient * windows.centre).sum(-1)
+
+
+def focal_votes(windows: Windows, shift: jax.Array, pairs: np.ndarray, space: Space) -> Votes:
+    """Each pair's vote for log(alpha), were its two planes at a right angle.
+
+    Args:
+      windows: fitted to w = 1 / canonical depth, or to canonical disparity.
+      shift: canonical units, shape ().
+      pairs: indices of windows, shape (P, 2).
+      space: of the canonical values.
+
+    Returns:
+      Votes for log(alpha), P of them; a pair whose planes no focal length makes orthogonal is
+      masked.
+    """
+    g, m = plane_normals(windows, shift, space)
+    first, second = pairs[:, 0], pairs[:, 1]
+    across = (g[first] * g[second]).sum(-1)
+    along = m[first] * m[second]
+    possible = windows.mask[first] & windows.mask[second]
+    possible &= (across * along < 0) & (jnp.abs(across) > 1e-8) & (jnp.abs(along) > 1e-8)
+    ratio = jnp.where(possible, -along, 1.0) / jnp.where(possible, across, 1.0)
+    log_alpha = jnp.log(ratio) / 2
+    # The cosine of the angle changes by 2 |m1 m2| / (|n1| |n2|) for each unit of log(alpha) there.
+    square = (g**2).sum(-1)
+    length_first = jnp.sqrt(ratio * square[first] + m[first] ** 2 + 1e-12)
+    length_second = jnp.sqrt(ratio * square[second] + m[second] ** 2 + 1e-12)
+    steepness = 2 * jnp.abs(along) / (length_first * length_second)
+    alpha = jnp.sqrt(ratio)
+    noise = _noise(windows) * _GRADIENT_NOISE / jnp.sqrt(windows.extent.prod(-1))
+    tilt = alpha * jnp.hypot(noise[first] / length_first, noise[second] / length_second)
+    deviation = tilt / jnp.maximum(steepness, 1e-3)
+    return Votes(jnp.where(possible, log_alpha, 0.0), deviation, possible)
+
+
+def _noise(windows: Windows) -> jax.Array:
+    points = jnp.maximum(windows.count, 1.0)
+    return jnp.maximum(windows.residual, RESIDUAL_FLOOR) / jnp.sqrt(points)
