@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from data import prepared
+from train3d_jax.files import write_whole
 
 PICTURE = "distributions.png"
 
@@ -40,4 +41,4 @@ def draw(folder: Path) -> None:
     figure.axes[0].legend()
     picture = io.BytesIO()
     figure.savefig(picture, format="png", dpi=_DOTS_PER_INCH)
-    prepared.write(folder / PICTURE, picture.getvalue())
+    write_whole(folder / PICTURE, picture.getvalue())

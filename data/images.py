@@ -66,7 +66,7 @@ def read_png(path: Path) -> np.ndarray:
     if image.mode not in _SIXTEEN_BIT_MODES:
         raise DataError(
             path,
-            f"is a PNG of Pillow's mode {image.mode}, not 16-bit grey: 8 bits or colours cannot hold depth",
+            f"is a PNG of mode {image.mode}, not 16-bit grey; 8 bits or colours cannot hold depth",
         )
     return values.astype(np.uint16)
 

@@ -8,20 +8,17 @@ fltFov is the full field of view in degrees of a square image.  The EXR has one 
 near-duplicates: they are one place.
 """
 
-import contextlib
-import io
 import json
 import os
 import re
-import sys
 from collections import defaultdict
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 
+from data.images import read_exr
 from data.protocol import (
     DataError,
     DepthMap,
@@ -64,7 +61,7 @@ class KenBurns:
         identity = str(frame).rpartition("-")[0]
         meta = self.root / "rgb" / scene.name / f"{identity}-meta.json"
         field_of_view_deg = _field_of_view_deg(meta)
-        units = _read_exr(path).astype(np.float32)
+        units = read_exr(path, "Y").astype(np.float32)
         try:
             intrinsics = square_camera(field_of_view_deg, *units.shape)
         except ValueError as error:
@@ -93,42 +90,3 @@ def _field_of_view_deg(meta: Path) -> float:
         raise DataError(meta, "is missing, and with it the camera") from None
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(meta, f"has no field of view `fltFov`: {error!r}") from None
-
-
-def _read_exr(path: Path) -> np.ndarray:
-    """(H, W) values of the channel `Y`."""
-    import OpenEXR  # heavy, and needed by this dataset only
-
-    if not path.is_file():
-        raise DataError(path, "is missing")
-    try:
-        with _silence(), OpenEXR.File(str(path)) as image:
-            values = image.channels()["Y"].pixels
-    except KeyError:
-        raise DataError(path, "has no channel Y") from None
-    except Exception:
-        # The binding raises whatever comes up first; its own text tells of parts, not of the file.
-        raise DataError(path, "is not a readable OpenEXR file: truncated or damaged") from None
-    if values.ndim != 2:
-        raise DataError(path, f"has a channel Y of {values.ndim} dimensions")
-    return values
-
-
-@contextlib.contextmanager
-def _silence() -> Iterator[None]:
-    """Keeps OpenEXR from printing into the middle of the program's own output.
-
-    On a damaged file the binding prints to Python's standard output, and the library beneath it to
-    the process's standard error.
-    """
-    sys.stderr.flush()
-    kept = os.dup(2)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)

@@ -6,7 +6,9 @@ of the plan.  So the result is the same, byte for byte, however many workers the
 """
 
 import multiprocessing
+import os
 import signal
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -235,13 +237,21 @@ def _executor(num_workers: int) -> Executor:
         return InProcess()
     # Spawned, never forked: a fork of a process with threads (JAX has many) can hang.
     return ProcessPoolExecutor(
-        num_workers, multiprocessing.get_context("spawn"), initializer=_ignore_interrupt
+        num_workers, multiprocessing.get_context("spawn"), initializer=_start_worker
     )
 
 
-def _ignore_interrupt() -> None:
+def _start_worker() -> None:
     # Ctrl-C reaches the whole process group; the parent stops the workers in good order.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # A parent that is killed cannot: without this its workers would wait for it for ever.
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    if parent := multiprocessing.parent_process():
+        parent.join()
+    os._exit(1)
 
 
 def _is_finished(config: PrepareConfig) -> bool:

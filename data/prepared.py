@@ -29,6 +29,7 @@ import numpy as np
 
 from data.protocol import DataError, DepthMap
 from train3d_jax.errors import UserError
+from train3d_jax.files import write_whole
 
 FORMAT_VERSION = 1
 
@@ -109,7 +110,7 @@ def begin(folder: Path) -> None:
     """
     folder.mkdir(parents=True, exist_ok=True)
     # First of all: from here on the folder is known as ours, and as not finished.
-    write(folder / MANIFEST, b"")
+    write_whole(folder / MANIFEST, b"")
     for kind, suffix in ((DEPTHS, ".npz"), (INTRINSICS, ".npy")):
         (folder / kind).mkdir(exist_ok=True)
         for file in (folder / kind).iterdir():
@@ -125,8 +126,8 @@ def write_sample(folder: Path, index: int, depth_map: DepthMap, origin: Origin) 
     np.savez_compressed(packed_depth, depth)
     np.save(packed_intrinsics, intrinsics)
     identity = f"{index:06d}"
-    write(folder / DEPTHS / f"{identity}.npz", packed_depth.getvalue())
-    write(folder / INTRINSICS / f"{identity}.npy", packed_intrinsics.getvalue())
+    write_whole(folder / DEPTHS / f"{identity}.npz", packed_depth.getvalue())
+    write_whole(folder / INTRINSICS / f"{identity}.npy", packed_intrinsics.getvalue())
     return Row(
         id=identity,
         dataset=origin.dataset,
@@ -158,7 +159,7 @@ def finish(folder: Path, made_with: dict[str, Any], software: str) -> None:
     for name, values in ((FOCALS, focals), (SCALES, scales)):
         packed = io.BytesIO()
         np.save(packed, np.array(values, np.float64))
-        write(folder / name, packed.getvalue())
+        write_whole(folder / name, packed.getvalue())
     dataset = {
         "version": FORMAT_VERSION,
         "software": software,
@@ -166,20 +167,7 @@ def finish(folder: Path, made_with: dict[str, Any], software: str) -> None:
         "counts": counts,
         "settings": made_with,
     }
-    write(folder / DATASET, (json.dumps(dataset, indent=2) + "\n").encode())
-
-
-def write(path: Path, contents: bytes) -> None:
-    """Writes beside `path` and renames: no one ever sees half a file under its name.
-
-    Raises DataError where the system refuses, as on a full disk.
-    """
-    beside = path.with_name(f"{path.name}.part")
-    try:
-        beside.write_bytes(contents)
-        os.replace(beside, path)
-    except OSError as error:
-        raise DataError(path, f"cannot be written: {error.strerror or error}") from None
+    write_whole(folder / DATASET, (json.dumps(dataset, indent=2) + "\n").encode())
 
 
 # Reading.

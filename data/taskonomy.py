@@ -8,7 +8,6 @@ Also met: without `taskonomy/`, with the building outermost (`<building>/depth_z
 The JSON's `field_of_view_rads` is the full angle of a square image of `resolution` pixels.
 """
 
-import io
 import json
 import math
 import os
@@ -19,8 +18,8 @@ from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
-from PIL import Image
 
+from data.images import read_png
 from data.protocol import (
     DataError,
     DepthMap,
@@ -38,7 +37,6 @@ _MISSING = (0, 65535)
 _IMAGES, _INFOS = "depth_zbuffer", "point_info"
 _DEPTH_FILE = re.compile(r"point_(\d+)_view_(\d+)_domain_depth_zbuffer\.png")
 _INFO_SUFFIXES = ("_domain_point_info.json", "_domain_fixatedpose.json")
-_SIXTEEN_BIT_MODES = ("I;16", "I;16B")  # Pillow's names
 
 
 @dataclass(frozen=True)
@@ -69,7 +67,7 @@ class Taskonomy:
             [self.root.joinpath(*relative, f"{frame}{suffix}") for suffix in _INFO_SUFFIXES]
         )
         field_of_view_deg, resolution = _read_info(info)
-        units = _read_png(path)
+        units = read_png(path)
         height, width = units.shape
         if resolution not in (None, width):
             raise DataError(path, f"is {width} wide, but {info.name} has resolution {resolution}")
@@ -123,21 +121,3 @@ def _read_info(info: Path) -> tuple[float, int | None]:
         return math.degrees(float(fields["field_of_view_rads"])), fields.get("resolution")
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(info, f"has no field of view `field_of_view_rads`: {error!r}") from None
-
-
-def _read_png(path: Path) -> np.ndarray:
-    """(H, W) uint16; every checksum of the file is checked, which decoding alone does not do."""
-    if not path.is_file():
-        raise DataError(path, "is missing")
-    png = path.read_bytes()
-    try:
-        Image.open(io.BytesIO(png), formats=["PNG"]).verify()
-        image = Image.open(io.BytesIO(png), formats=["PNG"])
-        values = np.asarray(image)
-    except Exception as error:
-        # Pillow has no exception of its own for a damaged file: SyntaxError, OSError, struct.error
-        # and others come up.
-        raise DataError(path, f"is not a readable PNG: {error}") from None
-    if image.mode not in _SIXTEEN_BIT_MODES:
-        raise DataError(path, f"is a PNG of Pillow's mode {image.mode}, not 16-bit grey")
-    return values.astype(np.uint16)

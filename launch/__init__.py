@@ -1,1 +1,1 @@
-"""Command-line programs: `python -m launch.prepare`, `launch.train`, `launch.infer`, `launch.demo`."""
+"""Command-line programs: `python -m launch.prepare`, `.train`, `.infer` and `.demo`."""

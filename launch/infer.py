@@ -6,22 +6,15 @@ Reads .npy, .npz, 16-bit .png and .exr; 0 and what is not finite count as missin
 the folder OUT gets, under the same relative path, a PLY and a JSON; and one summary.csv for all.
 """
 
-import csv
-import io
 import math
-from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import cast
 
-import numpy as np
 from absl import flags
-from tqdm import tqdm
 
-from data.depth_files import find_depth_files, read_depth_file
 from launch import program
-from train3d_jax import camera, export, inference
-from train3d_jax.errors import UserError
-from train3d_jax.files import write_whole
+from launch.folder import SUMMARY, RecoveryConfig, recover_folder
+from train3d_jax.depth import Space
 
 _INPUT = flags.DEFINE_string("input", None, "A depth map, or a folder of them.", required=True)
 _OUT = flags.DEFINE_string("out", None, "Folder for the answers.", required=True)
@@ -54,95 +47,20 @@ def _one_known_camera(values: dict[str, float | None]) -> bool:
 
 
 def main() -> int:
-    """Reads, solves and writes batch by batch; returns the exit status."""
-    files = find_depth_files(Path(_INPUT.value))
-    models = [inference.load_model(Path(run)) for run in _MODEL.value]
-    focal_known = _FOCAL_PX.value is not None or _FOV_DEG.value is not None
-    inference.check_models(models, _SPACE.value, focal_known)
-    out, size = Path(_OUT.value), _BATCH_SIZE.value
-    rows: list[dict[str, Any]] = []
-    with tqdm(total=len(files), desc="recovering", unit="map") as bar:
-        for start in range(0, len(files), size):
-            for row in recover_batch(files[start : start + size], models, out):
-                if row["error"]:
-                    tqdm.write(f"{row['input']}: {row['error']}")
-                rows.append(row)
-                bar.update()
-    write_summary(out / "summary.csv", rows)
-    failed = sum(row["error"] is not None for row in rows)
-    print(f"{out}: {len(rows) - failed} maps recovered, {failed} failed; all are in summary.csv")
+    """From flags to a folder of answers; the exit status is 1 where a map failed."""
+    config = RecoveryConfig(
+        Path(_INPUT.value),
+        Path(_OUT.value),
+        tuple(Path(run) for run in _MODEL.value),
+        cast(Space, _SPACE.value),
+        _BATCH_SIZE.value,
+        _FOCAL_PX.value,
+        _FOV_DEG.value,
+    )
+    answers = recover_folder(config)
+    failed = sum(answer["error"] is not None for answer in answers)
+    print(f"{config.out}: {len(answers) - failed} recovered, {failed} failed; see {SUMMARY}")
     return program.EXIT_SOME_FAILED if failed else 0
-
-
-def recover_batch(
-    files: Sequence[tuple[Path, str]], models: Sequence[inference.Model], out: Path
-) -> Iterator[dict[str, Any]]:
-    """Solves some files and writes their answers; yields what each JSON holds."""
-    maps: list[np.ndarray] = []
-    solved: list[tuple[Path, str]] = []
-    for path, name in files:
-        try:
-            maps.append(read_depth_file(path))
-            solved.append((path, name))
-        except UserError as error:
-            yield {"input": input_name(path), "error": str(error).removeprefix(f"{path}: ")}
-    if not maps:
-        return
-    # Always a full batch: another size would be compiled anew.
-    filled = maps + [maps[0]] * (_BATCH_SIZE.value - len(maps))
-    known = None
-    if _FOCAL_PX.value is not None or _FOV_DEG.value is not None:
-        known = np.array([known_focal(values.shape[1]) for values in filled])
-    recovery = inference.recover(models, inference.make_blocks(filled), known)
-    a, b = recovery.affine()
-    for i, ((path, name), values) in enumerate(zip(solved, maps, strict=True)):
-        solvable = bool(recovery.solvable[i])
-        contents = export.answer(
-            input_name=input_name(path),
-            space=_SPACE.value,
-            size=(values.shape[0], values.shape[1]),
-            focal=float(recovery.focal[i]) if solvable else None,
-            shift=float(recovery.shift[i]) if solvable else None,
-            a=float(a[i]) if solvable else None,
-            b=float(b[i]) if solvable else None,
-            metric=inference.is_metric(models),
-            model=",".join(model.name for model in models),
-            error=None if solvable else "too few valid pixels, or all of one value",
-        )
-        export.write_answer(out / f"{name}.json", contents)
-        if solvable:
-            depth = export.recovered_depth(values, a[i], b[i], _SPACE.value)
-            cloud = export.cloud_of(depth, float(recovery.focal[i]))
-            unit = f"unit: {contents['unit']}"
-            axes = "axes: x right, y down, z forward"
-            export.write_ply(out / f"{name}.ply", cloud, (axes, unit))
-        yield contents
-
-
-def known_focal(width: int) -> float:
-    """The focal length in pixels that the user gave, for a map of this width."""
-    if _FOCAL_PX.value is not None:
-        return _FOCAL_PX.value
-    return float(camera.fov_to_focal(math.radians(_FOV_DEG.value), width))
-
-
-def input_name(path: Path) -> str:
-    """A file's path as answers tell it: relative to --input where that is a folder."""
-    root = Path(_INPUT.value)
-    return path.relative_to(root).as_posix() if path != root else path.name
-
-
-def write_summary(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    """One line for each input, the columns of its JSON; empty where there is no value."""
-    columns = export.answer(
-        input_name="", space="depth", size=(1, 1), focal=None, shift=None, a=None, b=None,
-        metric=False, model="",
-    )  # fmt: skip
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(columns), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_whole(path, text.getvalue().encode())
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
-"""What every launcher shares: start absl, and turn a user's mistake into one line and a status."""
+"""What every launcher shares: parse the flags, and turn a user's mistake into one line."""
 
+import contextlib
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from absl import app, flags, logging
 
@@ -10,37 +11,37 @@ from train3d_jax.errors import UserError
 
 EXIT_SOME_FAILED = 1
 EXIT_WRONG_USE = 2
+EXIT_INTERRUPTED = 130
+"""128 + SIGINT, what shells expect after Ctrl-C."""
 
 
 def run(main: Callable[[], int | None]) -> None:
     """Parses the flags, calls `main()`, and exits with what it returns (None counts as 0).
 
-    A `UserError` is printed as one line and exits with status 2; Ctrl-C exits with 130, as shells
-    expect.
+    A flag that is wrong, an argument left over and a `UserError` are each told in one line, and
+    exit with status 2.
     """
 
-    def checked(argv: list[str]) -> None:
+    def checked(_: list[str]) -> None:
         if not flags.FLAGS["verbosity"].present:
             logging.set_verbosity(logging.WARNING)  # orbax tells of every file at level INFO
-        if len(argv) > 1:
-            raise app.UsageError(f"does not know what to do with: {' '.join(argv[1:])}")
-        try:
-            status = main()
-        except UserError as error:
-            print(f"{program_name()}: {error}", file=sys.stderr)
-            status = EXIT_WRONG_USE
-        except KeyboardInterrupt:
-            print(f"{program_name()}: interrupted", file=sys.stderr)
-            status = 130
-        sys.stdout.flush()
-        sys.exit(status or 0)
+        with one_line_for_mistakes():
+            sys.exit(main() or 0)
 
-    app.run(checked)
+    app.run(checked, flags_parser=_parse)
 
 
-def program_name() -> str:
-    """The name that the user typed after `python -m`, for messages: `launch.prepare`."""
-    return f"launch.{os.path.splitext(os.path.basename(sys.argv[0]))[0]}"
+@contextlib.contextmanager
+def one_line_for_mistakes() -> Iterator[None]:
+    """Ends the program without a traceback on a `UserError` or Ctrl-C."""
+    try:
+        yield
+    except UserError as error:
+        print(f"{_name()}: {error}", file=sys.stderr)
+        sys.exit(EXIT_WRONG_USE)
+    except KeyboardInterrupt:
+        print(f"{_name()}: interrupted", file=sys.stderr)
+        sys.exit(EXIT_INTERRUPTED)
 
 
 def define_aliases(**aliases: str) -> None:
@@ -56,3 +57,24 @@ def flags_of_this_program() -> str:
     """The program's own flags and their values, as a flag file that `--flagfile` reads back."""
     lines = (flag.serialize() for flag in flags.FLAGS.get_key_flags_for_module(sys.argv[0]))
     return "".join(f"{line}\n" for line in lines if line)
+
+
+def _parse(argv: list[str]) -> list[str]:
+    asks_for_help = any(argument.lstrip("-").startswith("help") for argument in argv[1:])
+    with one_line_for_mistakes():
+        try:
+            left_over = flags.FLAGS(argv)[1:]
+        except SystemExit:
+            # absl exits with 1 after it has printed the help that was asked for.
+            sys.exit(0 if asks_for_help else EXIT_WRONG_USE)
+        except flags.Error as error:
+            reason = " ".join(str(error).split()).rstrip(".")
+            raise UserError(f"{reason}; --help shows all flags") from None
+        if left_over:
+            raise UserError(f"does not know what to do with {' '.join(left_over)}")
+    return argv[:1]
+
+
+def _name() -> str:
+    """The name that the user typed after `python -m`, for messages: `launch.prepare`."""
+    return f"launch.{os.path.splitext(os.path.basename(sys.argv[0]))[0]}"

@@ -7,6 +7,7 @@ The flags are those of the original Train-3D, its misspellings included as alias
 
 import math
 from pathlib import Path
+from typing import cast
 
 import jax
 from absl import flags
@@ -17,6 +18,7 @@ from data.prepared import PreparedSet
 from launch import program
 from train3d_jax import checkpoint, training
 from train3d_jax.clouds import CloudSettings
+from train3d_jax.depth import Space
 from train3d_jax.files import write_whole
 from train3d_jax.run_log import RunLog
 
@@ -84,7 +86,7 @@ def main() -> None:
     """From flags to a run."""
     targets = tuple(sorted(int(number) for number in _TARGETS.value))
     clouds = CloudSettings(
-        space=_SPACE.value,
+        space=cast(Space, _SPACE.value),
         input_channels=_INPUT_CHANNELS.value,
         voxel_size=_VOXEL_SIZE.value,
         num_points=_NUM_POINTS.value,

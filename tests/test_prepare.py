@@ -250,3 +250,16 @@ def test_workers_start_without_jax_and_other_heavy_imports():
         [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True
     )
     assert done.stdout == "[]\n", done.stderr
+
+
+def test_workers_end_when_their_parent_is_killed():
+    code = (
+        "import os, signal, time; from data import prepare; executor = prepare._executor(1);"
+        "executor.submit(os.getpid).result(); executor.submit(time.sleep, 60);"
+        "os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    # Returns when the last process that holds the pipe has ended.
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, timeout=30
+    )
+    assert done.returncode == -9

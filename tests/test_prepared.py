@@ -106,23 +106,6 @@ def test_the_same_samples_give_the_same_bytes(tmp_path):
         assert (first / file).read_bytes() == (second / file).read_bytes(), file
 
 
-def test_no_name_ever_stands_for_half_a_file(tmp_path, monkeypatch):
-    prepared.write(tmp_path / "file", b"old")
-
-    def killed(*_):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(os, "replace", killed)
-    with pytest.raises(KeyboardInterrupt):
-        prepared.write(tmp_path / "file", b"new")
-    assert (tmp_path / "file").read_bytes() == b"old"
-
-
-def test_what_the_system_refuses_to_write_is_an_error_that_names_the_file(tmp_path):
-    with pytest.raises(DataError, match=r"nowhere/file: cannot be written: No such"):
-        prepared.write(tmp_path / "nowhere" / "file", b"new")
-
-
 def test_a_set_is_a_source_for_grain_and_can_be_pickled(tmp_path):
     samples = PreparedSet(make_set(tmp_path))
     again = pickle.loads(pickle.dumps(samples))

@@ -13,8 +13,8 @@ import OpenEXR
 import pytest
 from PIL import Image
 
-from data import raw_writers
-from data.raw_writers import (
+from data.rooms import raw_writers
+from data.rooms.raw_writers import (
     field_of_view,
     scene_seed,
     write_kenburns_scene,
@@ -22,7 +22,7 @@ from data.raw_writers import (
     write_scannet_scene,
     write_taskonomy_building,
 )
-from data.rooms import View, pose
+from data.rooms.views import View, pose
 from train3d_jax.errors import UserError
 
 

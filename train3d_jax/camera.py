@@ -1,8 +1,9 @@
 """Pinhole cameras: pixel grids, unprojection, projection, focal length and field of view.
 
 Conventions, everywhere in this package: camera axes as in OpenCV (x right, y down, z forward);
-depth is z, not the length of the ray; pixel centres lie at integers, so the centre of a W-wide image
-is (W - 1) / 2; pixels are (u, v) = (column, row); angles are in radians unless a name says degrees.
+depth is z, not the length of the ray; pixel centres lie at integers, so the centre of a W-wide
+image is (W - 1) / 2; pixels are (u, v) = (column, row); angles are in radians unless a name says
+degrees.
 
 Every function is pure and takes any leading batch axes, which broadcast.
 """

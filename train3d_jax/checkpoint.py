@@ -29,9 +29,10 @@ class Checkpoints:
     def __init__(self, run: Path):
         policies = ocp.training.preservation_policies
         best = policies.BestN(get_metric_fn=lambda row: row["loss"], reverse=True, n=1)
+        kept = policies.AnyPreservationPolicy([policies.LatestN(1), best])
         self._orbax = ocp.training.Checkpointer(
-            (run / CHECKPOINTS).resolve(),
-            preservation_policy=policies.AnyPreservationPolicy([policies.LatestN(1), best]),
+            str((run / CHECKPOINTS).resolve()),
+            preservation_policy=kept,  # pyright: ignore[reportArgumentType]  # its own class
         )
 
     def __enter__(self) -> "Checkpoints":
@@ -75,10 +76,7 @@ class Checkpoints:
         """
         if self._orbax.latest is None:
             raise UserError(f"{self._orbax.directory}: holds no checkpoint; train the run first")
-        losses = {
-            saved.step: saved.metrics["loss"] for saved in self._orbax.checkpoints if saved.metrics
-        }
-        step = min(losses, key=lambda step: losses[step])
+        step = min(self._orbax.checkpoints, key=_loss).step
         try:
             saved = self._orbax.load_checkpointables(step, {"params": abstract})
         except Exception as error:  # orbax and tensorstore have many for a damaged checkpoint
@@ -141,9 +139,15 @@ def load_params(run: Path) -> tuple[TrainingConfig, int, Any]:
     abstract = jax.tree.map(
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=placed), abstract
     )
+    if not (run / CHECKPOINTS).is_dir():
+        raise UserError(f"{run}: holds no checkpoint; train the run to the end of an epoch first")
     with Checkpoints(run) as checkpoints:
         step, params = checkpoints.best_params(abstract)
     return config, step, params
+
+
+def _loss(saved: Any) -> float:
+    return saved.metrics["loss"]
 
 
 def _flat(config: TrainingConfig) -> dict[str, Any]:

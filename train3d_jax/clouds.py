@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from train3d_jax import camera, depth, points
 
@@ -48,11 +49,11 @@ class Blocks(NamedTuple):
       centre: the principal point that is assumed, (cx, cy) in pixels, shape (..., 2).
     """
 
-    pixels: jax.Array
-    values: jax.Array
-    mask: jax.Array
-    size: jax.Array
-    centre: jax.Array
+    pixels: jax.Array | np.ndarray
+    values: jax.Array | np.ndarray
+    mask: jax.Array | np.ndarray
+    size: jax.Array | np.ndarray
+    centre: jax.Array | np.ndarray
 
 
 class Clouds(NamedTuple):

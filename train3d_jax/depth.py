@@ -63,7 +63,7 @@ def canonicalise(values: ArrayLike, mask: ArrayLike) -> Canonical:
       The canonical form; a map that has none (`solvable` False) has scale 1 and offset 0.
     """
     values = jnp.asarray(values)
-    mask = jnp.asarray(mask) & jnp.isfinite(values)
+    mask = jnp.asarray(mask, bool) & jnp.isfinite(values)
     near, far = masked_quantiles(values, mask, (NEAR_QUANTILE, FAR_QUANTILE))
     rounding = 8 * jnp.finfo(values.dtype).eps * jnp.maximum(jnp.abs(near), jnp.abs(far))
     solvable = (mask.sum(-1) >= MINIMUM_PIXELS) & (far - near > rounding)
@@ -73,7 +73,7 @@ def canonicalise(values: ArrayLike, mask: ArrayLike) -> Canonical:
     mask = mask & solvable[..., None]
     # (value - near) first: multiplying out would cancel digits where the offset is large.
     canonical = NEAR_VALUE + (values - near[..., None]) * scale[..., None]
-    return Canonical(jnp.where(mask, canonical, 0.0), mask, scale, offset, solvable)
+    return Canonical(jnp.where(mask, canonical, 0.0), jnp.asarray(mask), scale, offset, solvable)
 
 
 def masked_quantiles(

@@ -1,14 +1,14 @@
 """The point-set encoder: from a distorted cloud to posteriors over shift, focal ratio and scale.
 
 The encoder is a function of a set: it does not change when points are permuted or padding is added.
-It sees the cloud in two ways.  A small shared network looks at every point and is pooled over all of
-them (as PointNet, arXiv 1612.00593).  And quadrics fitted to windows of the cloud vote, each window
-for a shift, each pair of windows for a focal length (`surfaces`); the network learns which votes to
-trust.  The votes are counted in histograms, and from those come the posteriors.
+It sees the cloud in two ways.  A small shared network looks at every point and is pooled over all
+of them (as PointNet, arXiv 1612.00593).  And quadrics fitted to windows of the cloud vote, each
+window for a shift, each pair of windows for a focal length (`surfaces`); the network learns which
+votes to trust.  The votes are counted in histograms, and from those come the posteriors.
 """
 
 import math
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, cast
 
 import flax.linen as nn
 import jax
@@ -77,7 +77,7 @@ class PointSetEncoder(nn.Module):
         # Masked points may hold anything, NaN included: nothing of them may reach a sum.
         points = jnp.where(mask[..., None], points, 1.0)
         depth = points[..., 2]
-        pooled = self._pool(PointNetwork(self.width)(points), mask)
+        pooled = pool(PointNetwork(self.width)(points), mask)
         windows = jax.lax.stop_gradient(
             jax.vmap(surfaces.fit_windows)(points[..., :2] / depth[..., None], 1 / depth, mask)
         )
@@ -97,9 +97,6 @@ class PointSetEncoder(nn.Module):
             posteriors["scale"] = HistogramHead(self.width)(None, context)
         return posteriors
 
-    def _pool(self, features: jax.Array, mask: jax.Array) -> jax.Array:
-        return pool(features, mask)
-
     def _shift_posterior(self, windows, local, context) -> Posterior:
         if self.space == "disparity":
             return HistogramHead(self.width)(None, context)
@@ -113,6 +110,13 @@ class PointSetEncoder(nn.Module):
         trust = nn.softplus(nn.Dense(4)(local))
         weights = trust[:, pairs[:, 0]] * trust[:, pairs[:, 1]]
         return HistogramHead(self.width)(count_votes(votes, weights, "focal"), context)
+
+
+def encode(
+    encoder: PointSetEncoder, params: Any, points: jax.Array, mask: jax.Array
+) -> dict[Target, Posterior]:
+    """Applies an encoder with its weights; see `PointSetEncoder.__call__`."""
+    return cast(dict[Target, Posterior], encoder.apply(params, points, mask))
 
 
 class PointNetwork(nn.Module):

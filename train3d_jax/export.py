@@ -10,6 +10,7 @@ import numpy as np
 from train3d_jax import __version__
 from train3d_jax.depth import Space
 from train3d_jax.files import write_whole
+from train3d_jax.inference import Solution
 
 
 def write_ply(path: Path, points: np.ndarray, comments: tuple[str, ...] = ()) -> None:
@@ -73,56 +74,50 @@ def cloud_of(depth: np.ndarray, focal: float) -> np.ndarray:
     return np.stack([x, y, z], -1).astype(np.float32)
 
 
+ANSWER_FIELDS = (
+    "input", "space", "width", "height", "focal_px", "fov_x_deg", "fov_y_deg", "cx", "cy",
+    "shift", "a", "b", "unit", "model", "version", "error",
+)  # fmt: skip
+"""What the JSON beside a cloud holds, and the columns of the summary of a folder."""
+
+
 def answer(
     *,
     input_name: str,
     space: Space,
     size: tuple[int, int],
-    focal: float | None,
-    shift: float | None,
-    a: float | None,
-    b: float | None,
+    solution: Solution | None,
     metric: bool,
     model: str,
     error: str | None = None,
 ) -> dict[str, Any]:
-    """The contents of the JSON beside a cloud; numbers that could not be found are null.
+    """The contents of the JSON beside a cloud; numbers that could not be found are None.
 
     Args:
       input_name: the input file, relative to the input folder.
       space: of the input.
       size: height and width in pixels.
-      focal: pixels.
-      shift: canonical units.
-      a: depth (or its inverse) is a * input + b.
-      b: see `a`.
+      solution: None where there is none.
       metric: depth is in metres, not in an arbitrary unit.
       model: names of the networks.
       error: why there is no answer.
+
+    Returns:
+      A value for each of `ANSWER_FIELDS`.
     """
     height, width = size
+    focal, shift, a, b = solution or (None, None, None, None)
 
-    def fov(pixels: int) -> float | None:
+    def fov_degrees(pixels: int) -> float | None:
         return None if focal is None else math.degrees(2 * math.atan(pixels / 2 / focal))
 
-    return {
-        "input": input_name,
-        "space": space,
-        "width": width,
-        "height": height,
-        "focal_px": focal,
-        "fov_x_deg": fov(width),
-        "fov_y_deg": fov(height),
-        "cx": (width - 1) / 2,
-        "cy": (height - 1) / 2,
-        "shift": shift,
-        "a": a,
-        "b": b,
-        "unit": "metres" if metric else "arbitrary",
-        "model": model,
-        "version": __version__,
-        "error": error,
-    }
+    centre = (width - 1) / 2, (height - 1) / 2
+    unit = "metres" if metric else "arbitrary"
+    values = (
+        input_name, space, width, height, focal, fov_degrees(width), fov_degrees(height), *centre,
+        shift, a, b, unit, model, __version__, error,
+    )  # fmt: skip
+    return dict(zip(ANSWER_FIELDS, values, strict=True))
 
 
 def write_answer(path: Path, contents: dict[str, Any]) -> None:

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from train3d_jax import checkpoint, clouds, depth, points
-from train3d_jax.encoder import Posterior, Target, median
+from train3d_jax.encoder import Target, encode, median
 from train3d_jax.errors import UserError
 from train3d_jax.training import TrainingConfig, build_encoder
 
@@ -39,6 +39,22 @@ class Model:
     params: Any
 
 
+class Solution(NamedTuple):
+    """The answer for one map.
+
+    Attributes:
+      focal: pixels.
+      shift: canonical units.
+      a: depth (or its inverse, in disparity space) is a * input + b.
+      b: see `a`.
+    """
+
+    focal: float
+    shift: float
+    a: float
+    b: float
+
+
 class Recovery(NamedTuple):
     """Answers for a batch; where `solvable` is False the others mean nothing.  Each of shape (B,).
 
@@ -48,8 +64,8 @@ class Recovery(NamedTuple):
       focal: pixels.
       canonical_scale: canonical units per unit of the input, see `depth.Canonical`.
       canonical_offset: canonical units.
-      unit: what `affine` multiplies with to come out in metres (or 1 / metres); 1 without a network
-        for the scale, and then the unit is arbitrary.
+      unit: what a and b are multiplied with to come out in metres (or 1 / metres); 1 without a
+        network for the scale, and then the unit is arbitrary.
     """
 
     solvable: np.ndarray
@@ -59,9 +75,17 @@ class Recovery(NamedTuple):
     canonical_offset: np.ndarray
     unit: np.ndarray
 
-    def affine(self) -> tuple[np.ndarray, np.ndarray]:
-        """(a, b), so that depth (or its inverse) is a * input + b, up to scale or in metres."""
-        return self.canonical_scale * self.unit, (self.canonical_offset + self.shift) * self.unit
+    def at(self, index: int) -> Solution | None:
+        """The answer for one map of the batch; None where it is not solvable."""
+        if not self.solvable[index]:
+            return None
+        unit = self.unit[index]
+        return Solution(
+            focal=float(self.focal[index]),
+            shift=float(self.shift[index]),
+            a=float(self.canonical_scale[index] * unit),
+            b=float((self.canonical_offset[index] + self.shift[index]) * unit),
+        )
 
 
 def load_model(run: Path) -> Model:
@@ -199,8 +223,10 @@ def _predictor(config: TrainingConfig, focal_given: bool) -> Callable[..., _Pred
             lambda block, s, f: clouds.make_clouds(key, block, config.clouds, s, f),
             in_axes=(0, 0, 0 if focal_given else None),
         )(blocks, shift, focal)
-        posteriors: dict[Target, Posterior] = encoder.apply(params, cloud.points, cloud.mask)
-        medians = {target: median(posterior, target) for target, posterior in posteriors.items()}
+        posteriors = encode(encoder, params, cloud.points, cloud.mask)
+        medians: dict[Target, jax.Array] = {
+            target: median(posterior, target) for target, posterior in posteriors.items()
+        }
         metres = None
         if "scale" in medians:
             metres = jnp.exp(medians["scale"]) * config.init_scale

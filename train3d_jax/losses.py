@@ -7,8 +7,9 @@ from train3d_jax.encoder import BINS, RANGES, Posterior, Target, median
 
 
 def soft_bins(value: jax.Array, target: Target) -> jax.Array:
-    """Shares a value between the two bins whose centres lie about it, so that their mean is the
-    value; values outside the range go to the outermost bin.
+    """Shares a value between the two bins whose centres lie about it.
+
+    The mean of the two is the value; values outside the range go to the outermost bin.
 
     Args:
       value: shape (...).

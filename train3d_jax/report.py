@@ -1,14 +1,13 @@
-"""Pictures: clouds from above and from the side, before and after.  matplotlib, no display."""
+"""Pictures: clouds from above and from the side, before and after.  They need no display."""
 
+import io
 from pathlib import Path
 
-import matplotlib
 import numpy as np
-
-matplotlib.use("Agg")
-from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+
+from train3d_jax.files import write_whole
 
 _MOST_POINTS = 30_000
 """Points drawn of each cloud; more only make the picture slower and darker."""
@@ -22,8 +21,8 @@ def draw_clouds(
 ) -> None:
     """Draws a depth map, and clouds from above (x, z) and from the side (z, y).
 
-    The clouds of one map are drawn at the scale that brings the median of their distances to 1, so
-    that shapes can be compared where scales mean nothing.
+    Every cloud is scaled so that the median of its distances is 1, and all are drawn over the same
+    range, so that shapes can be compared where scales mean nothing.
 
     Args:
       path: the picture, by its suffix .png or .svg.
@@ -32,40 +31,47 @@ def draw_clouds(
       title: above it all.
     """
     scaled = {name: points / _typical_distance(points) for name, points in clouds.items()}
-    figure = plt.figure(figsize=(3.3 * (1 + len(scaled)), 5.6), layout="constrained")
-    grid = figure.add_gridspec(2, 1 + len(scaled))
+    # x, y, z of all clouds together, without the outermost half per cent.
+    low, high = np.quantile(np.concatenate(list(scaled.values())), (0.005, 0.995), axis=0)
+    border = _BORDER * (high - low).max()
+    low, high = low - border, high + border
+    width, height, length = high - low
+    figure = Figure(figsize=(3.0 * (1 + len(scaled)), 6.0), layout="constrained")
+    grid = figure.add_gridspec(2, 1 + len(scaled), height_ratios=[length / width, height / length])
     _draw_depth(figure, figure.add_subplot(grid[:, 0]), depth)
     for column, (name, points) in enumerate(scaled.items(), start=1):
-        step = -(-len(points) // _MOST_POINTS)
-        points = points[::step]
+        x, y, z = points[:: -(-len(points) // _MOST_POINTS)].T
         above, side = (figure.add_subplot(grid[row, column]) for row in (0, 1))
-        _scatter(above, points[:, 0], points[:, 2], points[:, 1])
-        _scatter(side, points[:, 2], -points[:, 1], points[:, 0])
-        above.set_title(f"{name}, from above", fontsize=9)
-        side.set_title(f"{name}, from the side", fontsize=9)
+        _scatter(above, x, z, y, (low[0], high[0]), (low[2], high[2]), f"{name}, from above")
+        _scatter(side, z, -y, x, (low[2], high[2]), (-high[1], -low[1]), f"{name}, from the side")
     figure.suptitle(title, fontsize=10)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
+    picture = io.BytesIO()
+    figure.savefig(picture, dpi=110, format=path.suffix[1:])
+    write_whole(path, picture.getvalue())
 
 
 def _draw_depth(figure: Figure, axes: Axes, depth: np.ndarray) -> None:
-    shown = axes.imshow(np.where(depth > 0, depth, np.nan), cmap="viridis")
+    shown = axes.imshow(np.where(depth != 0, depth, np.nan), cmap="viridis")
     axes.set_title("depth map that comes in", fontsize=9)
     axes.set_xticks([])
     axes.set_yticks([])
     figure.colorbar(shown, ax=axes, orientation="horizontal", fraction=0.05)
 
 
-def _scatter(axes: Axes, right: np.ndarray, up: np.ndarray, tint: np.ndarray) -> None:
+def _scatter(
+    axes: Axes,
+    right: np.ndarray,
+    up: np.ndarray,
+    tint: np.ndarray,
+    right_range: tuple[float, float],
+    up_range: tuple[float, float],
+    title: str,
+) -> None:
     axes.scatter(right, up, c=tint, s=0.25, cmap="viridis", linewidths=0, rasterized=True)
     axes.set_aspect("equal")
-    for low, high, limit in (
-        (*np.quantile(right, (0.005, 0.995)), axes.set_xlim),
-        (*np.quantile(up, (0.005, 0.995)), axes.set_ylim),
-    ):
-        border = _BORDER * (high - low) + 1e-6
-        limit(low - border, high + border)
+    axes.set_xlim(*right_range)
+    axes.set_ylim(*up_range)
+    axes.set_title(title, fontsize=9)
     axes.tick_params(labelsize=6)
 
 

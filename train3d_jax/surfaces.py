@@ -174,8 +174,9 @@ RESIDUAL_FLOOR = 1e-5
 
 _HESSIAN_NOISE = 6.7
 _GRADIENT_NOISE = 1.73
-"""Deviation of a fitted second and first derivative per residual / sqrt(points), for points spread
-evenly over [-1, 1]: 2 / sqrt(var(p^2)) with variance 4/45, and 1 / sqrt(var(p)) with variance 1/3."""
+"""Deviation of a fitted second and first derivative per residual / sqrt(points), where the points
+are spread evenly over [-1, 1]: 2 / sqrt(4/45) and 1 / sqrt(1/3), the roots of the variances of p^2
+and p."""
 
 
 def bending(windows: Windows) -> tuple[jax.Array, jax.Array, jax.Array]:

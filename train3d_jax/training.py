@@ -16,7 +16,7 @@ import optax
 
 from train3d_jax import augmentation, depth, losses, metrics
 from train3d_jax.clouds import Blocks, Clouds, CloudSettings, make_clouds
-from train3d_jax.encoder import TARGETS, PointSetEncoder, Posterior, Target, median
+from train3d_jax.encoder import TARGETS, PointSetEncoder, Posterior, Target, encode, median
 from train3d_jax.errors import UserError
 
 WARMUP_STEPS = 50
@@ -44,7 +44,7 @@ class TrainingConfig:
     """
 
     targets: tuple[int, ...]
-    clouds: CloudSettings = CloudSettings()
+    clouds: CloudSettings = dataclasses.field(default_factory=CloudSettings)
     batch_size: int = 20
     learning_rate: float = 0.003
     learning_rate_decay: float = 0.1
@@ -174,12 +174,12 @@ def make_examples(
 def make_train_step(
     config: TrainingConfig, total_steps: int
 ) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]:
-    """A compiled step: (state, batch) to the next state and the losses; the old state is donated."""
+    """A compiled step: (state, batch) to the next state and losses; the old state is donated."""
     encoder, optimizer = build_encoder(config), build_optimizer(config, total_steps)
 
     def loss_of(params, key, batch):
         clouds, labels = make_examples(key, batch, config, config.noise)
-        posteriors = encoder.apply(params, clouds.points, clouds.mask)
+        posteriors = encode(encoder, params, clouds.points, clouds.mask)
         weight = clouds.canonical.solvable.astype(jnp.float32)
         parts = {
             f"loss_{target}": _mean(
@@ -211,12 +211,12 @@ def make_evaluation(config: TrainingConfig) -> Callable[[Any, Batch], dict[str, 
     def evaluate(params, batch: Batch) -> dict[str, jax.Array]:
         key = jax.random.key(config.seed)
         clouds, labels = make_examples(key, batch, config, noise=0.0)
-        posteriors = encoder.apply(params, clouds.points, clouds.mask)
+        posteriors = encode(encoder, params, clouds.points, clouds.mask)
         results = {
             f"loss_{target}": losses.posterior_loss(posterior, labels.quantity(target), target)
             for target, posterior in posteriors.items()
         }
-        results["loss"] = sum(results.values())
+        results["loss"] = jnp.stack(list(results.values())).sum(0)
         results |= _errors(posteriors, labels, clouds, batch["size"])
         results["weight"] = batch["weight"] * clouds.canonical.solvable
         return results

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from data.furniture import (
+from data.rooms.furniture import (
     FREE_PIECES,
     ODD_PIECES,
     ROUND_PIECES,
@@ -18,8 +18,8 @@ from data.furniture import (
     tumbled,
     with_things,
 )
-from data.meshes import Mesh, ball, beam, box, box_at, cylinder, merge, place
-from data.shells import (
+from data.rooms.meshes import Mesh, ball, beam, box, box_at, cylinder, merge, place
+from data.rooms.shells import (
     Opening,
     chamfered_plan,
     edge_frame,

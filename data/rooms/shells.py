@@ -1,14 +1,14 @@
 """Floor plans, walls with openings, and ceilings: the empty room.
 
 World axes: x and y horizontal, z up, metres; the floor is z = 0.  A floor plan is a (K, 2) array
-of corners, counter-clockwise.  Everything is a closed solid (`data.meshes`).
+of corners, counter-clockwise.  Everything is a closed solid (`data.rooms.meshes`).
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from data.meshes import Mesh, box, merge, place, prism, rotation, transform
+from data.rooms.meshes import Mesh, box, merge, place, prism, rotation, transform
 
 # What closes a room above: higher than any ceiling, so that slopes always reach into it.
 SLAB_THICKNESS = 0.3

@@ -3,22 +3,17 @@
 A room is a pure function of a seed, and so are the views of it.  Camera axes as everywhere in the
 project: x right, y down, z forward, depth is z, pixel centres at integers, 0 = missing.
 
-open3d is imported inside the functions that cast rays: importing this module costs nothing.
+The ray caster is loaded when the first room is built: importing this module costs nothing.
 """
 
-import contextlib
-import ctypes
-import importlib
 import math
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
-from data.scenes import Room, random_point, random_room
-from train3d_jax.errors import UserError
+from data.rooms.ray_casting import Hits, make_caster
+from data.rooms.scenes import Room, random_point, random_room
 
 # The full angle along the longer side of the image, degrees.
 FIELD_OF_VIEW_DEG = (35.0, 100.0)
@@ -102,7 +97,7 @@ def random_views(
         threads: that cast rays; 0 takes every core.  The views do not depend on it.
 
     Raises:
-        UserError: open3d cannot be loaded.
+        UserError: no ray caster can be loaded.
     """
     groups = _good_groups(
         seed, count, size, lambda rng, camera: (camera,), centred, one_camera, threads
@@ -125,7 +120,7 @@ def random_quadruples(
         threads: that cast rays; 0 takes every core.
 
     Raises:
-        UserError: open3d cannot be loaded.
+        UserError: no ray caster can be loaded.
     """
 
     def corners(rng: np.random.Generator, camera: Camera) -> tuple[Camera, ...]:
@@ -278,29 +273,21 @@ class RayCaster:
         threads: that cast rays; 0 takes every core.
 
     Raises:
-        UserError: open3d cannot be loaded.
+        UserError: no ray caster can be loaded.
     """
 
     def __init__(self, room: Room, threads: int = 0) -> None:
-        open3d = import_open3d()
-        self._tensor = open3d.core.Tensor
-        self._scene = open3d.t.geometry.RaycastingScene(nthreads=threads)
-        self._threads = threads
-        self._scene.add_triangles(
-            self._tensor(room.mesh.vertices.astype(np.float32)),
-            self._tensor(room.mesh.faces.astype(np.uint32)),
-        )
+        self._cast_rays = make_caster(room.mesh.vertices, room.mesh.faces, threads)
 
     def render(self, camera: Camera) -> View:
         """The view from `camera`, every pixel cast through its centre."""
-        depth = self._cast(camera, camera.size)["t_hit"].numpy()
+        depth = self._cast(camera, camera.size).distance
         depth = np.where(np.isfinite(depth), depth, np.float32(0))
         return View(depth.reshape(camera.size), camera.intrinsics, camera.camera_to_world)
 
     def is_worthwhile(self, camera: Camera) -> bool:
         """Whether a coarse look shows several plane directions, few gaps, and free space ahead."""
-        rays = self._cast(camera, PROBE_SIZE)
-        depth, normals = rays["t_hit"].numpy(), rays["primitive_normals"].numpy()
+        depth, normals = self._cast(camera, PROBE_SIZE)
         hit = np.isfinite(depth)
         if hit.mean() < 1 - MOST_MISSING_SHARE or depth.min() < NEAREST_DEPTH_M:
             return False
@@ -312,12 +299,8 @@ class RayCaster:
         alike = np.abs(np.einsum("ik,jk->ij", normals, normals)) > ONE_DIRECTION_COSINE
         return bool(alike.mean(axis=1).max() < MOST_ONE_DIRECTION_SHARE)
 
-    def _cast(self, camera: Camera, grid: tuple[int, int]):
-        directions = self._directions(camera, grid)
-        rays = np.empty((len(directions), 6), np.float32)
-        rays[:, :3] = camera.camera_to_world[:3, 3]
-        rays[:, 3:] = directions
-        return self._scene.cast_rays(self._tensor(rays), nthreads=self._threads)
+    def _cast(self, camera: Camera, grid: tuple[int, int]) -> Hits:
+        return self._cast_rays(camera.camera_to_world[:3, 3], self._directions(camera, grid))
 
     def _directions(self, camera: Camera, grid: tuple[int, int]) -> np.ndarray:
         """World directions of a grid of rays over the image: z = 1 before turning, so t is z."""
@@ -327,30 +310,3 @@ class RayCaster:
         per_u, per_v, origin = (camera.camera_to_world[:3, :3] @ np.linalg.inv(camera.intrinsics)).T
         # Sums, not a matrix product: BLAS would wake all its threads for it in every worker.
         return (u * per_u + (v * per_v + origin)).reshape(-1, 3)
-
-
-def import_open3d() -> Any:
-    """Imports open3d, now, and returns the module.
-
-    Raises:
-        UserError: a shared library that open3d needs is not on this machine, or open3d is not
-            installed.
-    """
-    # open3d 0.20 looks for libusb, which bare machines lack; this package carries one.  Where the
-    # package is not installed, open3d either does not need it or says below what it lacks.
-    with contextlib.suppress(ImportError, OSError):
-        libusb = importlib.import_module("libusb_package").get_library_path()
-        ctypes.CDLL(str(libusb), mode=ctypes.RTLD_GLOBAL)
-    try:
-        return importlib.import_module("open3d")
-    # open3d preloads its own extension by ctypes, which raises OSError.
-    except (ImportError, OSError) as error:
-        library = re.search(r"\S+\.so[.\d]*", str(error))
-        if library:
-            raise UserError(
-                f"rendering rooms needs the shared library {library[0]}, which is not on this "
-                "machine; on Debian or Ubuntu: apt-get install libgl1 libx11-6 libgomp1"
-            ) from error
-        raise UserError(
-            f"rendering rooms needs open3d, which cannot be imported ({error}): pip install open3d"
-        ) from error

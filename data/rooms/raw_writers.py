@@ -21,8 +21,9 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from data.rooms import View, random_quadruples, random_size, random_views
+from data.rooms.views import View, random_quadruples, random_size, random_views
 from train3d_jax.errors import UserError
+from train3d_jax.files import write_whole
 
 # ScanNet: depth in millimetres, and the time between two frames of a 30 Hz sensor.
 SENS_VERSION = 4
@@ -214,7 +215,7 @@ def write_scannet_scene(root: str | Path, scene: str, views: Sequence[View]) -> 
         ]
     chunks.append(struct.pack("<Q", 0))
     path = Path(root) / "scans" / scene / f"{scene}.sens"
-    _write(path, b"".join(chunks))
+    write_whole(path, b"".join(chunks))
     return path
 
 
@@ -253,7 +254,7 @@ def write_kenburns_scene(
             raise ValueError(f"{scene}: id {number} wants four views of one field of view")
         meta = {"intSample": 1, "fltFov": math.degrees(angles.pop())}
         meta_path = Path(root) / "rgb" / scene / f"{number:05d}-meta.json"
-        _write(meta_path, json.dumps(meta).encode())
+        write_whole(meta_path, json.dumps(meta).encode())
         for corner, view in zip(KENBURNS_CORNERS, quadruple, strict=True):
             folder = Path(root) / "depths" / f"{scene}-depth"
             paths.append(folder / f"{number:05d}-{corner}-depth.exr")
@@ -302,12 +303,12 @@ def write_taskonomy_building(root: str | Path, building: str, views: Sequence[Vi
         }
         stem = f"point_{point}_view_0_domain"
         folders = [Path(root) / kind / "taskonomy" / building for kind in _TASKONOMY_KINDS]
-        _write(folders[1] / f"{stem}_point_info.json", json.dumps(info).encode())
+        write_whole(folders[1] / f"{stem}_point_info.json", json.dumps(info).encode())
         buffer = BytesIO()
         units = _quantised(view.depth, TASKONOMY_UNITS_PER_METRE, TASKONOMY_MISSING)
         Image.fromarray(units).save(buffer, "PNG")
         paths.append(folders[0] / f"{stem}_depth_zbuffer.png")
-        _write(paths[-1], buffer.getvalue())
+        write_whole(paths[-1], buffer.getvalue())
     return paths
 
 
@@ -336,10 +337,3 @@ def _quantised(depth: np.ndarray, units_per_metre: float, missing: int) -> np.nd
     units = np.rint(depth.astype(np.float64) * units_per_metre)
     fits = (depth > 0) & (units > 0) & (units < 65535)
     return np.where(fits, units, missing).astype("<u2")
-
-
-def _write(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(content)
-    os.replace(partial, path)

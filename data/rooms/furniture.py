@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from data.meshes import (
+from data.rooms.meshes import (
     Mesh,
     ball,
     beam,

@@ -1,0 +1,47 @@
+# Two commands for a fresh machine: `make demo` and `make test`.  Each sets itself up in .venv first.
+
+# The first Python of a supported version; another one is given as `make PYTHON=... demo`.
+PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
+	$$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' \
+	2>/dev/null && echo $$python && break; done)
+BIN := .venv/bin
+DEMO_FLAGS ?=
+
+.PHONY: help demo test check format bench clean
+
+help:
+	@echo "make demo    renders rooms, trains on them and recovers unseen ones; pictures in demo/"
+	@echo "make test    runs all tests"
+	@echo "make check   lint, format and types, as in continuous integration"
+	@echo "make format  formats the code and mends what lint can mend"
+	@echo "make bench   measures speed"
+	@echo "make clean   removes .venv and the demo"
+
+demo: .venv/installed
+	$(BIN)/python -m launch.demo $(DEMO_FLAGS)
+
+test: .venv/installed
+	$(BIN)/python -m pytest
+
+check: .venv/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright --pythonpath $(BIN)/python
+
+format: .venv/installed
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: .venv/installed
+	$(BIN)/python -m benchmarks.operations
+
+.venv/installed: pyproject.toml
+	@test -n "$(PYTHON)" || { echo "Python 3.11, 3.12 or 3.13 is needed and not found;" \
+		"install one, or name it: make PYTHON=/path/to/python3"; exit 1; }
+	@echo "Setting up .venv with $(PYTHON): once, one or two minutes."
+	$(PYTHON) -m venv --clear .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+clean:
+	rm -rf .venv demo

@@ -1,0 +1,1 @@
+"""Rendered rooms: random scenes, views of them by ray casting, and raw datasets made of those."""
