@@ -5,10 +5,11 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
+import jax
 import numpy as np
 
 from data.rooms.views import random_views
-from train3d_jax import camera, depth, export, inference, metrics, report
+from train3d_jax import camera, depth, inference, metrics, report
 
 VIEWS_PER_ROOM = 2
 FIRST_TEST_SEED = 1_000_000
@@ -77,19 +78,23 @@ def compare(test: TestMap, recovered: Path) -> Comparison:
     canonical = depth.canonicalise(blocks.values, blocks.mask)
     scale, offset = float(canonical.scale[0]), float(canonical.offset[0])
     true_shift = -float(canonical.offset[1])
-    height = test.depth.shape[0]
+    height, width = test.depth.shape
+    present = test.depth > 0
     first_guess = float(camera.initial_focal(height))
-    truth = export.cloud_of(test.depth, test.focal)
+
+    def cloud(values: np.ndarray, focal: float) -> np.ndarray:
+        intrinsics = camera.centred_intrinsics(focal, height, width)
+        return np.asarray(camera.unproject(values, intrinsics)).reshape(-1, 3)
+
+    truth = cloud(test.depth, test.focal)
 
     def measured(focal: float, shift: float) -> tuple[list[float], np.ndarray]:
-        values = scale * test.values.astype(np.float64) + offset + shift
-        # Points whose depth comes out behind the camera are kept: they are part of the error.
-        points = export.cloud_of(np.where(test.depth > 0, values, 0), focal)
+        points = cloud(scale * test.values + offset + shift, focal)
         errors = (
             metrics.focal_error(focal, test.focal),
             metrics.fov_error(focal, test.focal, height),
             metrics.shift_error(shift, true_shift),
-            metrics.point_error(points, truth, np.ones(len(points), bool)),
+            _point_error(points, truth, present.ravel()),
         )
         return [float(error) for error in errors], points
 
@@ -101,7 +106,11 @@ def compare(test: TestMap, recovered: Path) -> Comparison:
     results = {name: measured(*found) for name, found in rows.items()}
     errors = {name: error for name, (error, _) in results.items()}
     before, _, after = (points for _, points in results.values())
-    return Comparison(errors, {"distorted": before, "corrected": after, "true": truth})
+    clouds = {"distorted": before, "corrected": after, "true": truth}
+    return Comparison(errors, {name: points[present.ravel()] for name, points in clouds.items()})
+
+
+_point_error = jax.jit(metrics.point_error)
 
 
 def table(comparisons: list[Comparison]) -> str:

@@ -35,21 +35,24 @@ def average_blocks(
     row_starts = np.arange(rows) * height // rows
     column_starts = np.arange(columns) * width // columns
 
-    def block_sums(image: np.ndarray) -> np.ndarray:
-        return np.add.reduceat(np.add.reduceat(image, row_starts, 0), column_starts, 1)
+    def across(image: np.ndarray) -> np.ndarray:
+        return np.add.reduceat(image, column_starts, 1, dtype=np.float64)
 
-    weight = mask.astype(np.float64)
-    count = block_sums(weight)
+    def down(image: np.ndarray) -> np.ndarray:
+        return np.add.reduceat(image, row_starts, 0)
+
+    weight = mask.astype(np.float32)
+    in_columns = across(weight)
+    count = down(in_columns)
     # reduceat gives a block that starts where the next one does the single element there.
     count[np.diff(row_starts, append=height) == 0, :] = 0
     count[:, np.diff(column_starts, append=width) == 0] = 0
-    divisor = np.maximum(count, 1)
-    v, u = np.mgrid[:height, :width]
-    means = [
-        block_sums(np.where(mask, image, 0.0)) / divisor for image in (u, v, values.astype(float))
-    ]
-    u_mean, v_mean, value_mean = (mean.ravel().astype(np.float32) for mean in means)
-    return np.stack([u_mean, v_mean], -1), value_mean, (count > 0).ravel()
+    u = down(across(weight * np.arange(width, dtype=np.float32)))
+    v = down(in_columns * np.arange(height)[:, None])
+    total = down(across(np.where(mask, values, 0)))
+    u, v, mean = (sums.ravel() / np.maximum(count, 1).ravel() for sums in (u, v, total))
+    pixels = np.stack([u, v], -1).astype(np.float32)
+    return pixels, mean.astype(np.float32), (count > 0).ravel()
 
 
 def one_point_per_voxel(points: jax.Array, mask: jax.Array, voxel_size: float) -> jax.Array:

@@ -293,6 +293,8 @@ def run_training(
     since = time.perf_counter()
     for done in progress(range(int(state.step) + 1, total_steps + 1)):
         state, losses_now = train_step(state, next(batches))
+        # One step ahead keeps the device busy; further ahead only the progress would run.
+        jax.block_until_ready(recent[-1:])
         recent.append(losses_now)
         epoch_ends = done % steps_per_epoch == 0
         if done % record_every and not epoch_ends:
