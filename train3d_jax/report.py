@@ -12,6 +12,8 @@ from train3d_jax.files import write_whole
 _MOST_POINTS = 30_000
 """Points drawn of each cloud; more only make the picture slower and darker."""
 
+_COLUMN_INCHES = 3.0
+
 _BORDER = 0.06
 """White space about a cloud, relative to its size."""
 
@@ -36,8 +38,11 @@ def draw_clouds(
     border = _BORDER * (high - low).max()
     low, high = low - border, high + border
     width, height, length = high - low
-    figure = Figure(figsize=(3.0 * (1 + len(scaled)), 6.0), layout="constrained")
-    grid = figure.add_gridspec(2, 1 + len(scaled), height_ratios=[length / width, height / length])
+    ratios = [length / width, height / length]
+    # Room for titles and ticks on top of what the clouds need at their true proportions.
+    inches = min(max(_COLUMN_INCHES * sum(ratios) + 1.8, 5.0), 10.0)
+    figure = Figure(figsize=(_COLUMN_INCHES * (1 + len(scaled)), inches), layout="constrained")
+    grid = figure.add_gridspec(2, 1 + len(scaled), height_ratios=ratios)
     _draw_depth(figure, figure.add_subplot(grid[:, 0]), depth)
     for column, (name, points) in enumerate(scaled.items(), start=1):
         x, y, z = points[:: -(-len(points) // _MOST_POINTS)].T
@@ -46,7 +51,7 @@ def draw_clouds(
         _scatter(side, z, -y, x, (low[2], high[2]), (-high[1], -low[1]), f"{name}, from the side")
     figure.suptitle(title, fontsize=10)
     picture = io.BytesIO()
-    figure.savefig(picture, dpi=110, format=path.suffix[1:])
+    figure.savefig(picture, dpi=100, format=path.suffix[1:])
     write_whole(path, picture.getvalue())
 
 
