@@ -5,6 +5,7 @@
 The flags are those of the original Train-3D, its misspellings included as aliases.
 """
 
+import contextlib
 import math
 from pathlib import Path
 from typing import cast
@@ -107,15 +108,18 @@ def main() -> None:
     train_subset = pipeline.Subset(samples, train_part)
     validation_subset = pipeline.Subset(samples, validation_part)
     space, batch_size = clouds.space, config.batch_size
-    batches = iter(
-        pipeline.training_batches(train_subset, batch_size, space, config.seed, _NUM_WORKERS.value)
+    dataset = pipeline.training_batches(
+        train_subset, batch_size, space, config.seed, _NUM_WORKERS.value
     )
     steps_per_epoch = len(train_part) // batch_size
     total_steps = config.epochs * steps_per_epoch
     facts = {"data": str(samples.path), "samples": [len(train_part), len(validation_part)]}
     checkpoint.save_config(run, config, facts | {"jax": jax.__version__})
     write_whole(run / "run.flags", program.flags_of_this_program().encode())
-    with checkpoint.Checkpoints(run) as checkpoints:
+    with (
+        checkpoint.Checkpoints(run) as checkpoints,
+        contextlib.closing(iter(dataset)) as batches,
+    ):
         state = checkpoints.resume(training.initial_state(config, total_steps), batches)
         step = int(state.step)
         print(
