@@ -62,8 +62,10 @@ def read_depth_file(path: Path) -> np.ndarray:
             raise DataError(path, f"is not a depth map; readable are {', '.join(SUFFIXES)}")
     if values.dtype.kind not in "fiu":
         raise DataError(path, f"holds {values.dtype}, not numbers")
-    values = values.squeeze()
-    if values.ndim != 2:
+    # (1, H, W) and (H, W, 1) are one map too; a map that is 1 pixel wide stays one.
+    extra = [axis for axis, length in enumerate(values.shape) if length == 1]
+    values = values.squeeze(tuple(extra[: max(values.ndim - 2, 0)]))
+    if values.ndim != 2 or not values.size:
         raise DataError(path, f"holds an array of shape {values.shape}, not one (H, W) map")
     with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, that is, missing
         return values.astype(np.float32)
