@@ -60,7 +60,7 @@ def read_png(path: Path) -> np.ndarray:
         image = Image.open(io.BytesIO(png), formats=["PNG"])
         values = np.asarray(image)
     except UnidentifiedImageError:
-        raise DataError(path, "is not a PNG") from None
+        raise DataError(path, "is not a readable PNG: it does not begin like one") from None
     except Exception as error:
         # Pillow has no exception of its own for a damaged file: SyntaxError, OSError, struct.error
         # and others come up.
