@@ -200,9 +200,9 @@ def test_a_file_that_fails_to_be_written_leaves_no_file_under_its_name(tmp_path,
         raise OSError("disk full")
 
     monkeypatch.setattr(raw_writers.os, "replace", fail)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(UserError, match=r"scene\.sens: cannot be written: disk full"):
         write_scannet_scene(tmp_path, "scene", [view_of(np.ones((8, 8)))])
-    assert list(files_under(tmp_path)) == ["scans/scene/scene.sens.partial"]
+    assert list(files_under(tmp_path)) == ["scans/scene/scene.sens.part"]
 
 
 @pytest.fixture(scope="module")
