@@ -1,5 +1,6 @@
 """Depth maps as people have them: .npy, .npz, 16-bit .png and .exr, alone or in folders."""
 
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ def find_depth_files(path: Path) -> list[tuple[Path, str]]:
 
     Returns:
       For each its path and the name that its answers get: the path relative to `path` without the
-      suffix, or with it where two files differ in nothing else.
+      suffix, or with it where that would not be a name of its own.
 
     Raises:
       UserError: there is nothing to read.
@@ -35,11 +36,14 @@ def find_depth_files(path: Path) -> list[tuple[Path, str]]:
     )
     if not files:
         raise UserError(f"{path}: holds no depth map; readable are {', '.join(SUFFIXES)}")
-    relative = [file.relative_to(path) for file in files]
-    bare = [name.with_suffix("").as_posix() for name in relative]
+    full = [file.relative_to(path).as_posix() for file in files]
+    bare = [file.relative_to(path).with_suffix("").as_posix() for file in files]
+    # A bare name is taken where two files share it, and where another file is called that in full,
+    # as a.npy is beside a.npy.png.
+    uses = Counter([*bare, *full])
     return [
-        (file, stem if bare.count(stem) == 1 else name.as_posix())
-        for file, name, stem in zip(files, relative, bare, strict=True)
+        (file, stem if uses[stem] == 1 else name)
+        for file, name, stem in zip(files, full, bare, strict=True)
     ]
 
 

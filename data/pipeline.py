@@ -115,12 +115,14 @@ def training_batches(
         .repeat()
         .random_map(random_blocks)
         .to_iter_dataset(grain.ReadOptions(num_threads=cores, prefetch_buffer_size=2 * batch_size))
-        .batch(batch_size, drop_remainder=True)
     )
     # More processes than cores only take memory: each of them loads jax.
     workers = min(num_workers, cores)
     if workers:
         dataset = dataset.mp_prefetch(grain.MultiprocessingOptions(num_workers=workers))
+    # After the workers, who take samples in turns: each would make batches of its own samples, and
+    # what stands together in a batch would depend on how many workers there are.
+    dataset = dataset.batch(batch_size, drop_remainder=True)
     return dataset
 
 

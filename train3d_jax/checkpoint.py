@@ -51,20 +51,20 @@ class Checkpoints:
         )
 
     def resume(self, state: TrainState, batches: Iterator[Batch]) -> TrainState:
-        """The latest state, or `state` where nothing was saved; `batches` is put to its place."""
+        """The latest state, or `state` where nothing was saved; `batches` is put to its place.
+
+        Raises:
+          UserError: the checkpoint is damaged, or its data was read another way.
+        """
         if self._orbax.latest is None:
             return state
         # Where each array lies is told, or orbax warns that the machine might be another.
         abstract = jax.tree.map(
             lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), state
         )
-        saved = self._orbax.load_checkpointables(
-            None,
-            {
-                "params": abstract.params,
-                "memory": {"step": abstract.step, "optimizer": abstract.optimizer},
-                "data": batches,
-            },
+        memory = {"step": abstract.step, "optimizer": abstract.optimizer}
+        saved = self._load(
+            self._orbax.latest.step, {"params": abstract.params, "memory": memory, "data": batches}
         )
         return TrainState(saved["memory"]["step"], saved["params"], saved["memory"]["optimizer"])
 
@@ -77,14 +77,16 @@ class Checkpoints:
         if self._orbax.latest is None:
             raise UserError(f"{self._orbax.directory}: holds no checkpoint; train the run first")
         step = min(self._orbax.checkpoints, key=_loss).step
+        return step, self._load(step, {"params": abstract})["params"]
+
+    def _load(self, step: int, wanted: dict[str, Any]) -> dict[str, Any]:
         try:
-            saved = self._orbax.load_checkpointables(step, {"params": abstract})
+            return self._orbax.load_checkpointables(step, wanted)
         except Exception as error:  # orbax and tensorstore have many for a damaged checkpoint
-            reason = " ".join(str(error).split())[:300]
+            reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
             raise UserError(
                 f"{self._orbax.directory / str(step)}: cannot be restored: {reason}"
             ) from None
-        return step, saved["params"]
 
 
 def save_config(run: Path, config: TrainingConfig, facts: dict[str, Any]) -> None:

@@ -29,6 +29,11 @@ GRIDS = ((16, 16), (11, 11), (7, 7))
 """Windows across and down the image at each scale: small ones see many planes, large ones average
 more points.  The numbers share no divisor, so that borders fall in different places."""
 
+MARGIN = 1e-3
+"""By how much the grids begin before the first point, relative to the width of all.  Points lie as
+evenly as pixels do: without it whole columns would lie on the borders of windows (64 columns, 7
+windows: every ninth), and rounding would decide for a window."""
+
 MINIMUM_POINTS = 8
 """A quadric has six coefficients; with fewer points than this its residual says nothing."""
 
@@ -79,6 +84,7 @@ def fit_windows(rays: jax.Array, inverse_depth: jax.Array, mask: jax.Array, grid
     low = jnp.where(mask[:, None], rays, jnp.inf).min(0)
     high = jnp.where(mask[:, None], rays, -jnp.inf).max(0)
     low, high = (jnp.where(mask.any(), x, fallback) for x, fallback in ((low, -1.0), (high, 1.0)))
+    low = low - MARGIN * (high - low)
     span = jnp.maximum(high - low, 1e-6)
     fits = [
         _fit_grid(rays, inverse_depth, mask, low, span, np.array(grid, np.float32))

@@ -1,0 +1,249 @@
+"""The programs as users start them: new processes, from another folder."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from box_rooms import box_room
+from raw_files import exr, png16, put, sens
+
+from train3d_jax import export
+
+ROOT = Path(__file__).parents[1]
+PROGRAMS = [
+    path.stem
+    for path in sorted((ROOT / "launch").glob("*.py"))
+    if "program.run(" in path.read_text()
+]
+FLAGS = {
+    "prepare": ["scannet", "kenburns", "taskonomy", "num_samples", "out", "seed", "num_workers"],
+    "train": ["data", "model_name", "targets", "input_channels", "learning_rate_decay", "logs"],
+    "infer": ["input", "out", "model", "space", "batch_size", "focal_px", "fov_deg"],
+}
+
+
+def run(folder, program, *arguments, status=0):
+    """Starts a program in `folder`; fails unless it ends with `status`."""
+    ended = subprocess.run(
+        [sys.executable, "-m", f"launch.{program}", *map(str, arguments)],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == status, ended.stdout + ended.stderr
+    assert "Traceback" not in ended.stderr
+    return ended
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_help_shows_what_the_program_is_for_and_its_flags(tmp_path, program):
+    shown = run(tmp_path, program, "--help").stdout
+    assert f"python -m launch.{program}" in shown
+    for flag in FLAGS.get(program, []):
+        assert f"--{flag}" in shown or f"--[no]{flag}" in shown
+
+
+@pytest.mark.parametrize(
+    ("program", "arguments", "told"),
+    [
+        ("prepare", ["--out", "new", "-ns", "1,0,0", "-ss", "nowhere"], "nowhere"),
+        ("train", ["--data", "d", "--model_name", "m", "--targets", "0,5"], "--targets"),
+        ("train", ["--data", "nowhere", "--model_name", "m"], "nowhere"),
+        ("infer", ["--input", "d", "--out", "o", "--space", "depth"], "--model"),
+        ("infer", ["--input", "d", "--out", "o", "--space", "depth", "--model", "m", "x"], "x"),
+    ],
+)
+def test_a_mistake_is_told_in_one_line_and_nothing_is_written(tmp_path, program, arguments, told):
+    ended = run(tmp_path, program, *arguments, status=2)
+    assert len(ended.stderr.splitlines()) == 1
+    assert ended.stderr.startswith(f"launch.{program}: ") and told in ended.stderr
+    assert ended.stdout == "" and list(tmp_path.iterdir()) == []
+
+
+# From raw datasets to point clouds.
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Where everything is: raw datasets of 15, 4 and 9 maps, a prepared set of them all."""
+    folder = tmp_path_factory.mktemp("programs")
+    for scene in range(5):
+        maps = [box_room(10 * scene + frame, fov_degrees=50 + scene) for frame in range(3)]
+        units = [np.uint16(1000 * depth) for depth, _ in maps]
+        name = f"scene000{scene}_00"
+        path = folder / "scannet" / "scans" / name / f"{name}.sens"
+        put(path, sens(units, intrinsics=maps[0][1]))
+    for view in ("tl", "tr", "bl", "br"):
+        depth, _ = box_room(60, (96, 96), fov_degrees=70)
+        path = folder / "kenburns" / "depths" / "town-depth" / f"00001-{view}-depth.exr"
+        put(path, exr(np.float16(100 * depth)))
+    meta = {"intSample": 1, "fltFov": 70.0}
+    put(folder / "kenburns" / "rgb" / "town" / "00001-meta.json", meta)
+    for building in ("allensville", "beechwood", "benevolence"):
+        for point in range(3):
+            depth, _ = box_room(70 + point, (96, 96), fov_degrees=60)
+            stem = f"point_{point}_view_0_domain_"
+            image = f"depth_zbuffer/taskonomy/{building}/{stem}depth_zbuffer.png"
+            info = f"point_info/taskonomy/{building}/{stem}point_info.json"
+            put(folder / "taskonomy" / image, png16(np.uint16(512 * depth)))
+            camera = {"field_of_view_rads": float(np.radians(60)), "resolution": 96}
+            put(folder / "taskonomy" / info, camera)
+    run(
+        folder, "prepare", "-ss", "scannet", "-sk", "kenburns", "-st", "taskonomy",
+        "-ns", "15,4,9", "--out", "prepared", "--num_workers", 0,
+    )  # fmt: skip
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained(folder):
+    """A run with both heads, and what the program told."""
+    ended = run(
+        folder, "train", "--data", "prepared", "--model_name", "both", "--targets", "0,2",
+        "--batch_size", 8, "--epochs", 2, "--num_points", 256, "--print_losses_every", 1,
+    )  # fmt: skip
+    return folder / "runs" / "both", ended.stdout
+
+
+def metrics_of(run_folder):
+    return [json.loads(line) for line in (run_folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_what_prepare_makes_is_what_the_contract_says(folder):
+    prepared = folder / "prepared"
+    counts = json.loads((prepared / "dataset.json").read_text())["counts"]
+    assert counts == {"scannet": 15, "kenburns": 4, "taskonomy": 9}
+    assert len(list((prepared / "depths").iterdir())) == 28
+    assert len(np.load(prepared / "focals.npy")) == len(np.load(prepared / "scales.npy")) == 28
+    rows = [json.loads(line) for line in (prepared / "manifest.jsonl").read_text().splitlines()]
+    first = rows[0]
+    seed = 10 * int(first["scene"][8]) + first["frame"]
+    depth = np.load(prepared / "depths" / f"{first['id']}.npz")["arr_0"]
+    np.testing.assert_allclose(depth, box_room(seed, fov_degrees=50 + seed // 10)[0], atol=1e-3)
+
+
+def test_a_run_holds_flags_configuration_metrics_and_checkpoints(trained):
+    run_folder, told = trained
+    assert "24 samples to train on, 4 to validate" in told or "25 samples" in told
+    names = {path.name for path in run_folder.iterdir()}
+    assert names == {"run.flags", "config.json", "metrics.jsonl", "checkpoints"}
+    rows = metrics_of(run_folder)
+    assert [row["step"] for row in rows if row["split"] == "train"] == [1, 2, 3, 4, 5, 6]
+    assert [row["step"] for row in rows if row["split"] == "validation"] == [3, 6]
+    assert all(np.isfinite(row["loss"]) for row in rows)
+    assert {"shift_error", "median_focal_error", "fov_error_deg"} <= rows[-1].keys()
+
+
+def test_the_command_line_of_the_original_trains(folder):
+    line = (
+        "--data prepared --model_name scale_model_uv --input_chanels 5 --targets 1 --batch_size 20 "
+        "--learning_rate 0.01 --voxel_size 0.005 --train_split 0.9 --learning_rate_decay 0.5 "
+        "--epochs 5 --print_losses_evry 150 --num_w 8 --logs"
+    )
+    # Smaller clouds, or it would take long.
+    run(folder, "train", *line.split(), "--num_points", 128)
+    run_folder = folder / "runs" / "scale_model_uv"
+    settings = json.loads((run_folder / "config.json").read_text())["training"]
+    assert (settings["targets"], settings["batch_size"]) == ([1], 20)
+    assert (settings["learning_rate"], settings["learning_rate_decay"]) == (0.01, 0.5)
+    assert (settings["clouds"]["input_channels"], settings["clouds"]["voxel_size"]) == (5, 0.005)
+    flags = (run_folder / "run.flags").read_text().splitlines()
+    assert {"--input_channels=5", "--print_losses_every=150", "--num_workers=8"} <= set(flags)
+    assert [row["step"] for row in metrics_of(run_folder)] == [1, 1, 2, 2, 3, 3, 4, 4, 5, 5]
+    assert list(run_folder.glob("events.out.tfevents*"))
+
+
+def test_a_run_that_is_finished_is_not_trained_on_when_started_again_from_its_flags(
+    folder, trained
+):
+    run_folder, _ = trained
+    before = (run_folder / "metrics.jsonl").read_text()
+    told = run(folder, "train", "--flagfile", run_folder / "run.flags").stdout
+    assert "going on from step 6" in told
+    assert (run_folder / "metrics.jsonl").read_text() == before
+
+
+def test_other_settings_for_a_run_are_refused(folder, trained):
+    run_folder, _ = trained
+    flags = ["--flagfile", run_folder / "run.flags", "--learning_rate", 0.5]
+    told = run(folder, "train", *flags, status=2).stderr
+    assert "learning_rate 0.003 -> 0.5" in told and len(told.splitlines()) == 1
+
+
+@pytest.fixture(scope="module")
+def recovered(folder, trained):
+    """A folder of maps, one of which cannot be read and one of which has no shape, recovered."""
+    maps = folder / "maps"
+    for name in ("a/map.npy", "b/map.npy"):
+        (maps / name).parent.mkdir(parents=True, exist_ok=True)
+    np.save(maps / "a" / "map.npy", box_room(0)[0])
+    np.save(maps / "b" / "map.npy", box_room(1, (50, 31))[0].astype(float))
+    put(maps / "a" / "map.png", png16(np.uint16(1000 * box_room(2)[0])))
+    holed = box_room(3)[0].copy()
+    holed[:30] = 0
+    np.savez(maps / "holed.npz", holed)
+    put(maps / "metres.exr", exr(np.float16(box_room(4)[0])))
+    put(maps / "broken.npy", b"not a map")
+    np.save(maps / "wall.npy", np.full((20, 30), 2.5))
+    return run(
+        folder, "infer", "--input", "maps", "--out", "out", "--model", "runs/both",
+        "--space", "depth", "--batch_size", 3, status=1,
+    )  # fmt: skip
+
+
+def test_each_map_gets_a_cloud_and_an_answer_under_its_own_name(folder, recovered):
+    out = folder / "out"
+    found = sorted(path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file())
+    solved = ["a/map.npy", "a/map.png", "b/map", "holed", "metres"]
+    assert found == sorted(
+        ["summary.csv", "wall.json", *(f"{n}.{s}" for n in solved for s in ("json", "ply"))]
+    )
+    answer = json.loads((out / "b" / "map.json").read_text())
+    assert (answer["input"], answer["space"], answer["error"]) == ("b/map.npy", "depth", None)
+    assert (answer["width"], answer["height"], answer["cx"], answer["cy"]) == (31, 50, 15, 24.5)
+    assert answer["model"].startswith("both@")
+    assert 1 < answer["fov_x_deg"] < 179 and answer["a"] > 0
+
+
+def test_the_cloud_is_the_map_with_the_answer_applied(folder, recovered):
+    answer = json.loads((folder / "out" / "holed.json").read_text())
+    values = np.load(folder / "maps" / "holed.npz")["arr_0"]
+    z = answer["a"] * values.astype(float) + answer["b"]
+    v, u = np.nonzero((values > 0) & (z > 0))
+    assert 0 < len(v) <= 66 * 128
+    z = z[v, u]
+    x, y = ((p - answer[c]) * z / answer["focal_px"] for p, c in ((u, "cx"), (v, "cy")))
+    points = export.read_ply(folder / "out" / "holed.ply")
+    np.testing.assert_allclose(points, np.stack([x, y, z], -1), rtol=1e-5, atol=1e-6)
+
+
+def test_maps_that_fail_are_told_and_the_others_are_done(folder, recovered):
+    assert "broken.npy: " in recovered.stdout + recovered.stderr
+    assert "5 recovered, 2 failed" in recovered.stdout
+    with (folder / "out" / "summary.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["input"] for row in rows] == [
+        *("a/map.npy", "a/map.png", "b/map.npy", "broken.npy"),
+        *("holed.npz", "metres.exr", "wall.npy"),
+    ]
+    assert [bool(row["error"]) for row in rows] == [0, 0, 0, 1, 0, 0, 1]
+    assert [bool(row["focal_px"]) for row in rows] == [1, 1, 1, 0, 1, 1, 0]
+    wall = json.loads((folder / "out" / "wall.json").read_text())
+    assert wall["focal_px"] is wall["shift"] is wall["a"] is None and wall["error"]
+
+
+def test_a_single_file_with_a_known_field_of_view_is_recovered(folder, trained):
+    run(
+        folder, "infer", "--input", "prepared/depths/000000.npz", "--out", "one", "--model",
+        "runs/both", "--space", "depth", "--fov_deg", 90, "--batch_size", 3,
+    )  # fmt: skip
+    answer = json.loads((folder / "one" / "000000.json").read_text())
+    assert answer["focal_px"] == pytest.approx(answer["width"] / 2)
+    assert answer["fov_x_deg"] == pytest.approx(90)

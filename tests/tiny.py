@@ -1,0 +1,49 @@
+"""A training configuration that compiles once for all tests that train, and batches for it."""
+
+import dataclasses
+
+import numpy as np
+from box_rooms import box_room
+
+from data import pipeline
+from data.prepared import Sample
+from train3d_jax.clouds import CloudSettings
+from train3d_jax.training import TrainingConfig
+
+CONFIG = TrainingConfig(
+    (0, 2), CloudSettings(num_points=1024), batch_size=3, epochs=3, width=16, seed=5
+)
+STEPS_PER_EPOCH = 10
+TOTAL_STEPS = CONFIG.epochs * STEPS_PER_EPOCH
+
+
+def with_clouds(config=CONFIG, **changes):
+    """`config` with other settings of its clouds."""
+    return dataclasses.replace(config, clouds=dataclasses.replace(config.clouds, **changes))
+
+
+def rooms_batch(seeds=(0, 1, 2), space="depth"):
+    """A batch of whole rooms, as the pipeline makes it."""
+    return pipeline.stack([pipeline.to_blocks(*box_room(seed), space) for seed in seeds])
+
+
+class Rooms:
+    """Rooms in the place of a prepared set."""
+
+    def __init__(self, count, scenes=None):
+        self.count, self.scenes = count, scenes
+
+    def __len__(self):
+        return self.count
+
+    def __getitem__(self, index):
+        return Sample(*box_room(index), str(index), "")
+
+    def __repr__(self):
+        return f"Rooms({self.count})"
+
+
+def training_batches(count=7):
+    """Shuffled, cropped batches of so many rooms, endless, by grain."""
+    subset = pipeline.Subset(Rooms(count), np.arange(count))
+    return pipeline.training_batches(subset, CONFIG.batch_size, "depth", CONFIG.seed, 0)
