@@ -122,8 +122,7 @@ def training_batches(
         dataset = dataset.mp_prefetch(grain.MultiprocessingOptions(num_workers=workers))
     # After the workers, who take samples in turns: each would make batches of its own samples, and
     # what stands together in a batch would depend on how many workers there are.
-    dataset = dataset.batch(batch_size, drop_remainder=True)
-    return dataset
+    return dataset.batch(batch_size, drop_remainder=True)
 
 
 def validation_batches(subset: Subset, batch_size: int, space: Space) -> Iterator[Batch]:
