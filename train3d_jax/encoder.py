@@ -72,7 +72,8 @@ class PointSetEncoder(nn.Module):
           mask: points that count, shape (B, N).
 
         Returns:
-          A posterior, (B, BINS), for each of `heads`.
+          A posterior, (B, BINS), for each of `heads`; and for the shift wherever it is not known,
+          because angles can only be judged once it is taken off.
         """
         # Masked points may hold anything, NaN included: nothing of them may reach a sum.
         points = jnp.where(mask[..., None], points, 1.0)

@@ -172,7 +172,7 @@ def recover(
         settings = model.config.clouds
         # A network that is shown neither shift nor focal length says the same each time.
         if number not in answered or settings.shift_known or settings.focal_known:
-            run = _predictor(model.config, focal is not None)
+            run = _predictor(model.config, settings.focal_known and focal is not None)
             answered[number] = run(model.params, blocks, shift, focal)
         return answered[number]
 

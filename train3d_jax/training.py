@@ -75,8 +75,8 @@ class Labels(NamedTuple):
       shift: canonical shift.
       focal: pixels.
       alpha: focal over the focal length that the cloud was made with.
-      scale: metres that a depth of 1 stands for, in the canonical units of the shifted depth, over
-        the initial scale.
+      scale: metres at the canonical value 1 (the far quantile of depth, the near one of disparity)
+        over the initial scale.
     """
 
     shift: jax.Array
