@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from data.protocol import DataError
 
@@ -59,6 +59,8 @@ def read_png(path: Path) -> np.ndarray:
         Image.open(io.BytesIO(png), formats=["PNG"]).verify()
         image = Image.open(io.BytesIO(png), formats=["PNG"])
         values = np.asarray(image)
+    except UnidentifiedImageError:
+        raise DataError(path, "is not a readable PNG: its head is truncated or damaged") from None
     except Exception as error:
         # Pillow has no exception of its own for a damaged file: SyntaxError, OSError, struct.error
         # and others come up.

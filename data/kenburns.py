@@ -12,6 +12,7 @@ import json
 import os
 import re
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -26,6 +27,7 @@ from data.protocol import (
     Scene,
     folders,
     metric_depth,
+    refuse,
     square_camera,
     unique_scenes,
 )
@@ -44,7 +46,7 @@ class KenBurns:
     root: Path
     name: ClassVar[str] = "kenburns"
 
-    def scenes(self) -> list[Scene]:
+    def scenes(self, on_broken: Callable[[DataError], None] = refuse) -> list[Scene]:
         """One scene for each folder in `depths/`; a frame is an id and a view, `00001-tl`."""
         return unique_scenes(
             Scene(folder.name.removesuffix(_DEPTH_FOLDER_SUFFIX), folder, _places(folder))
@@ -88,5 +90,5 @@ def _field_of_view_deg(meta: Path) -> float:
         return float(json.loads(meta.read_bytes())["fltFov"])
     except FileNotFoundError:
         raise DataError(meta, "is missing, and with it the camera") from None
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise DataError(meta, f"has no field of view `fltFov`: {error!r}") from None

@@ -10,7 +10,7 @@ Pixel centres are at integers: the centre of a W-wide image is (W-1)/2.
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar, NamedTuple, Protocol
@@ -101,6 +101,11 @@ class SingleViews(Sequence[tuple[Frame, ...]]):
         return (self._frames[index],)
 
 
+def refuse(error: DataError) -> None:
+    """What to do with a scene that cannot be read, where nothing else is said: raise the error."""
+    raise error
+
+
 class Reader(Protocol):
     """Reads one raw dataset.  It is small and can be pickled: workers get a copy of it."""
 
@@ -111,10 +116,11 @@ class Reader(Protocol):
         """The folder that the user gave."""
         ...
 
-    def scenes(self) -> list[Scene]:
+    def scenes(self, on_broken: Callable[[DataError], None] = refuse) -> list[Scene]:
         """All scenes that hold a frame, by name, whatever the file system's order.
 
-        Raises DataError on a file that should tell of a scene and cannot be read.
+        `on_broken` is called with each file that should tell of a scene and cannot be read, in the
+        order of names; that scene is left out.  Raises DataError when scenes cannot be told apart.
         """
         ...
 

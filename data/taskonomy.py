@@ -12,7 +12,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -28,6 +28,7 @@ from data.protocol import (
     SingleViews,
     folders,
     metric_depth,
+    refuse,
     square_camera,
     unique_scenes,
 )
@@ -46,7 +47,7 @@ class Taskonomy:
     root: Path
     name: ClassVar[str] = "taskonomy"
 
-    def scenes(self) -> list[Scene]:
+    def scenes(self, on_broken: Callable[[DataError], None] = refuse) -> list[Scene]:
         """One scene for each building; a frame is a point and a view, `point_0_view_1`."""
         return unique_scenes(
             Scene(building, images, SingleViews(_Frames(images)))
@@ -119,5 +120,5 @@ def _read_info(info: Path) -> tuple[float, int | None]:
     try:
         fields = json.loads(info.read_bytes())
         return math.degrees(float(fields["field_of_view_rads"])), fields.get("resolution")
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise DataError(info, f"has no field of view `field_of_view_rads`: {error!r}") from None

@@ -67,9 +67,7 @@ def test_leading_axes_of_depth_and_camera_broadcast(of_depth, of_camera, togethe
         assert points.shape == (*together, *size, 3)
         flat_depth = np.broadcast_to(depth, (*together, *size)).reshape(-1, *size)
         flat_camera = np.broadcast_to(intrinsics, (*together, 3, 3)).reshape(-1, 3, 3)
-        one_by_one = [
-            unproject(d, k) for d, k in zip(flat_depth, flat_camera, strict=True)
-        ]
+        one_by_one = [unproject(d, k) for d, k in zip(flat_depth, flat_camera, strict=True)]
         # The same operations on the same numbers; only fused multiply-adds may differ.
         np.testing.assert_allclose(points.reshape(-1, *size, 3), np.stack(one_by_one), rtol=1e-14)
         pixels, _ = project(points.reshape(*together, -1, 3), intrinsics)
@@ -78,9 +76,7 @@ def test_leading_axes_of_depth_and_camera_broadcast(of_depth, of_camera, togethe
 
 
 def test_unprojection_is_the_formula_of_the_conventions():
-    points = unproject(
-        np.array([[2.0, 4.0, 0.0]]), intrinsics_matrix(2.0, 5.0, 1.0, 3.0)
-    )
+    points = unproject(np.array([[2.0, 4.0, 0.0]]), intrinsics_matrix(2.0, 5.0, 1.0, 3.0))
     # x = (u - cx) z / fx, y = (v - cy) z / fy; all numbers are exact in float32 but -12 / 5.
     expected = [[[-1.0, -1.2, 2.0], [0.0, -2.4, 4.0], [0.0, 0.0, 0.0]]]
     np.testing.assert_allclose(points, expected, rtol=1e-6)
