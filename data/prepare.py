@@ -210,7 +210,7 @@ class _Run:
                 break
             self._next_shard += 1
             if records.staged(self._config.out, first).exists():  # else packed before
-                arguments = (self._config.out, number, size)
+                arguments = (self._config.out, number, first, size)
                 self._packing.append(self._executor.submit(records.pack, *arguments))
         while len(self._packing) > max(self._config.num_workers, 1):
             self._packing.pop(0).result()

@@ -111,14 +111,19 @@ def shard_sizes(samples: int) -> list[int]:
     ]
 
 
-def pack(folder: Path, number: int, size: int) -> None:
+def pack(folder: Path, number: int, first: int, size: int) -> None:
     """Makes a shard of its staged records, and deletes them; runs in a worker.
+
+    Args:
+      folder: the set.
+      number: of the shard.
+      first: index of its first sample.
+      size: how many samples it gets.
 
     Raises UserError when it cannot be written.
     """
     from array_record.python.array_record_module import ArrayRecordWriter
 
-    first = number * SAMPLES_PER_SHARD
     files = [staged(folder, index) for index in range(first, first + size)]
     path = shard(folder, number)
     beside = path.with_name(f"{path.name}.part")

@@ -165,4 +165,5 @@ def _make_again(folder: Path, fault: Fault, raw: _Raw) -> None:
         if again != row:
             raise DataError(row["source"], "gives another sample than it did: it has changed")
     if raw.settings["format"] == prepared.ARRAY_RECORD:
-        records.pack(folder, fault.first // records.SAMPLES_PER_SHARD, fault.count)
+        number = fault.first // records.SAMPLES_PER_SHARD
+        records.pack(folder, number, fault.first, fault.count)

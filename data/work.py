@@ -57,15 +57,15 @@ def make_executor(num_workers: int) -> Executor:
     executor = ProcessPoolExecutor(
         num_workers, multiprocessing.get_context("spawn"), initializer=_start_worker
     )
-    if threading.current_thread() is not threading.main_thread():
-        return executor
-    # Ctrl-C reaches the whole process group, also workers that are still being imported; the
-    # parent stops them in good order.  They inherit that the signal is ignored.
-    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        executor.submit(os.getpid)
-    finally:
-        signal.signal(signal.SIGINT, handler)
+    if hasattr(signal, "pthread_sigmask"):
+        # Ctrl-C reaches the whole process group, also workers that are still being started; the
+        # parent stops them in good order.  They inherit that the signal is held back, and here it
+        # comes through as soon as they are started.
+        held = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            executor.submit(os.getpid)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, held)
     return executor
 
 
