@@ -70,7 +70,7 @@ def read_png(path: Path) -> np.ndarray:
             path,
             f"is a PNG of mode {image.mode}, not 16-bit grey; 8 bits or colours cannot hold depth",
         )
-    return values.astype(np.uint16)
+    return values.astype(np.uint16, copy=False)
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ fltFov is the full field of view in degrees of a square image.  The EXR has one 
 near-duplicates: they are one place.
 """
 
+import functools
 import json
 import os
 import re
@@ -63,14 +64,27 @@ class KenBurns:
         identity = str(frame).rpartition("-")[0]
         meta = self.root / "rgb" / scene.name / f"{identity}-meta.json"
         field_of_view_deg = _field_of_view_deg(meta)
-        units = read_exr(path, "Y").astype(np.float32)
+        units = read_exr(path, "Y")
         try:
             intrinsics = square_camera(field_of_view_deg, *units.shape)
         except ValueError as error:
             raise DataError(path, f"with {meta.name}: {error}") from None
-        return DepthMap(
-            metric_depth(units, _UNITS_PER_METRE, missing=units >= _SKY_UNITS), intrinsics
-        )
+        return DepthMap(_metres(units), intrinsics)
+
+
+def _metres(units: np.ndarray) -> np.ndarray:
+    if units.dtype == np.float16:
+        # There are 65536 halves: a look-up is three times as fast as numpy's conversion.
+        return _metres_of_halves().take(units.view(np.uint16), mode="clip")
+    return metric_depth(units.astype(np.float32), _UNITS_PER_METRE, _SKY_UNITS)
+
+
+@functools.cache
+def _metres_of_halves() -> np.ndarray:
+    """The depth that each bit pattern of a half stands for, (65536,) float32."""
+    halves = np.arange(1 << 16, dtype=np.uint16).view(np.float16)
+    with np.errstate(invalid="ignore"):
+        return _metres(halves.astype(np.float32))
 
 
 def _places(folder: Path) -> tuple[tuple[str, ...], ...]:

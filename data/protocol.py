@@ -133,14 +133,22 @@ class Reader(Protocol):
         ...
 
 
-def metric_depth(raw: np.ndarray, units_per_metre: float, missing: np.ndarray) -> np.ndarray:
-    """(H, W) values of a sensor or renderer to float32 metres, 0 where `missing`, negative or NaN.
+def metric_depth(
+    raw: np.ndarray, units_per_metre: float, missing_from: float = math.inf
+) -> np.ndarray:
+    """Values of a sensor or renderer to float32 metres, 0 where missing.
 
-    `missing` is boolean, (H, W).
+    Args:
+      raw: (H, W), integer or float; missing where it is 0, negative or not finite.
+      units_per_metre: a float32.
+      missing_from: from this value on, in units, it is missing too.
     """
+    # The values are float32 at most, and a quotient in float32 is the float64 one, rounded.
     with np.errstate(invalid="ignore"):
-        depth = (raw / units_per_metre).astype(np.float32)
-        depth[missing | ~np.isfinite(depth) | (depth < 0)] = 0
+        depth = np.divide(raw, np.float32(units_per_metre), dtype=np.float32)
+        if raw.dtype.kind == "u" and missing_from > np.iinfo(raw.dtype).max:
+            return depth
+        depth[~((raw > 0) & (raw < missing_from))] = 0  # NaN is neither
     return depth
 
 

@@ -72,7 +72,7 @@ class ScanNet:
         with scene.path.open("rb") as sens:
             payload = _depth_payload(sens, scene.path, header, int(frame))
         values = _decode(payload, header, scene.path, int(frame))
-        depth = metric_depth(values, header.units_per_metre, missing=values == 0)
+        depth = metric_depth(values, header.units_per_metre)
         return DepthMap(depth, header.intrinsics)
 
     def _readable(self, on_broken: Callable[[DataError], None]) -> Iterator[Scene]:

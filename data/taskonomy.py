@@ -34,7 +34,7 @@ from data.protocol import (
 )
 
 _UNITS_PER_METRE = 512.0
-_MISSING = (0, 65535)
+_MISSING = 65535  # and 0
 _IMAGES, _INFOS = "depth_zbuffer", "point_info"
 _DEPTH_FILE = re.compile(r"point_(\d+)_view_(\d+)_domain_depth_zbuffer\.png")
 _INFO_SUFFIXES = ("_domain_point_info.json", "_domain_fixatedpose.json")
@@ -76,8 +76,7 @@ class Taskonomy:
             intrinsics = square_camera(field_of_view_deg, height, width)
         except ValueError as error:
             raise DataError(path, f"with {info.name}: {error}") from None
-        missing = np.isin(units, _MISSING)
-        return DepthMap(metric_depth(units, _UNITS_PER_METRE, missing), intrinsics)
+        return DepthMap(metric_depth(units, _UNITS_PER_METRE, _MISSING), intrinsics)
 
     def _buildings(self) -> Iterator[tuple[str, Path]]:
         """Name and image folder of every folder that may be a building, in any layout."""
