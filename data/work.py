@@ -3,6 +3,7 @@
 Results come in the order of the tasks, and no more tasks are in flight than keep the workers busy.
 """
 
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -57,16 +58,33 @@ def make_executor(num_workers: int) -> Executor:
     executor = ProcessPoolExecutor(
         num_workers, multiprocessing.get_context("spawn"), initializer=_start_worker
     )
-    if hasattr(signal, "pthread_sigmask"):
-        # Ctrl-C reaches the whole process group, also workers that are still being started; the
-        # parent stops them in good order.  They inherit that the signal is held back, and here it
-        # comes through as soon as they are started.
-        held = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        try:
-            executor.submit(os.getpid)
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, held)
+    with _interrupt_later():
+        executor.submit(os.getpid)  # starts all workers
     return executor
+
+
+@contextlib.contextmanager
+def _interrupt_later() -> Iterator[None]:
+    """Puts Ctrl-C off to the end of the block, and lets processes started in it never see it.
+
+    Ctrl-C reaches the whole process group, also workers that are still being started; the parent
+    stops them in good order.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    interrupted = []
+    # Another thread may take the signal, so holding it back in this one is not enough; and what is
+    # held back here is so in the workers too, while a handler is not.
+    handler = signal.signal(signal.SIGINT, lambda *_: interrupted.append(True))
+    held = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+        signal.pthread_sigmask(signal.SIG_SETMASK, held)
+    if interrupted:
+        raise KeyboardInterrupt
 
 
 def _start_worker() -> None:
