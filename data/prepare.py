@@ -54,7 +54,8 @@ class Summary:
         return (
             f"{total} maps ({parts}) in {self.seconds:.1f} s, {before}"
             f"{self.made / max(self.seconds, 1e-9):.1f} maps/s;"
-            f" {self.broken} broken and {self.unsuitable} not suitable, and replaced"
+            f" {self.broken + self.unsuitable} quarantined ({self.broken} broken,"
+            f" {self.unsuitable} not suitable)"
         )
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from raw_files import put_kenburns, put_sens, put_taskonomy
 
 from data import prepare as preparation
@@ -202,6 +203,26 @@ def test_the_launcher_prepares_and_tells_what_it_did(raw, undisturbed, tmp_path)
     assert (tmp_path / "out/distributions.png").read_bytes().startswith(b"\x89PNG")
     again = launch(*arguments)
     assert again.returncode == 0 and "finished already" in again.stdout
+
+
+def test_a_dry_run_tells_what_would_be_taken_and_writes_nothing(raw, tmp_path):
+    before = files_of(raw)
+    done = launch("-ss", raw / "scannet", "-sk", raw / "kenburns", "-ns", "12,9,0", "--dry_run")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [
+        "scannet: 3 scenes, 15 samples available, 12 asked for: 2 of the 2 of the smallest scene"
+        " (scene0000_00), 6 of the 9 of the largest scene (scene0000_01)",
+        "kenburns: 2 scenes, 20 samples available, 9 asked for: 4 of the 8 of the smallest scene"
+        " (town-flying), 5 of the 12 of the largest scene (asdf)",
+    ]
+    assert files_of(raw) == before
+
+
+def test_pictures_show_what_was_prepared(undisturbed):
+    for name, least in (("distributions.png", 1000), ("contact_sheet.png", 500)):
+        with Image.open(undisturbed / name) as picture:
+            assert picture.format == "PNG" and min(picture.size[0], least) == least
+            assert len(np.unique(np.asarray(picture.convert("RGB")).reshape(-1, 3), axis=0)) > 20
 
 
 def test_mistakes_are_one_line_and_status_2(raw, tmp_path):

@@ -23,6 +23,13 @@ ANY_FRACTION = {"max_bad_fraction": 1.0, "num_workers": 0}
 BAD_PNG = "point_1_view_0_domain_depth_zbuffer.png"
 
 
+@pytest.fixture(autouse=True)
+def no_pictures(monkeypatch):
+    """They take longer than all else; other tests look at them."""
+    monkeypatch.setattr("data.distributions.draw", lambda folder: None)
+    monkeypatch.setattr("data.contact_sheet.draw", lambda folder, format: None)
+
+
 def lines(folder, name):
     return [json.loads(line) for line in (folder / name).open()]
 
@@ -265,7 +272,7 @@ def damaged(whole, random):
 @pytest.mark.parametrize("kind", DAMAGED)
 @given(seed=st.integers(0, 1 << 32))
 @settings(
-    max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 def test_a_damaged_file_never_ends_a_reader_with_anything_but_a_clear_error(valid, kind, seed):
     from data.plan import READERS

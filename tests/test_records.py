@@ -50,7 +50,8 @@ def test_depth_in_16_bits_is_off_by_half_a_step_at_most(seed, largest, height, w
     step = metres.max() / 65535
     assert np.abs(again - metres).max() <= step * 1.001 and np.array_equal(camera, CAMERA)
     far = metres > step
-    assert (np.abs(again - metres)[far] <= 0.501 * step).all()
+    rounding = 1e-7 * metres.max()  # of float32
+    assert (np.abs(again - metres)[far] <= 0.5 * step + rounding).all()
 
 
 @pytest.mark.parametrize("units_per_metre", [1000, 512])
