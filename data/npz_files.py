@@ -18,7 +18,7 @@ from train3d_jax.errors import UserError
 DEPTHS, INTRINSICS = "depths", "intrinsics"
 
 _DEFLATE_LEVEL = 1
-"""Of zlib, 1 to 9: three times as fast as numpy's 6 on sensor depth, for files half as large again."""
+"""Of zlib, 1 to 9: three times as fast as numpy's 6 on sensor depth, files half as large again."""
 
 
 def pack_npz(array: np.ndarray) -> bytes:
