@@ -60,7 +60,7 @@ def read_png(path: Path) -> np.ndarray:
         image = Image.open(io.BytesIO(png), formats=["PNG"])
         values = np.asarray(image)
     except UnidentifiedImageError:
-        raise DataError(path, "is not a readable PNG: it does not begin like one") from None
+        raise DataError(path, "is not a readable PNG: its head is truncated or damaged") from None
     except Exception as error:
         # Pillow has no exception of its own for a damaged file: SyntaxError, OSError, struct.error
         # and others come up.
@@ -70,7 +70,7 @@ def read_png(path: Path) -> np.ndarray:
             path,
             f"is a PNG of mode {image.mode}, not 16-bit grey; 8 bits or colours cannot hold depth",
         )
-    return values.astype(np.uint16)
+    return values.astype(np.uint16, copy=False)
 
 
 @contextlib.contextmanager

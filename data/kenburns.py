@@ -8,10 +8,12 @@ fltFov is the full field of view in degrees of a square image.  The EXR has one 
 near-duplicates: they are one place.
 """
 
+import functools
 import json
 import os
 import re
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -26,6 +28,7 @@ from data.protocol import (
     Scene,
     folders,
     metric_depth,
+    refuse,
     square_camera,
     unique_scenes,
 )
@@ -44,7 +47,7 @@ class KenBurns:
     root: Path
     name: ClassVar[str] = "kenburns"
 
-    def scenes(self) -> list[Scene]:
+    def scenes(self, on_broken: Callable[[DataError], None] = refuse) -> list[Scene]:
         """One scene for each folder in `depths/`; a frame is an id and a view, `00001-tl`."""
         return unique_scenes(
             Scene(folder.name.removesuffix(_DEPTH_FOLDER_SUFFIX), folder, _places(folder))
@@ -61,14 +64,27 @@ class KenBurns:
         identity = str(frame).rpartition("-")[0]
         meta = self.root / "rgb" / scene.name / f"{identity}-meta.json"
         field_of_view_deg = _field_of_view_deg(meta)
-        units = read_exr(path, "Y").astype(np.float32)
+        units = read_exr(path, "Y")
         try:
             intrinsics = square_camera(field_of_view_deg, *units.shape)
         except ValueError as error:
             raise DataError(path, f"with {meta.name}: {error}") from None
-        return DepthMap(
-            metric_depth(units, _UNITS_PER_METRE, missing=units >= _SKY_UNITS), intrinsics
-        )
+        return DepthMap(_metres(units), intrinsics)
+
+
+def _metres(units: np.ndarray) -> np.ndarray:
+    if units.dtype == np.float16:
+        # There are 65536 halves: a look-up is three times as fast as numpy's conversion.
+        return _metres_of_halves().take(units.view(np.uint16), mode="clip")
+    return metric_depth(units.astype(np.float32), _UNITS_PER_METRE, _SKY_UNITS)
+
+
+@functools.cache
+def _metres_of_halves() -> np.ndarray:
+    """The depth that each bit pattern of a half stands for, (65536,) float32."""
+    halves = np.arange(1 << 16, dtype=np.uint16).view(np.float16)
+    with np.errstate(invalid="ignore"):
+        return _metres(halves.astype(np.float32))
 
 
 def _places(folder: Path) -> tuple[tuple[str, ...], ...]:
@@ -88,5 +104,5 @@ def _field_of_view_deg(meta: Path) -> float:
         return float(json.loads(meta.read_bytes())["fltFov"])
     except FileNotFoundError:
         raise DataError(meta, "is missing, and with it the camera") from None
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise DataError(meta, f"has no field of view `fltFov`: {error!r}") from None

@@ -1,287 +1,251 @@
 """From raw datasets to a prepared set: check, plan, read and write in parallel, sum up.
 
-The plan is a pure function of the settings and of the scenes.  Every task is independent, names its
-own files, and is expressed against `concurrent.futures.Executor`; rows are collected in the order
-of the plan.  So the result is the same, byte for byte, however many workers there are.
+Every task is independent, names its own files, and is expressed against
+`concurrent.futures.Executor`; rows are collected in the order of the plan, and what replaces a
+broken sample is drawn in that order.  So the result is the same, byte for byte, however many
+workers there are, and however often it was interrupted.
 """
 
-import multiprocessing
-import os
-import signal
-import threading
 import time
-from collections import deque
-from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from bisect import bisect_right
+from collections.abc import Iterator
+from concurrent.futures import Executor, Future
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from itertools import accumulate
+from typing import TypeVar
 
 from tqdm import tqdm
 
-from data import distributions, prepared
-from data.kenburns import KenBurns
-from data.protocol import DataError, Frame, Reader, Scene
-from data.sampling import allocate_scenes, choose
-from data.scannet import ScanNet
-from data.taskonomy import Taskonomy
+from data import contact_sheet, distributions, prepared, quarantine, records, resume, validity
+from data.plan import READERS, PrepareConfig, Selection, Slot, Task, select, tasks
+from data.protocol import DataError, DepthMap, Reader
+from data.quarantine import Rejected, Tally
+from data.sampling import Replacements
+from data.work import InProcess, make_executor, run_in_order
 from train3d_jax import __version__
 from train3d_jax.errors import UserError
 
-_Result = TypeVar("_Result")
+__all__ = ["READERS", "InProcess", "PrepareConfig", "Summary", "prepare", "prepare_samples"]
 
-# In the order of the counts in --num_samples; a dataset is added here and in launch/prepare.py.
-READERS: dict[str, Callable[[Path], Reader]] = {
-    ScanNet.name: ScanNet,
-    KenBurns.name: KenBurns,
-    Taskonomy.name: Taskonomy,
-}
-
-_SAMPLES_PER_TASK = 8  # enough to hide the cost of a task, few enough for a smooth progress bar
-_TASKS_PER_WORKER = 3  # in flight: one running, and two so that no worker waits
-
-
-@dataclass(frozen=True)
-class PrepareConfig:
-    """What to prepare.  Raises UserError when its values cannot go together.
-
-    roots: the datasets' folders, None where one is not given, in the order of `READERS`.
-    num_samples: how many of each.  out: where the set comes to be.
-    num_workers: processes; with 0 all is done in this one.
-    """
-
-    roots: tuple[Path | None, ...]
-    num_samples: tuple[int, ...]
-    out: Path
-    seed: int = 0
-    num_workers: int = 2
-
-    def __post_init__(self):
-        if len(self.num_samples) != len(READERS) or min(self.num_samples) < 0:
-            raise UserError(
-                f"--num_samples={','.join(map(str, self.num_samples))}: give three counts of 0 or"
-                f" more, for {', '.join(READERS)} in this order, such as 100,50,50"
-            )
-        if not any(self.roots):
-            raise UserError(f"no dataset is given: give at least one of {_flag_list()}")
-        if not any(self.num_samples):
-            raise UserError("--num_samples: all counts are 0, there is nothing to prepare")
-        if self.num_workers < 0:
-            raise UserError(f"--num_workers={self.num_workers}: give 0 or more processes")
-        for name, root, count in zip(READERS, self.roots, self.num_samples, strict=True):
-            if count and root is None:
-                raise UserError(
-                    f"--num_samples asks for {count} of {name}, but --{name} is not given:"
-                    " give it, or a count of 0"
-                )
-            if root is not None and not root.is_dir():
-                raise UserError(f"--{name}={root}: there is no such folder")
-
-    def settings(self) -> dict[str, Any]:
-        """All that the result depends on, as it is kept in dataset.json."""
-        roots = [None if root is None else str(root.resolve()) for root in self.roots]
-        return {
-            **dict(zip(READERS, roots, strict=True)),
-            "num_samples": list(self.num_samples),
-            "seed": self.seed,
-        }
-
-
-class Selection(NamedTuple):
-    """What is taken of one dataset: its scenes, and how many frames of each."""
-
-    reader: Reader
-    scenes: list[Scene]
-    counts: list[int]
-
-
-class Task(NamedTuple):
-    """Some frames of one scene, and the index of the first of them in the prepared set."""
-
-    reader: Reader
-    scene: Scene
-    first: int
-    frames: list[Frame]
-    out: Path
+_Item = TypeVar("_Item")
 
 
 @dataclass
 class Summary:
-    """What came of a run: samples taken by dataset, and how long it took.
+    """What came of a run.
 
+    taken: samples by dataset.  made: how many of them in this run, in `seconds`; the others were
+    there from one that was interrupted.  broken, unsuitable: rows of quarantine.jsonl.
     already: the set was there before, finished, and nothing was done.
     """
 
     taken: dict[str, int] = field(default_factory=dict)
+    made: int = 0
+    broken: int = 0
+    unsuitable: int = 0
     seconds: float = 0.0
     already: bool = False
 
     def __str__(self) -> str:
         total = sum(self.taken.values())
         parts = ", ".join(f"{count} {name}" for name, count in self.taken.items())
-        rate = total / max(self.seconds, 1e-9)
-        return f"{total} maps ({parts}) in {self.seconds:.1f} s, {rate:.1f} maps/s"
+        before = f"{total - self.made} of them before, " if self.made < total else ""
+        return (
+            f"{total} maps ({parts}) in {self.seconds:.1f} s, {before}"
+            f"{self.made / max(self.seconds, 1e-9):.1f} maps/s;"
+            f" {self.broken + self.unsuitable} quarantined ({self.broken} broken,"
+            f" {self.unsuitable} not suitable)"
+        )
 
 
 def prepare(config: PrepareConfig) -> Summary:
     """Prepares the set that `config` describes; all that can be checked is checked first.
 
-    Raises UserError; a DataError of it stops at the first file that cannot be used.  What is done
-    by then stays, without dataset.json, and is not mistaken for a finished set.
+    A set that was begun with the same settings is finished.  Raises UserError; what is done by
+    then stays, without dataset.json, and is not mistaken for a finished set.
     """
     start = time.monotonic()
-    if _is_finished(config):
+    if resume.is_finished(config):
         return Summary(already=True)
     selections = select(config)
-    _named(config.out, prepared.begin, config.out)
-    summary = Summary()
-    first = 0
-    executor = _executor(config.num_workers)
+    done = resume.begin_or_resume(config, selections)
+    executor = make_executor(config.num_workers)
     try:
+        run = _Run(config, executor, done)
+        first = 0
         for selection in selections:
-            name, total = selection.reader.name, sum(selection.counts)
-            planned = tasks(selection, first, config)
-            with tqdm(total=total, desc=name, unit="map") as progress:
-                for rows in run_in_order(executor, planned, config.num_workers):
-                    prepared.append_rows(config.out, rows)
-                    progress.update(len(rows))
-            summary.taken[name] = total
-            first += total
+            run.take(selection, first)
+            first += sum(selection.counts)
+        shards = run.finish_shards(first)
     except BrokenProcessPool:
         raise UserError(
             f"--num_workers={config.num_workers}: a worker process died, perhaps of too little"
-            " memory; run again with fewer"
+            " memory; run again with fewer, and it goes on from there"
         ) from None
     finally:
         executor.shutdown(wait=True, cancel_futures=True)
     distributions.draw(config.out)
-    prepared.finish(config.out, config.settings(), software=__version__)
-    summary.seconds = time.monotonic() - start
-    return summary
-
-
-def select(config: PrepareConfig) -> list[Selection]:
-    """How many frames of which scene; looks at names and headers, reads no depth.
-
-    Raises UserError when a dataset holds no scene or less than is asked for.
-    """
-    selections = []
-    for name, root, count in zip(READERS, config.roots, config.num_samples, strict=True):
-        if root is None or not count:
-            continue
-        reader = READERS[name](root)
-        scenes = _named(root, reader.scenes)
-        available = sum(sum(scene.rounds()) for scene in scenes)
-        if not available:
-            raise UserError(f"--{name}={root}: holds no scene of {name}")
-        if count > available:
-            raise UserError(
-                f"--num_samples asks for {count} of {name}, but {root} holds {available}"
-                f" in {len(scenes)} scenes: ask for {available} at most"
-            )
-        selections.append(Selection(reader, scenes, allocate_scenes(scenes, count, config.seed)))
-    return selections
-
-
-def tasks(selection: Selection, first: int, config: PrepareConfig) -> Iterator[Task]:
-    """The work on one dataset, in the order of its samples; made as it is needed."""
-    for scene, count in zip(selection.scenes, selection.counts, strict=True):
-        frames = choose(scene, count, config.seed)
-        for start in range(0, count, _SAMPLES_PER_TASK):
-            some = frames[start : start + _SAMPLES_PER_TASK]
-            yield Task(selection.reader, scene.without_places(), first + start, some, config.out)
-        first += count
-
-
-def prepare_samples(task: Task) -> list[prepared.Row]:
-    """Reads and writes the samples of one task; runs in a worker.  Raises DataError."""
-    rows = []
-    for index, frame in enumerate(task.frames, start=task.first):
-        file = task.reader.file(task.scene, frame)
-        depth_map = _named(file, task.reader.read, task.scene, frame)
-        source = file.relative_to(task.reader.root).as_posix()
-        origin = prepared.Origin(task.reader.name, task.scene.name, source, frame)
-        rows.append(prepared.write_sample(task.out, index, depth_map, origin))
-    return rows
-
-
-def run_in_order(
-    executor: Executor, planned: Iterator[Task], num_workers: int
-) -> Iterator[list[prepared.Row]]:
-    """What `prepare_samples` gives for each task; takes only as many as keep the workers busy."""
-    in_flight: deque[Future[list[prepared.Row]]] = deque()
-    for task in planned:
-        in_flight.append(executor.submit(prepare_samples, task))
-        if len(in_flight) >= max(num_workers, 1) * _TASKS_PER_WORKER:
-            yield in_flight.popleft().result()
-    while in_flight:
-        yield in_flight.popleft().result()
-
-
-class InProcess(Executor):
-    """Runs each call when it is submitted, here: for no workers, and for tests."""
-
-    def submit(self, fn, /, *args, **kwargs) -> Future:
-        """A future that is already done."""
-        future = Future()
-        try:
-            future.set_result(fn(*args, **kwargs))
-        except Exception as error:
-            future.set_exception(error)
-        return future
-
-
-def _executor(num_workers: int) -> Executor:
-    if num_workers == 0:
-        return InProcess()
-    # Spawned, never forked: a fork of a process with threads (JAX has many) can hang.
-    return ProcessPoolExecutor(
-        num_workers, multiprocessing.get_context("spawn"), initializer=_start_worker
+    contact_sheet.draw(config.out, config.format)
+    facts = {
+        "selection": {each.reader.name: each.facts() for each in selections},
+        "broken": run.tally.broken,
+        "unsuitable": run.tally.unsuitable,
+        **({"shards": shards} if shards else {}),
+    }
+    prepared.finish(config.out, config.settings(), __version__, facts)
+    return Summary(
+        {each.reader.name: sum(each.counts) for each in selections},
+        first - done,
+        run.tally.broken,
+        run.tally.unsuitable,
+        time.monotonic() - start,
     )
 
 
-def _start_worker() -> None:
-    # Ctrl-C reaches the whole process group; the parent stops the workers in good order.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # A parent that is killed cannot: without this its workers would wait for it for ever.
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+class _Run:
+    """One run over all datasets, from sample `done` on."""
+
+    def __init__(self, config: PrepareConfig, executor: Executor, done: int):
+        self._config, self._executor, self._done = config, executor, done
+        self._before = resume.rejected_before(config.out)
+        self._packing: list[Future] = []
+        self._next_shard = 0
+        self.tally = Tally(config.out, sum(config.num_samples), config.max_bad_fraction)
+        for rejected in self._before:
+            self.tally.add(rejected)
+        self.tally.check()
+
+    def take(self, selection: Selection, first: int) -> None:
+        """Makes the samples of one dataset that are not done, the first of them being `first`."""
+        name, total = selection.reader.name, sum(selection.counts)
+        replacements = Replacements(selection.scenes, selection.counts, self._config.seed)
+        self._draw_again(replacements, selection, first)
+        before = min(max(self._done - first, 0), total)
+        todo = _not_done(tasks(selection, first, self._config), self._done)
+        results = run_in_order(self._executor, prepare_samples, todo, self._config.num_workers)
+        with tqdm(total=total, initial=before, desc=name, unit="map") as progress:
+            for task, outcomes in results:
+                rows = self._complete(task, outcomes, selection, replacements)
+                prepared.append_rows(self._config.out, rows)
+                self._pack_shards(task.slots[-1].index + 1)
+                progress.update(len(rows))
+                if self.tally.broken or self.tally.unsuitable:
+                    progress.set_postfix_str(f"{self.tally.broken} broken", refresh=False)
+
+    def finish_shards(self, total: int) -> list[str]:
+        """Packs what is left; the SHA-256 of every shard, none in other formats."""
+        if self._config.format != prepared.ARRAY_RECORD:
+            return []
+        self._pack_shards(total, last=True)
+        for future in self._packing:
+            future.result()
+        out = self._config.out
+        prepared.drop_staged(out)  # left by a run that was killed while it deleted them
+        files = (records.shard(out, number) for number in range(self._next_shard))
+        hashes = run_in_order(self._executor, prepared.hash_file, files, self._config.num_workers)
+        return [sha256 for _, sha256 in hashes]
+
+    def _complete(
+        self,
+        task: Task,
+        outcomes: list[prepared.Row | Rejected],
+        selection: Selection,
+        replacements: Replacements,
+    ) -> list[prepared.Row]:
+        """The rows of a task, other frames having taken the place of those that were rejected."""
+        rows: dict[int, prepared.Row] = {}
+        while True:
+            others = []
+            rejected = [each for each in outcomes if isinstance(each, Rejected)]
+            quarantine.append(self._config.out, rejected)
+            for each in rejected:
+                self.tally.add(each)
+            self.tally.check()
+            for slot, outcome in zip(task.slots, outcomes, strict=True):
+                if not isinstance(outcome, Rejected):
+                    rows[slot.index] = outcome
+                    continue
+                found = replacements.replace(slot.home, slot.number, slot.frame)
+                if found is None:
+                    raise self._too_few(selection)
+                number, frame = found
+                scene = selection.scenes[number].without_places()
+                others.append(Slot(slot.index, slot.home, number, scene, frame))
+            if not others:
+                return [rows[index] for index in sorted(rows)]
+            task = task._replace(slots=others)
+            outcomes = self._executor.submit(prepare_samples, task).result()
+
+    def _too_few(self, selection: Selection) -> UserError:
+        name = selection.reader.name
+        lost = sum(
+            rejected.dataset == name and rejected.id is not None
+            for rejected in resume.rejected_before(self._config.out)
+        )
+        usable = selection.available - lost
+        return UserError(
+            f"--num_samples asks for {sum(selection.counts)} of {name}, but only {usable} of the"
+            f" {selection.available} in {selection.reader.root} can be used; the others are in"
+            f" {self._config.out / prepared.QUARANTINE}. Ask for {usable} at most, in another --out"
+        )
+
+    def _draw_again(self, replacements: Replacements, selection: Selection, first: int) -> None:
+        """Brings `replacements` to where it was when the run was interrupted."""
+        numbers = {scene.name: number for number, scene in enumerate(selection.scenes)}
+        ends = list(accumulate(selection.counts))
+        for rejected in self._before:
+            if rejected.dataset != selection.reader.name or rejected.id is None:
+                continue
+            assert rejected.scene is not None and rejected.frame is not None
+            home = bisect_right(ends, int(rejected.id) - first)
+            replacements.replace(home, numbers[rejected.scene], rejected.frame)
+
+    def _pack_shards(self, complete: int, last: bool = False) -> None:
+        """Starts to pack the shards whose samples are complete; `last`: the one not full too."""
+        if self._config.format != prepared.ARRAY_RECORD:
+            return
+        while (first := self._next_shard * records.SAMPLES_PER_SHARD) < complete:
+            number, size = self._next_shard, min(records.SAMPLES_PER_SHARD, complete - first)
+            if size < records.SAMPLES_PER_SHARD and not last:
+                break
+            self._next_shard += 1
+            if records.staged(self._config.out, first).exists():  # else packed before
+                arguments = (self._config.out, number, first, size)
+                self._packing.append(self._executor.submit(records.pack, *arguments))
+        while len(self._packing) > max(self._config.num_workers, 1):
+            self._packing.pop(0).result()
 
 
-def _end_with_parent() -> None:
-    if parent := multiprocessing.parent_process():
-        parent.join()
-    os._exit(1)
+def prepare_samples(task: Task) -> list[prepared.Row | Rejected]:
+    """Reads and writes the samples of one task; runs in a worker."""
+    return [_prepare_sample(task.reader, slot, task.config) for slot in task.slots]
 
 
-def _is_finished(config: PrepareConfig) -> bool:
-    """Whether the very same set is there.  Raises UserError when --out holds anything else."""
-    match prepared.state(config.out):
-        case prepared.State.EMPTY | prepared.State.UNFINISHED:
-            return False
-        case prepared.State.OTHER:
-            raise UserError(
-                f"--out={config.out}: holds files that no prepared set has; give an empty folder"
-            )
-        case prepared.State.FINISHED:
-            old, new = prepared.settings(config.out), config.settings()
-            changed = [key for key in new if old.get(key) != new[key]]
-            if changed:
-                raise UserError(
-                    f"--out={config.out}: holds a finished set with other settings ("
-                    + ", ".join(f"{key} {old.get(key)}, not {new[key]}" for key in changed)
-                    + "); give another folder"
-                )
-            return True
-
-
-def _named(file: Path, function: Callable[..., _Result], *args: Any) -> _Result:
-    """Calls `function`; what the system refuses it becomes a DataError that names the file."""
+def _prepare_sample(reader: Reader, slot: Slot, config: PrepareConfig) -> prepared.Row | Rejected:
+    file = reader.file(slot.scene, slot.frame)
+    sample = (f"{slot.index:06d}", slot.scene.name, slot.frame)
+    stage = quarantine.READ
     try:
-        return function(*args)
+        depth, intrinsics = reader.read(slot.scene, slot.frame)
+        stage = quarantine.CHECK
+        depth = validity.limit_depth(depth, config.max_depth_m)
+        if reason := validity.unsuitable(depth, config.min_valid):
+            raise DataError(file, reason)
+    except DataError as error:
+        rejected = error
     except OSError as error:
-        raise DataError(error.filename or file, error.strerror or error) from None
+        rejected = DataError(error.filename or file, error.strerror or error)
+    except Exception as error:
+        # A damaged file can bring up anything in a decoder; a run of days does not end with it.
+        rejected = DataError(file, f"{type(error).__name__}: {error}")
+    else:
+        source = file.relative_to(reader.root).as_posix()
+        origin = prepared.Origin(reader.name, slot.scene.name, source, slot.frame)
+        depth_map = DepthMap(depth, intrinsics)
+        return prepared.write_sample(config.out, slot.index, depth_map, origin, config.format)
+    return quarantine.reject(rejected, stage, reader.name, reader.root, sample)
 
 
-def _flag_list() -> str:
-    return ", ".join(f"--{name}" for name in READERS)
+def _not_done(planned: Iterator[Task], done: int) -> Iterator[Task]:
+    return (task for task in planned if task.slots[0].index >= done)

@@ -5,37 +5,44 @@
     focals.npy  scales.npy  float64, one a sample: mean focal length in px, maximum depth in m
     manifest.jsonl          one row a sample, see `Row`; there from the beginning, then it grows
     dataset.json            written last: counts, settings, version
+    quarantine.jsonl        what was broken or not suitable, and so is not in the set
 
-A folder with a manifest but no dataset.json is not finished.  A folder with neither is a set made
-by the original's scripts: names without padding, float64 depth, 4x4 intrinsics; it is read too.
+In the format array_record shards/ is in place of depths/ and intrinsics/, see `data.records`.
+
+A folder with a manifest but no dataset.json is not finished; unfinished.json tells what it is to
+become.  A folder with neither is a set made by the original's scripts: names without padding,
+float64 depth, 4x4 intrinsics; it is read too.
 
 Every file is written beside its place and renamed, so a name stands for whole contents.  The same
-sample gives the same bytes: numpy dates all members of an npz to 1980.
+sample gives the same bytes: all members of an npz are dated to 1980.
 """
 
 import hashlib
-import io
 import json
-import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Any, NamedTuple, TypedDict
+from typing import Any, NamedTuple, NotRequired, TypedDict
 
 import numpy as np
 
+from data import npz_files, records
+from data.npz_files import DEPTHS, INTRINSICS
 from data.protocol import DataError, DepthMap
+from data.validity import valid_share
 from train3d_jax.errors import UserError
 from train3d_jax.files import write_whole
 
 FORMAT_VERSION = 1
 
-DEPTHS, INTRINSICS = "depths", "intrinsics"
 MANIFEST, DATASET = "manifest.jsonl", "dataset.json"
+QUARANTINE, UNFINISHED = "quarantine.jsonl", "unfinished.json"
 FOCALS, SCALES = "focals.npy", "scales.npy"
+
+NPZ, ARRAY_RECORD = FORMATS = ("npz", "array_record")
 
 # Scenes whose names differ in this ending only show the same place: ScanNet's second scan of a
 # room, 3D Ken Burns' other way through a town.  Split between training and validation, they leak.
@@ -50,7 +57,9 @@ class Row(TypedDict):
     id: the name of its files without their suffix.  dataset, scene: where it is from.
     source: the raw file, relative to the dataset's folder.  frame: which one of the scene.
     size: [height, width].  focal: pixels, mean of both axes.  scale: metres, maximum depth.
-    sha256, intrinsics_sha256: of the depth file and of the intrinsics file.
+    valid: share of the pixels that have a depth.
+    sha256, intrinsics_sha256: of the depth file and of the intrinsics file; in the format
+    array_record the first is of the record, and the second is not there.
     """
 
     id: str
@@ -61,8 +70,9 @@ class Row(TypedDict):
     size: list[int]
     focal: float
     scale: float
+    valid: float
     sha256: str
-    intrinsics_sha256: str
+    intrinsics_sha256: NotRequired[str]
 
 
 @dataclass(frozen=True)
@@ -90,46 +100,81 @@ def state(folder: Path) -> State:
         raise UserError(f"{folder}: is a file, not a folder for a prepared set")
     if (folder / DATASET).exists():
         return State.FINISHED
-    if (folder / MANIFEST).exists():
+    if (folder / MANIFEST).exists() or (folder / UNFINISHED).exists():
         return State.UNFINISHED
-    return State.OTHER if folder.is_dir() and any(folder.iterdir()) else State.EMPTY
+    # Killed at its very first write, a run leaves no more than that behind.
+    others = {file.name for file in _listed(folder)} - {f"{UNFINISHED}.part"}
+    return State.OTHER if others else State.EMPTY
 
 
 def settings(folder: Path) -> dict[str, Any]:
     """The settings that a finished set was made with.  Raises DataError."""
-    return _dataset(folder).get("settings", {})
+    return description(folder).get("settings", {})
 
 
 # Writing.
 
 
-def begin(folder: Path) -> None:
-    """Makes the folder ready for a new set: no samples, and a manifest to say it is not finished.
+def begin(folder: Path, made_with: dict[str, Any] | None = None) -> None:
+    """Makes the folder ready for a new set: no samples, and what tells that it is not finished.
 
     What an unfinished set left behind is deleted, by name: nothing else is.
+
+    Args:
+      folder: where the set comes to be; made if it is not there.
+      made_with: what the set is to become; kept in unfinished.json until it is.
     """
     folder.mkdir(parents=True, exist_ok=True)
     # First of all: from here on the folder is known as ours, and as not finished.
-    write_whole(folder / MANIFEST, b"")
-    for kind, suffix in ((DEPTHS, ".npz"), (INTRINSICS, ".npy")):
-        (folder / kind).mkdir(exist_ok=True)
-        for file in (folder / kind).iterdir():
-            if re.fullmatch(rf"\d{{6,}}{suffix}(\.part)?", file.name):
+    write_whole(folder / UNFINISHED, _json(made_with or {}))
+    for name in (MANIFEST, QUARANTINE):
+        write_whole(folder / name, b"")
+    for file, _ in sample_files(folder):
+        file.unlink()
+    clean(folder)
+
+
+def sample_files(folder: Path) -> Iterator[tuple[Path, int]]:
+    """Every file that `write_sample` or `records.pack` made, with its number; in no order."""
+    kinds = ((DEPTHS, "npz"), (INTRINSICS, "npy"), (records.STAGED, "record"))
+    for kind, suffix in (*kinds, (records.SHARDS, records.SUFFIX)):
+        for file in _listed(folder / kind):
+            if match := re.fullmatch(rf"(\d{{5,}})\.{suffix}", file.name):
+                yield file, int(match[1])
+
+
+def clean(folder: Path) -> None:
+    """Deletes what a killed run has begun to write beside its place, and empty folders of ours."""
+    for kind in (DEPTHS, INTRINSICS, records.STAGED, records.SHARDS):
+        for file in _listed(folder / kind):
+            if re.fullmatch(r"\d{5,}\.\w+\.part", file.name):
                 file.unlink()
+        if (folder / kind).is_dir() and not any((folder / kind).iterdir()):
+            (folder / kind).rmdir()
+    for file in _listed(folder):
+        if file.name.endswith((".json.part", ".jsonl.part", ".npy.part", ".png.part")):
+            file.unlink()
 
 
-def write_sample(folder: Path, index: int, depth_map: DepthMap, origin: Origin) -> Row:
-    """Writes the two files of one sample; any process may do it, for any index, in any order."""
+def drop_staged(folder: Path) -> None:
+    """Deletes records that are in their shards already, or shall not come into one."""
+    for file in _listed(folder / records.STAGED):
+        if re.fullmatch(r"\d{6,}\.record(\.part)?", file.name):
+            file.unlink()
+    clean(folder)
+
+
+def write_sample(
+    folder: Path, index: int, depth_map: DepthMap, origin: Origin, format: str = NPZ
+) -> Row:
+    """Writes one sample; any process may do it, for any index, in any order.
+
+    In the format array_record it is staged, for `records.pack` to put it into its shard.
+    """
     depth = np.ascontiguousarray(depth_map.depth, np.float32)
     intrinsics = np.ascontiguousarray(depth_map.intrinsics, np.float64)
-    packed_depth, packed_intrinsics = io.BytesIO(), io.BytesIO()
-    np.savez_compressed(packed_depth, depth)
-    np.save(packed_intrinsics, intrinsics)
-    identity = f"{index:06d}"
-    write_whole(folder / DEPTHS / f"{identity}.npz", packed_depth.getvalue())
-    write_whole(folder / INTRINSICS / f"{identity}.npy", packed_intrinsics.getvalue())
-    return Row(
-        id=identity,
+    row = Row(
+        id=f"{index:06d}",
         dataset=origin.dataset,
         scene=origin.scene,
         source=origin.source,
@@ -137,37 +182,91 @@ def write_sample(folder: Path, index: int, depth_map: DepthMap, origin: Origin) 
         size=list(depth.shape),
         focal=float((intrinsics[0, 0] + intrinsics[1, 1]) / 2),
         scale=float(depth.max()),
-        sha256=hashlib.sha256(packed_depth.getbuffer()).hexdigest(),
-        intrinsics_sha256=hashlib.sha256(packed_intrinsics.getbuffer()).hexdigest(),
+        valid=valid_share(depth),
+        sha256="",
     )
+    if format == ARRAY_RECORD:
+        facts = {key: row[key] for key in ("id", "dataset", "scene", "source", "frame")}
+        record = records.encode(depth, intrinsics, facts)
+        write_whole(records.staged(folder, index), record)
+        return {**row, "sha256": _sha256(record)}
+    packed_depth, packed_intrinsics = npz_files.pack_npz(depth), npz_files.pack_npy(intrinsics)
+    write_whole(folder / DEPTHS / f"{row['id']}.npz", packed_depth)
+    write_whole(folder / INTRINSICS / f"{row['id']}.npy", packed_intrinsics)
+    return {
+        **row,
+        "sha256": _sha256(packed_depth),
+        "intrinsics_sha256": _sha256(packed_intrinsics),
+    }
+
+
+def append_lines(path: Path, new: Iterable[Any]) -> None:
+    """Adds rows, each as JSON on a line of its own."""
+    with path.open("a", encoding="utf-8") as file:
+        file.write("".join(json.dumps(row) + "\n" for row in new))
 
 
 def append_rows(folder: Path, new: list[Row]) -> None:
     """Adds rows to the manifest; they must come in the order of their ids."""
-    with (folder / MANIFEST).open("a", encoding="utf-8") as manifest:
-        manifest.writelines(json.dumps(row) + "\n" for row in new)
+    append_lines(folder / MANIFEST, new)
 
 
-def finish(folder: Path, made_with: dict[str, Any], software: str) -> None:
-    """Writes what sums the manifest up, and dataset.json last of all."""
+def summaries(folder: Path) -> dict[str, bytes]:
+    """focals.npy and scales.npy, by name, as they follow from the manifest."""
+    pairs = ((row["focal"], row["scale"]) for row in rows(folder))
+    values = np.fromiter(pairs, np.dtype((np.float64, 2)))
+    return {
+        name: npz_files.pack_npy(values[:, column].copy())
+        for column, name in enumerate((FOCALS, SCALES))
+    }
+
+
+def finish(
+    folder: Path, made_with: dict[str, Any], software: str, more: dict[str, Any] | None = None
+) -> None:
+    """Writes what sums the manifest up, and dataset.json last of all.
+
+    Args:
+      folder: of the set.
+      made_with: the settings.
+      software: version of this program.
+      more: what else dataset.json shall tell.
+    """
     counts: dict[str, int] = {}
-    focals, scales = [], []
     for row in rows(folder):
         counts[row["dataset"]] = counts.get(row["dataset"], 0) + 1
-        focals.append(row["focal"])
-        scales.append(row["scale"])
-    for name, values in ((FOCALS, focals), (SCALES, scales)):
-        packed = io.BytesIO()
-        np.save(packed, np.array(values, np.float64))
-        write_whole(folder / name, packed.getvalue())
+    for name, contents in summaries(folder).items():
+        write_whole(folder / name, contents)
     dataset = {
         "version": FORMAT_VERSION,
         "software": software,
-        "samples": len(focals),
+        "samples": sum(counts.values()),
         "counts": counts,
         "settings": made_with,
+        **(more or {}),
+        "manifest_sha256": hash_file(folder / MANIFEST),
     }
-    write_whole(folder / DATASET, (json.dumps(dataset, indent=2) + "\n").encode())
+    clean(folder)
+    write_whole(folder / DATASET, _json(dataset))
+    (folder / UNFINISHED).unlink(missing_ok=True)
+
+
+def hash_file(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal; the file is not held in memory."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sha256(contents: bytes) -> str:
+    return hashlib.sha256(contents).hexdigest()
+
+
+def _json(fields: dict[str, Any]) -> bytes:
+    return (json.dumps(fields, indent=2) + "\n").encode()
+
+
+def _listed(folder: Path) -> Iterator[Path]:
+    return folder.iterdir() if folder.is_dir() else iter(())
 
 
 # Reading.
@@ -197,7 +296,7 @@ class PreparedSet:
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
-        self.ids, self.scenes = _contents(self.path)
+        self.ids, self.scenes, self._shards = _contents(self.path)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -205,12 +304,12 @@ class PreparedSet:
     def __getitem__(self, index: int) -> Sample:
         """Raises DataError on a file that is missing or damaged."""
         identity = self.ids[index]
-        return Sample(
-            _load_depth(self.path / DEPTHS / f"{identity}.npz"),
-            _load_intrinsics(self.path / INTRINSICS / f"{identity}.npy"),
-            identity,
-            self.scenes[index] if self.scenes else "",
+        depth, intrinsics = (
+            npz_files.load(self.path, identity)
+            if self._shards is None
+            else self._shards.read(range(len(self))[index])
         )
+        return Sample(depth, intrinsics, identity, self.scenes[index] if self.scenes else "")
 
     def __repr__(self) -> str:
         return f"PreparedSet({str(self.path)!r})"
@@ -243,8 +342,8 @@ def place(dataset: str, scene: str) -> str:
     return key if same is None else same["place"] or same["set"]
 
 
-def _contents(folder: Path) -> tuple[list[str], list[str] | None]:
-    """Ids and, where known, places of all samples."""
+def _contents(folder: Path) -> tuple[list[str], list[str] | None, records.Shards | None]:
+    """Ids and, where known, places of all samples; their shards, if they are in shards."""
     again = "run launch.prepare again with the same flags"
     match state(folder):
         case State.EMPTY:
@@ -252,9 +351,10 @@ def _contents(folder: Path) -> tuple[list[str], list[str] | None]:
         case State.UNFINISHED:
             raise UserError(f"{folder}: not finished, it has no {DATASET}; {again}")
         case State.OTHER:
-            return _unlisted_ids(folder), None
+            return npz_files.unlisted_ids(folder), None, None
         case State.FINISHED:
-            promised = _dataset(folder).get("samples")
+            described = description(folder)
+            promised = described.get("samples")
     if not (folder / MANIFEST).is_file():
         raise UserError(f"{folder}: has a {DATASET} but no {MANIFEST}; {again} and another --out")
     ids, places = [], []
@@ -265,10 +365,12 @@ def _contents(folder: Path) -> tuple[list[str], list[str] | None]:
         raise DataError(folder / MANIFEST, f"has {len(ids)} rows, {DATASET} tells of {promised}")
     if not ids:
         raise UserError(f"{folder}: the prepared set is empty")
-    return ids, places
+    sharded = described.get("settings", {}).get("format") == ARRAY_RECORD
+    return ids, places, records.Shards(folder) if sharded else None
 
 
-def _dataset(folder: Path) -> dict[str, Any]:
+def description(folder: Path) -> dict[str, Any]:
+    """What dataset.json tells.  Raises DataError."""
     path = folder / DATASET
     try:
         fields = json.loads(path.read_bytes())
@@ -277,47 +379,3 @@ def _dataset(folder: Path) -> dict[str, Any]:
     except (ValueError, AttributeError) as error:
         raise DataError(path, f"does not describe a prepared set: {error}") from None
     return fields
-
-
-def _unlisted_ids(folder: Path) -> list[str]:
-    """The samples of a set without a manifest, numbers in the order of numbers."""
-    names = {}
-    for kind, suffix in ((DEPTHS, ".npz"), (INTRINSICS, ".npy")):
-        files = os.listdir(folder / kind) if (folder / kind).is_dir() else []
-        names[kind] = {file.removesuffix(suffix) for file in files if file.endswith(suffix)}
-    if not names[DEPTHS]:
-        raise UserError(f"{folder}: there is no prepared set: no {DEPTHS}/*.npz")
-    for alone in sorted(names[DEPTHS] ^ names[INTRINSICS])[:1]:
-        other = f"{INTRINSICS}/{alone}.npy" if alone in names[DEPTHS] else f"{DEPTHS}/{alone}.npz"
-        raise DataError(folder / other, "is missing")
-    return sorted(
-        names[DEPTHS],
-        key=lambda name: [
-            (int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)
-        ],
-    )
-
-
-def _load_depth(path: Path) -> np.ndarray:
-    """(H, W) float32, whatever float it was written in; what is not finite or negative is 0."""
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            depth = np.asarray(archive["arr_0"], np.float32)
-    except Exception as error:  # numpy and zipfile have many for a damaged file
-        raise DataError(path, f"is not a depth map: {error}") from None
-    if depth.ndim != 2 or not depth.size:
-        raise DataError(path, f"holds an array of shape {depth.shape}, not one depth map")
-    return np.where(np.isfinite(depth) & (depth > 0), depth, np.float32(0))
-
-
-def _load_intrinsics(path: Path) -> np.ndarray:
-    """(3, 3) float64, from 3x3 or 4x4."""
-    try:
-        matrix = np.asarray(np.load(path, allow_pickle=False), np.float64)
-    except Exception as error:
-        raise DataError(path, f"is not a matrix of intrinsics: {error}") from None
-    if matrix.shape not in ((3, 3), (4, 4)) or not np.isfinite(matrix).all():
-        raise DataError(path, f"holds shape {matrix.shape}, not 3x3 or 4x4 finite intrinsics")
-    if matrix[0, 0] <= 0 or matrix[1, 1] <= 0:
-        raise DataError(path, f"has focal lengths {matrix[0, 0]:g}, {matrix[1, 1]:g}: not positive")
-    return matrix[:3, :3].copy()

@@ -10,7 +10,7 @@ Pixel centres are at integers: the centre of a W-wide image is (W-1)/2.
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar, NamedTuple, Protocol
@@ -101,6 +101,11 @@ class SingleViews(Sequence[tuple[Frame, ...]]):
         return (self._frames[index],)
 
 
+def refuse(error: DataError) -> None:
+    """What to do with a scene that cannot be read, where nothing else is said: raise the error."""
+    raise error
+
+
 class Reader(Protocol):
     """Reads one raw dataset.  It is small and can be pickled: workers get a copy of it."""
 
@@ -111,10 +116,11 @@ class Reader(Protocol):
         """The folder that the user gave."""
         ...
 
-    def scenes(self) -> list[Scene]:
+    def scenes(self, on_broken: Callable[[DataError], None] = refuse) -> list[Scene]:
         """All scenes that hold a frame, by name, whatever the file system's order.
 
-        Raises DataError on a file that should tell of a scene and cannot be read.
+        `on_broken` is called with each file that should tell of a scene and cannot be read, in the
+        order of names; that scene is left out.  Raises DataError when scenes cannot be told apart.
         """
         ...
 
@@ -127,14 +133,22 @@ class Reader(Protocol):
         ...
 
 
-def metric_depth(raw: np.ndarray, units_per_metre: float, missing: np.ndarray) -> np.ndarray:
-    """(H, W) values of a sensor or renderer to float32 metres, 0 where `missing`, negative or NaN.
+def metric_depth(
+    raw: np.ndarray, units_per_metre: float, missing_from: float = math.inf
+) -> np.ndarray:
+    """Values of a sensor or renderer to float32 metres, 0 where missing.
 
-    `missing` is boolean, (H, W).
+    Args:
+      raw: (H, W), integer or float; missing where it is 0, negative or not finite.
+      units_per_metre: a float32.
+      missing_from: from this value on, in units, it is missing too.
     """
+    # The values are float32 at most, and a quotient in float32 is the float64 one, rounded.
     with np.errstate(invalid="ignore"):
-        depth = (raw / units_per_metre).astype(np.float32)
-        depth[missing | ~np.isfinite(depth) | (depth < 0)] = 0
+        depth = np.divide(raw, np.float32(units_per_metre), dtype=np.float32)
+        if raw.dtype.kind == "u" and missing_from > np.iinfo(raw.dtype).max:
+            return depth
+        depth[~((raw > 0) & (raw < missing_from))] = 0  # NaN is neither
     return depth
 
 

@@ -5,6 +5,7 @@ same seed give the same frames.  Chance comes from `random.Random(text).random()
 numpy's generators, it is promised to stay the same from one version to the next.
 """
 
+import heapq
 import random
 from collections.abc import Sequence
 
@@ -83,6 +84,83 @@ def choose(scene: Scene, count: int, seed: int) -> list[Frame]:
     if len(chosen) != count:
         raise ValueError(f"cannot take {count} of {len(chosen)} in {scene.name}")
     return [scene.places[place][view] for place, view in sorted(chosen)]
+
+
+class Spares:
+    """The frames of a scene that were not chosen, in the order in which they replace broken ones.
+
+    The order is a function of seed, scene and which frames were broken.  A place that has given
+    least comes first: one that was not chosen, then another view of the one that was broken.
+    """
+
+    def __init__(self, scene: Scene, chosen: Sequence[Frame], seed: int):
+        generator = random.Random(f"{seed}/{scene.name}/spares")
+        given = set(chosen)
+        self._views: dict[Frame, tuple[Frame, ...]] = {}  # of places with more than one
+        self._waiting: list[tuple[int, float, Frame]] = []  # a heap: given by its place, chance
+        self._rank: dict[Frame, int] = {}
+        for views in scene.places:
+            left = [view for view in views if view not in given]
+            left.sort(key=lambda _: generator.random())
+            for rank, view in enumerate(left, start=len(views) - len(left)):
+                self._waiting.append((rank, generator.random(), view))
+                self._rank[view] = rank
+            if len(views) > 1:
+                self._views.update(dict.fromkeys(views, views))
+        heapq.heapify(self._waiting)
+
+    def broken(self, frame: Frame) -> None:
+        """Tells that a frame, chosen or drawn, gave nothing: its place has given one less."""
+        for view in self._views.get(frame, ()):
+            if view in self._rank:
+                self._rank[view] -= 1
+                # The older entry stays in the heap; it is passed over once this one is drawn.
+                heapq.heappush(self._waiting, (self._rank[view], 0.0, view))
+
+    def draw(self) -> Frame | None:
+        """The next one; None when none is left."""
+        while self._waiting:
+            *_, frame = heapq.heappop(self._waiting)
+            if self._rank.pop(frame, None) is not None:
+                return frame
+        return None
+
+
+class Replacements:
+    """What takes the place of broken frames of one dataset.
+
+    A frame of the same scene as long as one is left, then of the other scenes in turn.  Frames
+    must be reported in the order of the samples that they were tried for.
+    """
+
+    def __init__(self, scenes: Sequence[Scene], counts: Sequence[int], seed: int):
+        self._scenes, self._counts, self._seed = scenes, counts, seed
+        self._spares: dict[int, Spares] = {}
+        self._giver = 0  # the scene that is asked first when the own one has none left
+
+    def replace(self, home: int, scene: int, frame: Frame) -> tuple[int, Frame] | None:
+        """What to try next for a sample of scene number `home` after a frame of `scene` broke.
+
+        Returns the number of a scene and a frame of it; None when the dataset has none left.
+        """
+        self._of(scene).broken(frame)
+        found = self._of(home).draw()
+        if found is not None:
+            return home, found
+        for step in range(len(self._scenes)):
+            giver = (self._giver + step) % len(self._scenes)
+            found = self._of(giver).draw()
+            if found is not None:
+                self._giver = giver + 1
+                return giver, found
+        return None
+
+    def _of(self, number: int) -> Spares:
+        if number not in self._spares:
+            scene = self._scenes[number]
+            chosen = choose(scene, self._counts[number], self._seed)
+            self._spares[number] = Spares(scene, chosen, self._seed)
+        return self._spares[number]
 
 
 def _spread(candidates: Sequence[int], count: int, generator: random.Random) -> list[int]:

@@ -20,6 +20,7 @@ import functools
 import os
 import struct
 import zlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, ClassVar, NamedTuple
@@ -34,6 +35,7 @@ from data.protocol import (
     SingleViews,
     folders,
     metric_depth,
+    refuse,
     unique_scenes,
 )
 
@@ -56,18 +58,9 @@ class ScanNet:
     root: Path
     name: ClassVar[str] = "scannet"
 
-    def scenes(self) -> list[Scene]:
+    def scenes(self, on_broken: Callable[[DataError], None] = refuse) -> list[Scene]:
         """One scene for each `<scene>/<scene>.sens`; its frames are numbers from 0."""
-        inner = self.root / "scans"
-        files = [
-            folder / f"{folder.name}.sens"
-            for folder in folders(inner if inner.is_dir() else self.root)
-        ]
-        return unique_scenes(
-            Scene(file.stem, file, SingleViews(range(_read_header(file).frames)))
-            for file in files
-            if file.is_file()
-        )
+        return unique_scenes(self._readable(on_broken))
 
     def file(self, scene: Scene, frame: Frame) -> Path:
         """The `.sens` file."""
@@ -79,8 +72,21 @@ class ScanNet:
         with scene.path.open("rb") as sens:
             payload = _depth_payload(sens, scene.path, header, int(frame))
         values = _decode(payload, header, scene.path, int(frame))
-        depth = metric_depth(values, header.units_per_metre, missing=values == 0)
+        depth = metric_depth(values, header.units_per_metre)
         return DepthMap(depth, header.intrinsics)
+
+    def _readable(self, on_broken: Callable[[DataError], None]) -> Iterator[Scene]:
+        inner = self.root / "scans"
+        for folder in folders(inner if inner.is_dir() else self.root):
+            file = folder / f"{folder.name}.sens"
+            if not file.is_file():
+                continue
+            try:
+                yield Scene(file.stem, file, SingleViews(range(_read_header(file).frames)))
+            except DataError as error:
+                on_broken(error)
+            except OSError as error:
+                on_broken(DataError(file, error.strerror or error))
 
 
 class _Header(NamedTuple):

@@ -12,7 +12,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -28,12 +28,13 @@ from data.protocol import (
     SingleViews,
     folders,
     metric_depth,
+    refuse,
     square_camera,
     unique_scenes,
 )
 
 _UNITS_PER_METRE = 512.0
-_MISSING = (0, 65535)
+_MISSING = 65535  # and 0
 _IMAGES, _INFOS = "depth_zbuffer", "point_info"
 _DEPTH_FILE = re.compile(r"point_(\d+)_view_(\d+)_domain_depth_zbuffer\.png")
 _INFO_SUFFIXES = ("_domain_point_info.json", "_domain_fixatedpose.json")
@@ -46,7 +47,7 @@ class Taskonomy:
     root: Path
     name: ClassVar[str] = "taskonomy"
 
-    def scenes(self) -> list[Scene]:
+    def scenes(self, on_broken: Callable[[DataError], None] = refuse) -> list[Scene]:
         """One scene for each building; a frame is a point and a view, `point_0_view_1`."""
         return unique_scenes(
             Scene(building, images, SingleViews(_Frames(images)))
@@ -75,8 +76,7 @@ class Taskonomy:
             intrinsics = square_camera(field_of_view_deg, height, width)
         except ValueError as error:
             raise DataError(path, f"with {info.name}: {error}") from None
-        missing = np.isin(units, _MISSING)
-        return DepthMap(metric_depth(units, _UNITS_PER_METRE, missing), intrinsics)
+        return DepthMap(metric_depth(units, _UNITS_PER_METRE, _MISSING), intrinsics)
 
     def _buildings(self) -> Iterator[tuple[str, Path]]:
         """Name and image folder of every folder that may be a building, in any layout."""
@@ -119,5 +119,5 @@ def _read_info(info: Path) -> tuple[float, int | None]:
     try:
         fields = json.loads(info.read_bytes())
         return math.degrees(float(fields["field_of_view_rads"])), fields.get("resolution")
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise DataError(info, f"has no field of view `field_of_view_rads`: {error!r}") from None

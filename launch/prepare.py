@@ -3,16 +3,20 @@
     python -m launch.prepare -ss scannet -sk kenburns -st taskonomy -ns 100,50,50 --out prepared
 
 Each dataset is optional; what is not given is counted 0.  The samples are spread over the scenes as
-evenly as their sizes allow.  The prepared set comes to be in --out, with a picture of its focal
-lengths, fields of view and scales.
+evenly as their sizes allow.  What is broken is told in quarantine.jsonl and replaced.  A run that
+was interrupted goes on with the same command.  --verify and --repair need --out alone.
 """
 
+import sys
 from pathlib import Path
 
 from absl import flags
 
-from data import distributions
+from data import contact_sheet, distributions, plan, prepared
 from data.prepare import PrepareConfig, prepare
+from data.validity import DEFAULT_MIN_VALID
+from data.verify import repair, verify
+from data.work import make_executor
 from launch import program
 from train3d_jax.errors import UserError
 
@@ -37,22 +41,50 @@ _SEED = flags.DEFINE_integer("seed", 0, "Decides which samples are taken.")
 _NUM_WORKERS = flags.DEFINE_integer(
     "num_workers", 2, "Processes that read and write; 0: this one. The result is the same."
 )
+_FORMAT = flags.DEFINE_enum(
+    "format",
+    prepared.NPZ,
+    prepared.FORMATS,
+    "npz: two files a sample, as the original Train-3D; array_record: shards, depth in 16 bits,"
+    " three times as fast to read.",
+)
+_MAX_DEPTH_M = flags.DEFINE_float("max_depth_m", None, "Depth beyond these metres is missing.")
+_MIN_VALID = flags.DEFINE_float(
+    "min_valid", DEFAULT_MIN_VALID, "Maps with a smaller share of valid pixels are not taken."
+)
+_MAX_BAD_FRACTION = flags.DEFINE_float(
+    "max_bad_fraction",
+    plan.DEFAULT_MAX_BAD_FRACTION,
+    "Stop when more is broken than this share of all that is read.",
+)
+_DRY_RUN = flags.DEFINE_bool("dry_run", False, "Tell what would be taken, and write nothing.")
+_VERIFY = flags.DEFINE_bool("verify", False, "Name every file of --out that is missing or changed.")
+_REPAIR = flags.DEFINE_bool("repair", False, "Make the files again that --verify names.")
 
 
-def main() -> None:
-    """Prepares what the flags ask for."""
+def main() -> int | None:
+    """Does what the flags ask for."""
+    if _VERIFY.value or _REPAIR.value:
+        return _check_set(_out())
     config = config_from_flags()
-    summary = prepare(config)
+    if _DRY_RUN.value:
+        print(*plan.select(config), sep="\n")
+        return None
+    try:
+        summary = prepare(config)
+    except KeyboardInterrupt:
+        print(f"{config.out}: what is done stays; the same command goes on", file=sys.stderr)
+        raise
     if summary.already:
         print(f"{config.out}: is finished already, with the same settings; nothing to do")
-        return
-    print(f"{config.out}: {summary}; see {distributions.PICTURE} there")
+    else:
+        pictures = f"{distributions.PICTURE} and {contact_sheet.PICTURE}"
+        print(f"{config.out}: {summary}; see {pictures} there")
+    return None
 
 
 def config_from_flags() -> PrepareConfig:
     """The flags as a checked configuration.  Raises UserError."""
-    if not _OUT.value:
-        raise UserError("--out is missing: give a folder for the prepared set")
     if _NUM_SAMPLES.value is None:
         raise UserError("--num_samples is missing: give three counts, such as 100,50,50")
     try:
@@ -61,14 +93,47 @@ def config_from_flags() -> PrepareConfig:
         raise UserError(
             f"--num_samples={_NUM_SAMPLES.value}: give three whole numbers, such as 100,50,50"
         ) from None
-    roots = (_SCANNET.value, _KENBURNS.value, _TASKONOMY.value)
     return PrepareConfig(
-        roots=tuple(Path(root) if root else None for root in roots),
+        roots=tuple(_roots().values()),
         num_samples=counts,
-        out=Path(_OUT.value),
+        out=Path() if _DRY_RUN.value else _out(),
         seed=_SEED.value,
         num_workers=_NUM_WORKERS.value,
+        format=_FORMAT.value,
+        max_depth_m=_MAX_DEPTH_M.value,
+        min_valid=_MIN_VALID.value,
+        max_bad_fraction=_MAX_BAD_FRACTION.value,
     )
+
+
+def _roots() -> dict[str, Path | None]:
+    values = (_SCANNET.value, _KENBURNS.value, _TASKONOMY.value)
+    return {
+        name: Path(root) if root else None for name, root in zip(plan.READERS, values, strict=True)
+    }
+
+
+def _out() -> Path:
+    if not _OUT.value:
+        raise UserError("--out is missing: give a folder for the prepared set")
+    return Path(_OUT.value)
+
+
+def _check_set(out: Path) -> int:
+    """Tells what is not as it was; the exit status."""
+    left = mended = 0
+    with make_executor(_NUM_WORKERS.value) as executor:
+        if _REPAIR.value:
+            for fault, done in repair(out, _roots(), executor, _NUM_WORKERS.value):
+                print(f"{out}/{fault}{', made again' if done else ''}")
+                mended, left = mended + done, left + (not done)
+        else:
+            for fault in verify(out, executor, _NUM_WORKERS.value):
+                print(f"{out}/{fault}")
+                left += 1
+    again = f"{mended} files made again, " if mended else ""
+    print(f"{out}: {again}{left} files are not as they were")
+    return program.EXIT_SOME_FAILED if left else 0
 
 
 if __name__ == "__main__":

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from raw_files import depth_units, put, put_kenburns, put_sens, put_taskonomy, sens
+from PIL import Image
+from raw_files import put_kenburns, put_sens, put_taskonomy
 
 from data import prepare as preparation
 from data.prepare import InProcess, PrepareConfig, prepare
 from data.prepared import PreparedSet
-from data.protocol import DataError
+from data.work import run_in_order
 from train3d_jax.errors import UserError
 
 REPOSITORY = Path(__file__).parents[1]
@@ -113,8 +114,7 @@ def test_work_in_flight_is_bounded(raw, tmp_path):
             return OnDemand()
 
     executor = Lazy()
-    tasks = iter([preparation.Task] * 100)
-    assert len(list(preparation.run_in_order(executor, tasks, num_workers=2))) == 100
+    assert len(list(run_in_order(executor, str, iter(range(100)), num_workers=2))) == 100
     assert executor.most == 6
 
 
@@ -136,29 +136,6 @@ def test_a_folder_with_other_files_is_left_alone(raw, tmp_path):
     with pytest.raises(UserError, match=r"--out=.*: holds files"):
         prepare(config(raw, tmp_path))
     assert files_of(tmp_path) == {"depths/000000.npz": b"of someone else"}
-
-
-def test_a_broken_sample_stops_the_run_and_the_next_run_starts_over(raw, undisturbed, tmp_path):
-    good = config(raw, tmp_path / "out")
-    damaged_root = tmp_path / "taskonomy"
-    put_taskonomy(damaged_root, "hall")
-    damaged = "point_1_view_0_domain_depth_zbuffer.png"
-    put(damaged_root / "depth_zbuffer/taskonomy/hall" / damaged, b"not a PNG")
-    roots = (*good.roots[:2], damaged_root)
-    with pytest.raises(DataError, match=f"{damaged}: is not a readable PNG"):
-        prepare(PrepareConfig(roots, (15, 20, 2), good.out, num_workers=0))
-    with pytest.raises(UserError, match="not finished"):
-        PreparedSet(good.out)
-    prepare(good)
-    assert files_of(good.out) == files_of(undisturbed)
-
-
-def test_an_error_in_a_worker_process_reaches_the_user(tmp_path):
-    put(tmp_path / "raw/s/s.sens", sens([depth_units()] * 2, imu_records=None)[:-1])
-    bad = PrepareConfig((tmp_path / "raw", None, None), (2, 0, 0), tmp_path / "out", num_workers=1)
-    with pytest.raises(DataError, match=r"s\.sens: ends within frame 1") as error:
-        prepare(bad)
-    assert (error.value.file, error.value.reason[:4]) == (str(tmp_path / "raw/s/s.sens"), "ends")
 
 
 @pytest.mark.parametrize("counts", [(1, 2), (1, 2, 3, 4), (1, -2, 3)])
@@ -228,6 +205,26 @@ def test_the_launcher_prepares_and_tells_what_it_did(raw, undisturbed, tmp_path)
     assert again.returncode == 0 and "finished already" in again.stdout
 
 
+def test_a_dry_run_tells_what_would_be_taken_and_writes_nothing(raw, tmp_path):
+    before = files_of(raw)
+    done = launch("-ss", raw / "scannet", "-sk", raw / "kenburns", "-ns", "12,9,0", "--dry_run")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [
+        "scannet: 3 scenes, 15 samples available, 12 asked for: 2 of the 2 of the smallest scene"
+        " (scene0000_00), 6 of the 9 of the largest scene (scene0000_01)",
+        "kenburns: 2 scenes, 20 samples available, 9 asked for: 4 of the 8 of the smallest scene"
+        " (town-flying), 5 of the 12 of the largest scene (asdf)",
+    ]
+    assert files_of(raw) == before
+
+
+def test_pictures_show_what_was_prepared(undisturbed):
+    for name, least in (("distributions.png", 1000), ("contact_sheet.png", 500)):
+        with Image.open(undisturbed / name) as picture:
+            assert picture.format == "PNG" and min(picture.size[0], least) == least
+            assert len(np.unique(np.asarray(picture.convert("RGB")).reshape(-1, 3), axis=0)) > 20
+
+
 def test_mistakes_are_one_line_and_status_2(raw, tmp_path):
     out = ("--out", tmp_path / "out")
     for arguments, message in (
@@ -254,7 +251,7 @@ def test_workers_start_without_jax_and_other_heavy_imports():
 
 def test_workers_end_when_their_parent_is_killed():
     code = (
-        "import os, signal, time; from data import prepare; executor = prepare._executor(1);"
+        "import os, signal, time; from data import work; executor = work.make_executor(1);"
         "executor.submit(os.getpid).result(); executor.submit(time.sleep, 60);"
         "os.kill(os.getpid(), signal.SIGKILL)"
     )

@@ -46,7 +46,7 @@ def test_what_is_written_is_what_the_contract_says(tmp_path):
     make_set(tmp_path)
     assert sorted(os.listdir(tmp_path)) == [
         *("dataset.json", "depths", "focals.npy"),
-        *("intrinsics", "manifest.jsonl", "scales.npy"),
+        *("intrinsics", "manifest.jsonl", "quarantine.jsonl", "scales.npy"),
     ]
     assert sorted(os.listdir(tmp_path / "depths")) == [f"00000{i}.npz" for i in range(3)]
     assert sorted(os.listdir(tmp_path / "intrinsics")) == [f"00000{i}.npy" for i in range(3)]
@@ -101,7 +101,7 @@ def test_scenes_that_show_the_same_place_share_a_key(tmp_path):
 def test_the_same_samples_give_the_same_bytes(tmp_path):
     first, second = make_set(tmp_path / "a"), make_set(tmp_path / "b")
     files = [path.relative_to(first) for path in first.rglob("*") if path.is_file()]
-    assert len(files) == 10
+    assert len(files) == 11
     for file in files:
         assert (first / file).read_bytes() == (second / file).read_bytes(), file
 
@@ -208,6 +208,6 @@ def test_beginning_anew_deletes_what_an_unfinished_set_left_and_nothing_else(tmp
     assert prepared.state(tmp_path) is State.UNFINISHED
     prepared.begin(tmp_path)
     assert os.listdir(tmp_path / "depths") == ["mine.npz"]
-    assert os.listdir(tmp_path / "intrinsics") == []
+    assert not (tmp_path / "intrinsics").exists()
     assert list(prepared.rows(tmp_path)) == []
     assert prepared.state(tmp_path) is State.UNFINISHED

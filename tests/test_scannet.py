@@ -1,4 +1,6 @@
 import struct
+import subprocess
+import sys
 import tracemalloc
 import zlib
 from pathlib import Path
@@ -148,3 +150,36 @@ def test_a_frame_that_is_not_there_is_an_error(tmp_path):
     for frame in (-1, 1):
         with pytest.raises(DataError, match=f"no frame {frame}"):
             ScanNet(tmp_path).read(scene, frame)
+
+
+def test_memory_does_not_grow_with_the_size_of_a_file(tmp_path):
+    """A sparse `.sens` of 2 GiB, prepared by a worker of its own."""
+    frames, gap = 40, (2 << 30) // 40  # bytes of colour before each depth, holes in the file
+    units = depth_units(480, 640)
+    payload = zlib.compress(units.tobytes())
+    head = sens([units], colors=[b""], imu_records=None)
+    head = head[: len(head) - len(payload) - 96]
+    path = put(tmp_path / "raw/scene0000_00/scene0000_00.sens", b"")
+    with path.open("wb") as file:
+        file.write(head[:-8] + struct.pack("<Q", frames))
+        for _ in range(frames):
+            file.write(bytes(80) + struct.pack("<QQ", gap, len(payload)))
+            file.seek(gap, 1)
+            file.write(payload)
+    assert path.stat().st_size > 2 << 30
+    # The largest resident memory of the workers, waited for when the executor shuts down.
+    program = (
+        "import resource, sys; from pathlib import Path; from data.prepare import *\n"
+        "if __name__ == '__main__':\n"
+        "    raw, out = map(Path, sys.argv[1:])\n"
+        f"    prepare(PrepareConfig((raw, None, None), ({frames}, 0, 0), out, num_workers=1))\n"
+        "    print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path / "raw"), str(tmp_path / "out")],
+        cwd=Path(__file__).parents[1],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) < 400 << 10  # KiB
