@@ -6,6 +6,7 @@ numpy's generators, it is promised to stay the same from one version to the next
 """
 
 import heapq
+import math
 import random
 from collections.abc import Sequence
 
@@ -117,19 +118,26 @@ class Spares:
                 # The older entry stays in the heap; it is passed over once this one is drawn.
                 heapq.heappush(self._waiting, (self._rank[view], 0.0, view))
 
+    def next_given(self) -> int | None:
+        """How many views the place of the next one has given already; None when none is left."""
+        while self._waiting and self._waiting[0][2] not in self._rank:
+            heapq.heappop(self._waiting)
+        return self._waiting[0][0] if self._waiting else None
+
     def draw(self) -> Frame | None:
         """The next one; None when none is left."""
-        while self._waiting:
-            *_, frame = heapq.heappop(self._waiting)
-            if self._rank.pop(frame, None) is not None:
-                return frame
-        return None
+        if self.next_given() is None:
+            return None
+        frame = heapq.heappop(self._waiting)[2]
+        del self._rank[frame]
+        return frame
 
 
 class Replacements:
     """What takes the place of broken frames of one dataset.
 
-    A frame of the same scene as long as one is left, then of the other scenes in turn.  Frames
+    A frame of the same scene as long as one is left, then of the other scenes in turn, where those
+    come first that have a place that gave none.  Frames
     must be reported in the order of the samples that they were tried for.
     """
 
@@ -147,13 +155,25 @@ class Replacements:
         found = self._of(home).draw()
         if found is not None:
             return home, found
+        giver = self._next_giver()
+        if giver is None:
+            return None
+        self._giver = giver + 1
+        found = self._of(giver).draw()
+        assert found is not None
+        return giver, found
+
+    def _next_giver(self) -> int | None:
+        """The scene to ask: in turns, but no second view while any scene has an unused place."""
+        fewest, best = math.inf, None
         for step in range(len(self._scenes)):
-            giver = (self._giver + step) % len(self._scenes)
-            found = self._of(giver).draw()
-            if found is not None:
-                self._giver = giver + 1
-                return giver, found
-        return None
+            number = (self._giver + step) % len(self._scenes)
+            given = self._of(number).next_given()
+            if given is not None and given < fewest:
+                fewest, best = given, number
+            if fewest <= 0:  # no need to look at the frames of all other scenes
+                break
+        return best
 
     def _of(self, number: int) -> Spares:
         if number not in self._spares:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data.protocol import Scene, SingleViews
-from data.sampling import allocate, allocate_scenes, choose
+from data.sampling import Replacements, allocate, allocate_scenes, choose
 
 SIZES = st.lists(st.integers(0, 40), min_size=1, max_size=12)
 VIEWS = st.lists(st.integers(1, 4), max_size=12)  # of each place of a scene
@@ -113,3 +113,19 @@ def test_scannet_whole_takes_little_time():
         choose(each, count, seed=0)
     assert set(counts) == {132, 133}
     assert time.process_time() - start < 5  # seconds; takes 0.2
+
+
+def test_a_helping_scene_gives_no_second_view_while_another_has_an_unused_place():
+    alone, one_place, two_places = scene([1], "a"), scene([4], "b"), scene([4, 4], "c")
+    scenes, counts = [alone, one_place, two_places], [1, 1, 1]
+    replacements = Replacements(scenes, counts, seed=0)
+    (only,) = choose(alone, 1, 0)
+    # Scene b is asked before c, but has only other views of the place that it gave.
+    giver, frame = replacements.replace(0, 0, only)
+    assert giver == 2
+    assert frame not in choose(two_places, 1, 0)
+    # Now every place has given one, and second views are taken in turns.
+    givers = [replacements.replace(0, giver, frame)[0]]
+    while (found := replacements.replace(0, 0, only)) is not None:
+        givers.append(found[0])
+    assert sorted(givers) == [1] * 3 + [2] * 6
