@@ -12,7 +12,7 @@ import grain
 import numpy as np
 
 from data.prepared import PreparedSet, Sample
-from train3d_jax import points
+from train3d_jax import clouds
 from train3d_jax.depth import Space
 from train3d_jax.errors import UserError
 
@@ -148,20 +148,13 @@ def to_blocks(depth: np.ndarray, intrinsics: np.ndarray, space: Space) -> dict[s
       space: what `values` shall hold.
 
     Returns:
-      pixels, values and mask of `points.average_blocks`; size (H, W); centre, the image centre,
-      which is the principal point that inference assumes too; focal, the mean focal length in
+      The fields of `clouds.blocks_of`, which inference calls too; focal, the mean focal length in
       pixels; weight 1.
     """
     mask = depth > 0
     values = depth if space == "depth" else 1 / np.where(mask, depth, 1)
-    pixels, values, mask = points.average_blocks(values, mask)
-    height, width = depth.shape
     return {
-        "pixels": pixels,
-        "values": values,
-        "mask": mask,
-        "size": np.array([height, width], np.float32),
-        "centre": np.array([(width - 1) / 2, (height - 1) / 2], np.float32),
+        **clouds.blocks_of(values, mask)._asdict(),
         "focal": np.float32((intrinsics[0, 0] + intrinsics[1, 1]) / 2),
         "weight": np.float32(1),
     }

@@ -56,6 +56,22 @@ class Blocks(NamedTuple):
     centre: jax.Array | np.ndarray
 
 
+def blocks_of(values: np.ndarray, mask: np.ndarray) -> Blocks:
+    """Averages one map over blocks, on the host.
+
+    Args:
+      values: depth or disparity, shape (H, W).
+      mask: pixels that hold a value, shape (H, W).
+
+    Returns:
+      numpy arrays without a batch axis; the principal point is assumed in the image centre.
+    """
+    height, width = values.shape
+    size = np.array([height, width], np.float32)
+    centre = np.array([(width - 1) / 2, (height - 1) / 2], np.float32)
+    return Blocks(*points.average_blocks(values, mask), size, centre)
+
+
 class Clouds(NamedTuple):
     """What the encoder sees.
 

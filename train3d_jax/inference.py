@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from train3d_jax import checkpoint, clouds, depth, points
+from train3d_jax import checkpoint, clouds, depth
 from train3d_jax.encoder import Target, encode, median
 from train3d_jax.errors import UserError
 from train3d_jax.training import TrainingConfig, build_encoder
@@ -137,11 +137,8 @@ def make_blocks(maps: Sequence[np.ndarray]) -> clouds.Blocks:
     """
     rows = []
     for values in maps:
-        height, width = values.shape
         mask = np.isfinite(values) & (values != 0)
-        size = np.array([height, width], np.float32)
-        centre = np.array([(width - 1) / 2, (height - 1) / 2], np.float32)
-        rows.append((*points.average_blocks(np.where(mask, values, 0), mask), size, centre))
+        rows.append(clouds.blocks_of(np.where(mask, values, 0), mask))
     return clouds.Blocks(*(np.stack(column) for column in zip(*rows, strict=True)))
 
 

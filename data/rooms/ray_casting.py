@@ -30,7 +30,7 @@ class Hits(NamedTuple):
 
 
 Caster = Callable[[np.ndarray, np.ndarray], Hits]
-"""From an origin (3,) and directions (N, 3), of any length, to hits."""
+"""From origins, (3,) or (N, 3), and directions (N, 3), of any length, to hits."""
 
 
 def make_caster(vertices: np.ndarray, faces: np.ndarray, threads: int = 0) -> Caster:
