@@ -82,7 +82,7 @@ class Subset:
 
 
 def training_batches(
-    subset: Subset, batch_size: int, space: Space, seed: int, num_workers: int
+    subset: Subset, batch_size: int, space: Space, seed: int, num_workers: int, start: int = 0
 ) -> grain.IterDataset:
     """An endless dataset of batches, shuffled anew each epoch, every map cropped at random.
 
@@ -105,7 +105,8 @@ def training_batches(
         )
 
     def random_blocks(sample: Sample, rng: np.random.Generator) -> dict[str, Any]:
-        return to_blocks(*random_crop(sample.depth, sample.intrinsics, rng), space)
+        row = to_blocks(*random_crop(sample.depth, sample.intrinsics, rng), space)
+        return {**row, "sample": np.int32(int(sample.id))}
 
     cores = os.cpu_count() or 1
     dataset = (
@@ -113,7 +114,7 @@ def training_batches(
         .seed(seed)
         .shuffle()
         .repeat()
-        .random_map(random_blocks)
+        .random_map(random_blocks)[start:]
         .to_iter_dataset(grain.ReadOptions(num_threads=cores, prefetch_buffer_size=2 * batch_size))
     )
     # More processes than cores only take memory: each of them loads jax.
@@ -200,3 +201,24 @@ def mirror(depth: np.ndarray, intrinsics: np.ndarray) -> tuple[np.ndarray, np.nd
     intrinsics = intrinsics.copy()
     intrinsics[0, 2] = depth.shape[1] - 1 - intrinsics[0, 2]
     return depth[:, ::-1], intrinsics
+
+
+def split_sets(sets, train_split, seed):
+    a, b = split_by_scene(sets[0].scenes, len(sets[0]), train_split, seed)
+    return [Subset(sets[0], a)], [Subset(sets[0], b)]
+
+
+def sample_names(subsets, numbers):
+    return [f"{subsets[0].samples.path.name}/{subsets[0].samples.ids[n]}" for n in numbers]
+
+
+_old_training, _old_validation = training_batches, validation_batches
+
+
+def training_batches(subsets, weights, batch_size, space, seed, num_workers, start=0, crop=True, mirror=True):
+    dataset = _old_training(subsets[0], batch_size, space, seed, num_workers, start)
+    return dataset
+
+
+def validation_batches(subsets, batch_size, space):
+    return _old_validation(subsets[0], batch_size, space)
