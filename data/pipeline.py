@@ -215,7 +215,9 @@ def sample_names(subsets, numbers):
 _old_training, _old_validation = training_batches, validation_batches
 
 
-def training_batches(subsets, weights, batch_size, space, seed, num_workers, start=0, crop=True, mirror=True):
+def training_batches(
+    subsets, weights, batch_size, space, seed, num_workers, start=0, crop=True, mirror=True
+):
     dataset = _old_training(subsets[0], batch_size, space, seed, num_workers, start)
     return dataset
 

@@ -11,8 +11,9 @@ from train3d_jax.clouds import CloudSettings
 from train3d_jax.training import TrainingConfig
 
 CONFIG = TrainingConfig(
-    (0, 2), CloudSettings(num_points=1024), batch_size=3, epochs=3, width=16, seed=5
-)
+    (0, 2), CloudSettings(num_points=1024), batch_size=3, epochs=3, width=16, seed=5,
+    augmentation=("crop", "mirror"), average_decay=0.9,
+)  # fmt: skip
 STEPS_PER_EPOCH = 10
 TOTAL_STEPS = CONFIG.epochs * STEPS_PER_EPOCH
 
@@ -41,9 +42,3 @@ class Rooms:
 
     def __repr__(self):
         return f"Rooms({self.count})"
-
-
-def training_batches(count=7):
-    """Shuffled, cropped batches of so many rooms, endless, by grain."""
-    subset = pipeline.Subset(Rooms(count), np.arange(count))
-    return pipeline.training_batches(subset, CONFIG.batch_size, "depth", CONFIG.seed, 0)

@@ -125,6 +125,8 @@ def render_curves(rows: list[dict[str, Any]]) -> bytes:
         axes.tick_params(labelsize=8)
         if min(line.get_ydata().min() for line in axes.lines) > 0:  # pyright: ignore
             axes.set_yscale("log")
+            for formatted in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
+                formatted("{x:g}")
         axes.legend(fontsize=8)
     return _saved(figure)
 

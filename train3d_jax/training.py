@@ -400,7 +400,9 @@ def validate(
     # Losses first, for whoever reads the file: jax has sorted the names.
     names = sorted(errors, key=lambda name: (not name.startswith("loss"), name))
     summary = {name: float(errors[name].mean()) for name in names}
-    summary |= {f"median_{name}": float(np.median(errors[name])) for name in names if "error" in name}
+    summary |= {
+        f"median_{name}": float(np.median(errors[name])) for name in names if "error" in name
+    }
     return Validation(
         summary,
         gathered("predicted"),
