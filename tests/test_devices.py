@@ -12,7 +12,10 @@ from tiny import CONFIG, rooms_batch, with_clouds
 from train3d_jax import training
 
 # Rounding must not decide anything: not which voxel a point is in, nor how flat a perfect plane is.
-config = dataclasses.replace(with_clouds(CONFIG, voxel_size=0.0), batch_size=8, augmentation=("noise",))
+# Nor the sign of a gradient near 0, which is all that the first steps of AdamW go by.
+config = dataclasses.replace(
+    with_clouds(CONFIG, voxel_size=0.0), batch_size=8, augmentation=("noise",), optimizer="sgd"
+)
 batch = rooms_batch(range(8))
 noise = np.random.default_rng(0).normal(1, 0.01, batch["values"].shape)
 batch["values"] = np.float32(batch["values"] * noise)
@@ -31,7 +34,7 @@ for count in (8, 1):
     losses.append(rows)
 assert training.device_mesh(8).size == 8 and training.device_mesh(20).size == 5
 assert training.device_mesh(7).size == 7 and training.device_mesh(11).size == 1
-# Sums come in another order: float32 rounding, which three steps of AdamW carry on.
+# Sums come in another order: float32 rounding, which fits of curvature magnify a hundred times.
 np.testing.assert_allclose(losses[0], losses[1], rtol=1e-4)
 assert losses[0][0] != losses[0][2]
 print("same")

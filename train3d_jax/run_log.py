@@ -1,6 +1,7 @@
 """The record of a run: metrics as JSON lines, a progress bar, TensorBoard, curves at the end."""
 
 import json
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -91,6 +92,7 @@ class RunLog:
         numbers = {name: value for name, value in rounded.items() if isinstance(value, float)}
         shown = "  ".join(f"{name} {value:.4g}" for name, value in numbers.items())
         tqdm.write(f"step {row['step']:>6}  {row['split']:<10}  {shown}")
+        sys.stdout.flush()  # for whoever follows a log file
         if self._writer is not None:
             for name, value in numbers.items():
                 self._writer.add_scalar(f"{row['split']}/{name}", value, row["step"])
