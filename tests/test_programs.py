@@ -235,9 +235,12 @@ def test_a_run_begins_with_the_weights_of_another(folder, trained):
     first = ["--data", "prepared", "--targets", "0,2", "--batch_size", 8, "--num_points", 256]
     flags = [*first, "--epochs", 1, "--learning_rate", 1e-9, "--augmentation", "none"]
     run(folder, "train", *flags, "--model_name", "next", "--init_from", "runs/both")
-    before, after = (metrics_of(folder / "runs" / name)[-1] for name in ("both", "next"))
-    assert after["split"] == before["split"] == "validation"
-    assert after["loss"] == pytest.approx(before["loss"], rel=1e-3)
+    before, after = (
+        [row["loss"] for row in metrics_of(folder / "runs" / name) if row["split"] == "validation"]
+        for name in ("both", "next")
+    )
+    # With those of the best checkpoint; three steps at this learning rate change nothing.
+    assert after == [pytest.approx(min(before), rel=1e-3)]
     told = run(
         folder, "train", *flags, "--model_name", "wide", "--init_from", "runs/both",
         "--width", 8, status=2,
