@@ -185,14 +185,13 @@ def bend_depth(key: jax.Array, w: jax.Array, strength: ArrayLike) -> jax.Array:
     The logarithm of the factor has mean 0 over the grid.  Flattening makes w into sqrt(w^2 + 2 c):
     depth keeps its order, hardly changes near by, and is smaller by the share c at the far depth.
     """
-    width_key, size_key, field_key, share_key, flat_key = jax.random.split(key, 5)
-    each = (*w.shape[:-2], 1, 1)
-    width = _log_uniform(width_key, (*w.shape[:-2], 2), BIAS_WIDTH)
-    size = strength * _log_uniform(size_key, each, BIAS_SIZE)
-    w = w * jnp.exp(size * random_field(field_key, w.shape, width, 12))
-    flattened = jax.random.uniform(share_key, each) < FLATTENED_SHARE
-    flattening = strength * _log_uniform(flat_key, each, BIAS_SIZE)
-    return jnp.where(flattened, jnp.sqrt(w**2 + 2 * flattening), w)
+    map_key, field_key = jax.random.split(key)
+    size, down, across, flattens, flattening = _draws(map_key, w.shape[:-2], 5)
+    widths = _log_between(down, BIAS_WIDTH), _log_between(across, BIAS_WIDTH)
+    size = strength * _log_between(size, BIAS_SIZE)
+    w = w * jnp.exp(size * random_field(field_key, w.shape, *widths, knots=12))
+    flattening = strength * _log_between(flattening, BIAS_SIZE)
+    return jnp.where(flattens < FLATTENED_SHARE, jnp.sqrt(w**2 + 2 * flattening), w)
 
 
 def blur_edges(key: jax.Array, w: jax.Array, mask: jax.Array, strength: ArrayLike) -> jax.Array:
@@ -201,10 +200,8 @@ def blur_edges(key: jax.Array, w: jax.Array, mask: jax.Array, strength: ArrayLik
     Neighbours count in pairs, one on each side, both valid: so a plane stays exact up to holes and
     borders, where weights that are only normalised would bend it.
     """
-    share_key, width_key = jax.random.split(key)
-    each = (*w.shape[:-2], 1, 1)
-    width = strength * _log_uniform(width_key, each, BLUR_WIDTH)
-    width = jnp.where(jax.random.uniform(share_key, each) < BLUR_SHARE, width, 0.0)
+    happens, width = _draws(key, w.shape[:-2], 2)
+    width = jnp.where(happens < BLUR_SHARE, strength * _log_between(width, BLUR_WIDTH), 0.0)
     # The share of a Gaussian that falls into each block, of all within the radius.
     width = jnp.maximum(width, 1e-3)
     reached = ndtr((jnp.arange(BLUR_RADIUS + 1) + 0.5) / width[..., None])
@@ -239,12 +236,10 @@ def bend_rays(
       Pixels, shape (..., P, 2), r (1 + k (r^2 - `LENS_NEUTRAL`)) from the centre where r was their
       distance in half diagonals, k normal.
     """
-    share_key, size_key = jax.random.split(key)
-    each = (*pixels.shape[:-2], 1, 1)
-    k = strength * LENS_DEVIATION * jax.random.normal(size_key, each)
-    k = jnp.where(jax.random.uniform(share_key, each) < LENS_SHARE, k, 0.0)
-    k = jnp.clip(k, -LENS_LIMIT, LENS_LIMIT)
-    k, centre = k[..., 0], jnp.asarray(centre)[..., None, :]
+    happens, size_drawn = _draws(key, pixels.shape[:-2], 2)
+    k = jnp.clip(strength * LENS_DEVIATION * ndtri(size_drawn), -LENS_LIMIT, LENS_LIMIT)
+    k = jnp.where(happens < LENS_SHARE, k, 0.0)[..., 0]
+    centre = jnp.asarray(centre)[..., None, :]
     u, v = pixels[..., 0] - centre[..., 0], pixels[..., 1] - centre[..., 1]
     half_diagonal_squared = (jnp.asarray(size) ** 2).sum(-1)[..., None] / 4
     change = k * ((u**2 + v**2) / half_diagonal_squared - LENS_NEUTRAL)
@@ -257,34 +252,30 @@ def add_sensor_noise(key: jax.Array, w: jax.Array, strength: ArrayLike) -> jax.A
     White noise of w, noise of w with neighbours alike, and white noise in proportion to the depth;
     together no more than half of w.
     """
-    sizes_key, width_key, white_key, field_key = jax.random.split(key, 4)
-    each = (*w.shape[:-2], 1, 1)
-    white_size, field_size, proportional_size = (
-        strength * _log_uniform(size_key, each, between)
-        for size_key, between in zip(
-            jax.random.split(sizes_key, 3), (NOISE_SIZE, NOISE_SIZE, PROPORTIONAL_SIZE), strict=True
-        )
-    )
+    map_key, white_key, field_key = jax.random.split(key, 3)
+    white, correlated, proportional, down, across = _draws(map_key, w.shape[:-2], 5)
+    white = strength * _log_between(white, NOISE_SIZE)
+    correlated = strength * _log_between(correlated, NOISE_SIZE)
+    proportional = strength * _log_between(proportional, PROPORTIONAL_SIZE)
     # Two independent normal numbers add up to one: half of the random numbers.
-    white = jnp.sqrt(white_size**2 + (proportional_size * w) ** 2)
+    white = jnp.sqrt(white**2 + (proportional * w) ** 2)
     noise = white * jax.random.normal(white_key, w.shape)
-    width = _log_uniform(width_key, (*w.shape[:-2], 2), NOISE_WIDTH)
-    noise += field_size * random_field(field_key, w.shape, width, w.shape[-1])
+    widths = _log_between(down, NOISE_WIDTH), _log_between(across, NOISE_WIDTH)
+    noise += correlated * random_field(field_key, w.shape, *widths, knots=w.shape[-1])
     return w + jnp.clip(noise, -LARGEST_CHANGE * w, LARGEST_CHANGE * w)
 
 
 def quantise(key: jax.Array, w: jax.Array, mask: jax.Array, strength: ArrayLike) -> jax.Array:
     """Steps of disparity, as stereo sensors have them, or of depth, as files have."""
-    share_key, disparity_key, depth_key = jax.random.split(key, 3)
-    each = (*w.shape[:-2], 1, 1)
-    drawn = jax.random.uniform(share_key, each)
+    happens, size = _draws(key, w.shape[:-2], 2)
     mean = jnp.where(mask, w, 0.0).sum((-2, -1), keepdims=True)
     mean = mean / jnp.maximum(mask.sum((-2, -1), keepdims=True), 1)
-    disparity_step = strength * mean * _log_uniform(disparity_key, each, DISPARITY_STEP)
-    depth_step = strength * _log_uniform(depth_key, each, DEPTH_STEP)
-    of_disparity = drawn < DISPARITY_STEPS_SHARE
-    of_depth = ~of_disparity & (drawn < DISPARITY_STEPS_SHARE + DEPTH_STEPS_SHARE)
-    step = jnp.where(of_disparity, disparity_step, depth_step)
+    of_disparity = happens < DISPARITY_STEPS_SHARE
+    of_depth = ~of_disparity & (happens < DISPARITY_STEPS_SHARE + DEPTH_STEPS_SHARE)
+    step = jnp.where(
+        of_disparity, mean * _log_between(size, DISPARITY_STEP), _log_between(size, DEPTH_STEP)
+    )
+    step = strength * step
     quantised = jnp.where(of_depth, 1 / w, w)
     # Not 0 steps: the depth would be infinite or none.
     quantised = jnp.maximum(jnp.round(quantised / jnp.maximum(step, 1e-9)), 1.0) * step
@@ -294,10 +285,9 @@ def quantise(key: jax.Array, w: jax.Array, mask: jax.Array, strength: ArrayLike)
 
 def add_outliers(key: jax.Array, w: jax.Array, mask: jax.Array, strength: ArrayLike) -> jax.Array:
     """Flying pixels: a few blocks get another depth within the map's range, any ratio as likely."""
-    happens_key, share_key, block_key = jax.random.split(key, 3)
-    each = (*w.shape[:-2], 1, 1)
-    share = strength * jax.random.uniform(share_key, each, maxval=MOST_OUTLIERS)
-    share = jnp.where(jax.random.uniform(happens_key, each) < OUTLIERS_SHARE, share, 0.0)
+    map_key, block_key = jax.random.split(key)
+    happens, share = _draws(map_key, w.shape[:-2], 2)
+    share = jnp.where(happens < OUTLIERS_SHARE, strength * MOST_OUTLIERS * share, 0.0)
     smallest = jnp.where(mask, w, jnp.inf).min((-2, -1), keepdims=True)
     largest = jnp.where(mask, w, 0.0).max((-2, -1), keepdims=True)
     # A number below the share is spread evenly below it: it serves for the depth as well.
@@ -311,44 +301,43 @@ def cut_holes(key: jax.Array, w: jax.Array, mask: jax.Array, strength: ArrayLike
 
     At least half of a map's valid blocks are left.
     """
-    holes_key, eaten_key, share_key, edges_key, border_key, width_key, field_key = jax.random.split(
-        key, 7
-    )
-    each = (*w.shape[:-2], 1, 1)
-    width = _log_uniform(width_key, (*w.shape[:-2], 2), HOLES_WIDTH)
-    field = random_field(field_key, w.shape, width, w.shape[-1] // 2)
-    share = jnp.minimum(strength * jax.random.uniform(share_key, each, maxval=MOST_HOLES), 1.0)
-    share = jnp.where(jax.random.uniform(holes_key, each) < HOLES_SHARE, share, 0.0)
+    map_key, field_key = jax.random.split(key)
+    happens, share, down, across, is_eaten, edges, *border = _draws(map_key, w.shape[:-2], 10)
+    widths = _log_between(down, HOLES_WIDTH), _log_between(across, HOLES_WIDTH)
+    field = random_field(field_key, w.shape, *widths, knots=w.shape[-1] // 2)
+    share = jnp.where(happens < HOLES_SHARE, jnp.minimum(strength * MOST_HOLES * share, 1.0), 0.0)
     # The field is nearly normal: the level under which it is with this chance, without a sort.
     kept = _without(mask, mask, field < ndtri(share))
 
-    is_eaten = jax.random.uniform(eaten_key, each) < EATEN_SHARE
-    share = jnp.minimum(strength * jax.random.uniform(edges_key, each), 1.0)
-    share = jnp.where(is_eaten, share, 0.0)
+    eaten = jnp.where(is_eaten < EATEN_SHARE, strength, 0.0)
     # By the other end of the same field: edges are lost in stretches, not block by block.
-    kept = _without(mask, kept, _at_edges(w, mask) & (field > ndtri(1 - share)))
-    border = jax.random.uniform(border_key, (*each[:-2], 4), maxval=WIDEST_BORDER) * strength
-    top, bottom, left, right = jnp.moveaxis(jnp.where(is_eaten[..., 0], border, 0.0), -1, 0)
+    at_edges = _at_edges(w, mask) & (field > ndtri(1 - jnp.minimum(eaten * edges, 1.0)))
+    kept = _without(mask, kept, at_edges)
+    top, bottom, left, right = (jnp.floor(eaten * WIDEST_BORDER * side) for side in border)
     rows, columns = jnp.arange(w.shape[-2])[:, None], jnp.arange(w.shape[-1])
-    at_border = _is_within(rows, top, bottom) | _is_within(columns, left, right)
+    at_border = (rows < top) | (rows >= w.shape[-2] - bottom)
+    at_border |= (columns < left) | (columns >= w.shape[-1] - right)
     return _without(mask, kept, at_border)
 
 
-def random_field(key: jax.Array, shape: tuple[int, ...], width: jax.Array, knots: int) -> jax.Array:
+def random_field(
+    key: jax.Array, shape: tuple[int, ...], down: jax.Array, across: jax.Array, knots: int
+) -> jax.Array:
     """Smooth random numbers: Gaussian bumps of random height, with mean 0 and deviation 1 a map.
 
     Args:
       key: random key.
       shape: of the result, (..., rows, columns).
-      width: standard deviation of the bumps in blocks, down and across, shape (..., 2).
-      knots: bumps down and across; they show where their distance is more than twice the width.
+      down: standard deviation of the bumps along columns in blocks, shape (..., 1, 1).
+      across: along rows, likewise.
+      knots: bumps down and across; they show where their distance is more than twice their width.
 
     Returns:
       Shape `shape`.
     """
     # Uniform, which costs less than normal numbers: sums of many are normal all the same.
     heights = jax.random.uniform(key, (*shape[:-2], knots, knots), minval=-1.0)
-    down, across = (_bumps(shape[axis], knots, width[..., axis]) for axis in (-2, -1))
+    down, across = _bumps(shape[-2], knots, down), _bumps(shape[-1], knots, across)
     field = jnp.einsum("...ik,...kl,...jl->...ij", down, heights, across, precision="highest")
     field = field - field.mean((-2, -1), keepdims=True)
     return field / jnp.sqrt((field**2).mean((-2, -1), keepdims=True) + 1e-12)
@@ -358,7 +347,7 @@ def _bumps(blocks: int, knots: int, width: jax.Array) -> jax.Array:
     """What each knot of a line adds to each block of it, shape (..., blocks, knots)."""
     place = (jnp.arange(knots) + 0.5) * (blocks / knots)
     distance = jnp.arange(blocks)[:, None] + 0.5 - place
-    bumps = jnp.exp(-0.5 * (distance / width[..., None, None]) ** 2)
+    bumps = jnp.exp(-0.5 * (distance / width) ** 2)
     # Fewer bumps reach the border: they must not make the field smaller there.
     return bumps / jnp.sqrt((bumps**2).sum(-1, keepdims=True))
 
@@ -383,9 +372,19 @@ def add_noise(key: jax.Array, values: jax.Array, strength: ArrayLike) -> jax.Arr
     return values * (1 + amplitude * jax.random.normal(noise_key, values.shape))
 
 
-def _log_uniform(key: jax.Array, shape: tuple[int, ...], between: tuple[float, float]) -> jax.Array:
-    low, high = between
-    return low * (high / low) ** jax.random.uniform(key, shape)
+def _draws(key: jax.Array, lead: tuple[int, ...], count: int) -> list[jax.Array]:
+    """So many uniform numbers for each map, each of shape (..., 1, 1).
+
+    All at once: each call of the generator is compiled anew, which takes most of the time.
+    """
+    drawn = jax.random.uniform(key, (*lead, count), minval=jnp.finfo(jnp.float32).tiny)
+    return [drawn[..., i, None, None] for i in range(count)]
+
+
+def _log_between(drawn: jax.Array, limits: tuple[float, float]) -> jax.Array:
+    """Numbers from 0 to 1 spread evenly over the logarithm between the limits."""
+    low, high = limits
+    return low * (high / low) ** drawn
 
 
 def _padded(image: jax.Array, radius: int, axis: int) -> jax.Array:
@@ -414,19 +413,6 @@ def _at_edges(w: jax.Array, mask: jax.Array) -> jax.Array:
         both = _neighbours(_padded(mask, 1, axis), 1, axis, 1)
         found |= (jnp.abs(before + after - 2 * w) > EDGE_STEP * w) & both[0] & both[1]
     return found
-
-
-def _is_within(index: jax.Array, first: jax.Array, last: jax.Array) -> jax.Array:
-    """Rows or columns nearer to either border than so many blocks, rounded down; (..., 1, 1) both.
-
-    Args:
-      index: of rows (rows, 1) or columns (columns,).
-      first: at its beginning, shape (...).
-      last: at its end, shape (...).
-    """
-    from_end = index.size - 1 - index
-    first, last = (jnp.floor(side)[..., None, None] for side in (first, last))
-    return (index < first) | (from_end < last)
 
 
 def _without(mask: jax.Array, kept: jax.Array, dropped: jax.Array) -> jax.Array:
