@@ -144,8 +144,9 @@ def test_edges_of_depth_and_borders_are_eaten_in_some_maps():
     lost = ~run(augmentation.cut_holes, STEP, EVERYWHERE)
     at_edge = lost[..., 31:33].mean((1, 2))
     beside = lost[..., [28, 29, 34, 35]].mean((1, 2))
-    assert (at_edge > beside + 0.3).mean() > 0.15  # 0.4 of maps, any share of the edge
-    assert ((at_edge < 1) & (at_edge > beside)).any()  # in stretches, not always all of it
+    assert (at_edge > beside + 0.3).mean() > 0.15  # 0.4 of maps
+    # Any share of the edge: about two of three eaten maps lie in the middle.
+    assert ((at_edge > beside + 0.15) & (at_edge < 0.8)).mean() > 0.15
     # Whole rows and columns, up to three on each side, and differently many.
     for side in (lost, lost[:, ::-1], lost.swapaxes(1, 2), lost[..., ::-1].swapaxes(1, 2)):
         widths = side[:, :8].all(-1).sum(-1)
