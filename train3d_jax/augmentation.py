@@ -1,13 +1,19 @@
 """What makes rendered and clean depth look like depth that sensors and networks really give.
 
-Every kind is a pure function of a key, works on inverse depth w on the grid of blocks, and draws an
-amplitude for each map on its own, mostly from small to large on a logarithmic scale, so that nearly
-clean maps stay among them: a network trained on noisy maps alone loses accuracy on clean ones.  `w`
-is in units of the far depth (`far_depth`): 1 there, larger nearer.  On a plane it is affine in the
-pixels, so what is done to it linearly and evenly keeps planes flat.
+`augment` applies kinds of damage to blocks of true depth.  Each kind is a pure function of
 
-The amplitudes at strength 1 come from this project's experiments: trained with them on rendered
-rooms, tested on the maps of five depth cameras and of depth networks.
+  key: random key;
+  w: inverse depth in units of the far depth's (`far_depth`), shape (..., rows, columns): 1 far away
+    and larger near by, on a plane affine in the pixels;
+  mask: valid blocks, shape (..., rows, columns), where it asks for them;
+  strength: factor of all its amplitudes, shape (), 0 for no change and 1 for the recipe;
+
+and returns the new w, or what it says.  It draws an amplitude for each map on its own, mostly
+log-uniformly, so that nearly clean maps stay among them: a network trained on noisy maps alone
+loses accuracy on clean ones.
+
+The recipe comes from this project's experiments: trained with it on rendered rooms, tested on the
+maps of five depth cameras and of a depth network.
 """
 
 import jax
@@ -21,7 +27,7 @@ from train3d_jax.depth import Space
 
 KINDS = ("bias", "blur", "lens", "noise", "quantisation", "outliers", "holes")
 """In the order in which they are applied: what a network or a lens does to the scene, then what a
-sensor does.  A kind's place is the number of its random key: append new ones."""
+sensor does.  The number of a kind's random key is its place."""
 
 UNTOUCHED_SHARE = 0.15
 """Maps that nothing is done to."""
@@ -43,7 +49,7 @@ LENS_SHARE = 0.5
 LENS_DEVIATION = 0.04
 """Standard deviation of the radial distortion at the half diagonal, relative."""
 LENS_LIMIT = 0.2
-"""At 1/3 the other way an image would fold."""
+"""Far from where the image would fold, about -0.4."""
 LENS_NEUTRAL = 0.47
 """Squared radius that keeps its place, in squared half diagonals: the mean of r^4 over that of r^2
 (square 0.467, 4:3 0.477).  So the focal length that fits the image best stays the true one."""
@@ -51,7 +57,8 @@ LENS_NEUTRAL = 0.47
 NOISE_SIZE = (0.00025, 0.0126)
 """Standard deviation of the noise of w, white and correlated each; depth noise grows as z^2."""
 NOISE_WIDTH = (0.5, 4.0)
-"""Blocks; standard deviation of the smoothing that correlates it."""
+"""Blocks; standard deviation of the smoothing that correlates it, down and across on their own:
+stereo compares along rows, and its noise stands in upright streaks."""
 PROPORTIONAL_SIZE = (0.0001, 0.0063)
 """Standard deviation of white noise in proportion to the depth."""
 LARGEST_CHANGE = 0.5
@@ -115,7 +122,8 @@ def augment(
     pixels = jnp.asarray(blocks.pixels)
     z = values if space == "depth" else 1 / values
     far = far_depth(z, mask)[..., None, None]
-    w, kept = far / z, mask
+    true = w = far / z
+    kept = mask
     clean_key, *keys = (jax.random.fold_in(key, number) for number in range(len(KINDS) + 1))
     for kind, kind_key in zip(KINDS, keys, strict=True):
         if kind not in kinds:
@@ -134,15 +142,15 @@ def augment(
             case "outliers":
                 w = add_outliers(kind_key, w, mask, strength)
             case "holes":
-                kept = cut_holes(kind_key, w, mask, strength)
+                kept = cut_holes(kind_key, true, mask, strength)
     changed = far / w if space == "depth" else w / far
-    untouched = jax.random.uniform(clean_key, lead) < UNTOUCHED_SHARE
-    untouched = (untouched | (jnp.asarray(strength) <= 0))[..., None]
-    kept = jnp.where(untouched[..., None], mask, kept)
+    untouched = jax.random.uniform(clean_key, (*lead, 1, 1)) < UNTOUCHED_SHARE
+    untouched |= jnp.asarray(strength) <= 0
+    kept = jnp.where(untouched, mask, kept)
     # Chosen, not multiplied by 0: to inverse depth and back would round.
-    changed = jnp.where(kept, jnp.where(untouched[..., None], values, changed), 0.0)
+    changed = jnp.where(kept, jnp.where(untouched, values, changed), 0.0)
     return Blocks(
-        jnp.where(untouched[..., None], blocks.pixels, pixels),
+        jnp.where(untouched, blocks.pixels, pixels),
         changed.reshape(blocks.values.shape),
         kept.reshape(blocks.mask.shape),
         blocks.size,
@@ -176,23 +184,14 @@ def bend_depth(key: jax.Array, w: jax.Array, strength: ArrayLike) -> jax.Array:
 
     The logarithm of the factor has mean 0 over the grid.  Flattening makes w into sqrt(w^2 + 2 c):
     depth keeps its order, hardly changes near by, and is smaller by the share c at the far depth.
-
-    Args:
-      key: random key.
-      w: inverse depth in units of the far depth's, shape (..., rows, columns).
-      strength: factor of the amplitudes, shape ().
-
-    Returns:
-      w, shape (..., rows, columns).
     """
-    width_key, size_key, field_key, share_key, flat_key = jax.random.split(key, 5)
-    each = (*w.shape[:-2], 1, 1)
-    width = _log_uniform(width_key, each, BIAS_WIDTH)
-    size = strength * _log_uniform(size_key, each, BIAS_SIZE)
-    w = w * jnp.exp(size * random_field(field_key, w.shape, width, 12))
-    flattened = jax.random.uniform(share_key, each) < FLATTENED_SHARE
-    flattening = strength * _log_uniform(flat_key, each, BIAS_SIZE)
-    return jnp.where(flattened, jnp.sqrt(w**2 + 2 * flattening), w)
+    map_key, field_key = jax.random.split(key)
+    size, down, across, flattens, flattening = _draws(map_key, w.shape[:-2], 5)
+    widths = _log_between(down, BIAS_WIDTH), _log_between(across, BIAS_WIDTH)
+    size = strength * _log_between(size, BIAS_SIZE)
+    w = w * jnp.exp(size * random_field(field_key, w.shape, *widths, knots=12))
+    flattening = strength * _log_between(flattening, BIAS_SIZE)
+    return jnp.where(flattens < FLATTENED_SHARE, jnp.sqrt(w**2 + 2 * flattening), w)
 
 
 def blur_edges(key: jax.Array, w: jax.Array, mask: jax.Array, strength: ArrayLike) -> jax.Array:
@@ -200,20 +199,9 @@ def blur_edges(key: jax.Array, w: jax.Array, mask: jax.Array, strength: ArrayLik
 
     Neighbours count in pairs, one on each side, both valid: so a plane stays exact up to holes and
     borders, where weights that are only normalised would bend it.
-
-    Args:
-      key: random key.
-      w: inverse depth in units of the far depth's, shape (..., rows, columns).
-      mask: valid blocks, shape (..., rows, columns); others lend nothing to their neighbours.
-      strength: factor of the blur's width, shape ().
-
-    Returns:
-      w, shape (..., rows, columns).
     """
-    share_key, width_key = jax.random.split(key)
-    each = (*w.shape[:-2], 1, 1)
-    width = strength * _log_uniform(width_key, each, BLUR_WIDTH)
-    width = jnp.where(jax.random.uniform(share_key, each) < BLUR_SHARE, width, 0.0)
+    happens, width = _draws(key, w.shape[:-2], 2)
+    width = jnp.where(happens < BLUR_SHARE, strength * _log_between(width, BLUR_WIDTH), 0.0)
     # The share of a Gaussian that falls into each block, of all within the radius.
     width = jnp.maximum(width, 1e-3)
     reached = ndtr((jnp.arange(BLUR_RADIUS + 1) + 0.5) / width[..., None])
@@ -248,12 +236,10 @@ def bend_rays(
       Pixels, shape (..., P, 2), r (1 + k (r^2 - `LENS_NEUTRAL`)) from the centre where r was their
       distance in half diagonals, k normal.
     """
-    share_key, size_key = jax.random.split(key)
-    each = (*pixels.shape[:-2], 1, 1)
-    k = strength * LENS_DEVIATION * jax.random.normal(size_key, each)
-    k = jnp.where(jax.random.uniform(share_key, each) < LENS_SHARE, k, 0.0)
-    k = jnp.clip(k, -LENS_LIMIT, LENS_LIMIT)
-    k, centre = k[..., 0], jnp.asarray(centre)[..., None, :]
+    happens, size_drawn = _draws(key, pixels.shape[:-2], 2)
+    k = jnp.clip(strength * LENS_DEVIATION * ndtri(size_drawn), -LENS_LIMIT, LENS_LIMIT)
+    k = jnp.where(happens < LENS_SHARE, k, 0.0)[..., 0]
+    centre = jnp.asarray(centre)[..., None, :]
     u, v = pixels[..., 0] - centre[..., 0], pixels[..., 1] - centre[..., 1]
     half_diagonal_squared = (jnp.asarray(size) ** 2).sum(-1)[..., None] / 4
     change = k * ((u**2 + v**2) / half_diagonal_squared - LENS_NEUTRAL)
@@ -263,54 +249,33 @@ def bend_rays(
 def add_sensor_noise(key: jax.Array, w: jax.Array, strength: ArrayLike) -> jax.Array:
     """The noise of stereo and structured light: that of disparity, so depth noise grows as z^2.
 
-    White noise of w, noise of w with neighbours alike, and white noise in proportion to the depth.
-
-    Args:
-      key: random key.
-      w: inverse depth in units of the far depth's, shape (..., rows, columns).
-      strength: factor of the amplitudes, shape ().
-
-    Returns:
-      w, shape (..., rows, columns), between half and one and a half times what it was.
+    White noise of w, noise of w with neighbours alike, and white noise in proportion to the depth;
+    together no more than half of w.
     """
-    sizes_key, width_key, white_key, field_key = jax.random.split(key, 4)
-    each = (*w.shape[:-2], 1, 1)
-    white_size, field_size, proportional_size = (
-        strength * _log_uniform(size_key, each, between)
-        for size_key, between in zip(
-            jax.random.split(sizes_key, 3), (NOISE_SIZE, NOISE_SIZE, PROPORTIONAL_SIZE), strict=True
-        )
-    )
+    map_key, white_key, field_key = jax.random.split(key, 3)
+    white, correlated, proportional, down, across = _draws(map_key, w.shape[:-2], 5)
+    white = strength * _log_between(white, NOISE_SIZE)
+    correlated = strength * _log_between(correlated, NOISE_SIZE)
+    proportional = strength * _log_between(proportional, PROPORTIONAL_SIZE)
     # Two independent normal numbers add up to one: half of the random numbers.
-    white = jnp.sqrt(white_size**2 + (proportional_size * w) ** 2)
+    white = jnp.sqrt(white**2 + (proportional * w) ** 2)
     noise = white * jax.random.normal(white_key, w.shape)
-    width = _log_uniform(width_key, each, NOISE_WIDTH)
-    noise += field_size * random_field(field_key, w.shape, width, w.shape[-1])
+    widths = _log_between(down, NOISE_WIDTH), _log_between(across, NOISE_WIDTH)
+    noise += correlated * random_field(field_key, w.shape, *widths, knots=w.shape[-1])
     return w + jnp.clip(noise, -LARGEST_CHANGE * w, LARGEST_CHANGE * w)
 
 
 def quantise(key: jax.Array, w: jax.Array, mask: jax.Array, strength: ArrayLike) -> jax.Array:
-    """Steps of disparity, as stereo sensors have them, or of depth, as files have.
-
-    Args:
-      key: random key.
-      w: inverse depth in units of the far depth's, shape (..., rows, columns).
-      mask: valid blocks, shape (..., rows, columns).
-      strength: factor of the steps, shape ().
-
-    Returns:
-      w, shape (..., rows, columns): whole steps of it, its inverse whole steps, or unchanged.
-    """
-    share_key, disparity_key, depth_key = jax.random.split(key, 3)
-    each = (*w.shape[:-2], 1, 1)
-    drawn = jax.random.uniform(share_key, each)
+    """Steps of disparity, as stereo sensors have them, or of depth, as files have."""
+    happens, size = _draws(key, w.shape[:-2], 2)
     mean = jnp.where(mask, w, 0.0).sum((-2, -1), keepdims=True)
     mean = mean / jnp.maximum(mask.sum((-2, -1), keepdims=True), 1)
-    disparity_step = strength * mean * _log_uniform(disparity_key, each, DISPARITY_STEP)
-    depth_step = strength * _log_uniform(depth_key, each, DEPTH_STEP)
-    of_disparity = drawn < DISPARITY_STEPS_SHARE
-    of_depth = ~of_disparity & (drawn < DISPARITY_STEPS_SHARE + DEPTH_STEPS_SHARE)
-    step = jnp.where(of_disparity, disparity_step, depth_step)
+    of_disparity = happens < DISPARITY_STEPS_SHARE
+    of_depth = ~of_disparity & (happens < DISPARITY_STEPS_SHARE + DEPTH_STEPS_SHARE)
+    step = jnp.where(
+        of_disparity, mean * _log_between(size, DISPARITY_STEP), _log_between(size, DEPTH_STEP)
+    )
+    step = strength * step
     quantised = jnp.where(of_depth, 1 / w, w)
     # Not 0 steps: the depth would be infinite or none.
     quantised = jnp.maximum(jnp.round(quantised / jnp.maximum(step, 1e-9)), 1.0) * step
@@ -319,21 +284,10 @@ def quantise(key: jax.Array, w: jax.Array, mask: jax.Array, strength: ArrayLike)
 
 
 def add_outliers(key: jax.Array, w: jax.Array, mask: jax.Array, strength: ArrayLike) -> jax.Array:
-    """Flying pixels: a few blocks get another depth within the map's range, any ratio as likely.
-
-    Args:
-      key: random key.
-      w: inverse depth in units of the far depth's, shape (..., rows, columns).
-      mask: valid blocks, shape (..., rows, columns).
-      strength: factor of their share, shape ().
-
-    Returns:
-      w, shape (..., rows, columns).
-    """
-    happens_key, share_key, block_key = jax.random.split(key, 3)
-    each = (*w.shape[:-2], 1, 1)
-    share = strength * jax.random.uniform(share_key, each, maxval=MOST_OUTLIERS)
-    share = jnp.where(jax.random.uniform(happens_key, each) < OUTLIERS_SHARE, share, 0.0)
+    """Flying pixels: a few blocks get another depth within the map's range, any ratio as likely."""
+    map_key, block_key = jax.random.split(key)
+    happens, share = _draws(map_key, w.shape[:-2], 2)
+    share = jnp.where(happens < OUTLIERS_SHARE, strength * MOST_OUTLIERS * share, 0.0)
     smallest = jnp.where(mask, w, jnp.inf).min((-2, -1), keepdims=True)
     largest = jnp.where(mask, w, 0.0).max((-2, -1), keepdims=True)
     # A number below the share is spread evenly below it: it serves for the depth as well.
@@ -343,70 +297,74 @@ def add_outliers(key: jax.Array, w: jax.Array, mask: jax.Array, strength: ArrayL
 
 
 def cut_holes(key: jax.Array, w: jax.Array, mask: jax.Array, strength: ArrayLike) -> jax.Array:
-    """What sensors miss: blobs, blocks at edges of depth, and the border of the image.
+    """The mask without what sensors miss: blobs, blocks at edges of depth, the image's border.
 
-    Args:
-      key: random key.
-      w: inverse depth in units of the far depth's, shape (..., rows, columns).
-      mask: valid blocks, shape (..., rows, columns).
-      strength: factor of the shares and of the border's width, shape ().
-
-    Returns:
-      The mask of what is left, shape (..., rows, columns): at least half of it.
+    At least half of a map's valid blocks are left.
     """
-    holes_key, eaten_key, share_key, edges_key, border_key, width_key, field_key = jax.random.split(
-        key, 7
-    )
-    each = (*w.shape[:-2], 1, 1)
-    width = _log_uniform(width_key, each, HOLES_WIDTH)
-    field = random_field(field_key, w.shape, width, w.shape[-1] // 2)
-    share = jnp.minimum(strength * jax.random.uniform(share_key, each, maxval=MOST_HOLES), 1.0)
-    share = jnp.where(jax.random.uniform(holes_key, each) < HOLES_SHARE, share, 0.0)
+    map_key, field_key = jax.random.split(key)
+    happens, share, down, across, is_eaten, edges, *border = _draws(map_key, w.shape[:-2], 10)
+    widths = _log_between(down, HOLES_WIDTH), _log_between(across, HOLES_WIDTH)
+    field = random_field(field_key, w.shape, *widths, knots=w.shape[-1] // 2)
+    share = jnp.where(happens < HOLES_SHARE, jnp.minimum(strength * MOST_HOLES * share, 1.0), 0.0)
     # The field is nearly normal: the level under which it is with this chance, without a sort.
     kept = _without(mask, mask, field < ndtri(share))
 
-    is_eaten = jax.random.uniform(eaten_key, each) < EATEN_SHARE
-    share = jnp.minimum(strength * jax.random.uniform(edges_key, each), 1.0)
-    share = jnp.where(is_eaten, share, 0.0)
+    eaten = jnp.where(is_eaten < EATEN_SHARE, strength, 0.0)
     # By the other end of the same field: edges are lost in stretches, not block by block.
-    kept = _without(mask, kept, _at_edges(w, mask) & (field > ndtri(1 - share)))
-    border = jax.random.uniform(border_key, (*each[:-2], 4), maxval=WIDEST_BORDER) * strength
-    top, bottom, left, right = jnp.moveaxis(jnp.where(is_eaten[..., 0], border, 0.0), -1, 0)
+    at_edges = _at_edges(w, mask) & (field > ndtri(1 - jnp.minimum(eaten * edges, 1.0)))
+    kept = _without(mask, kept, at_edges)
+    top, bottom, left, right = (jnp.floor(eaten * WIDEST_BORDER * side) for side in border)
     rows, columns = jnp.arange(w.shape[-2])[:, None], jnp.arange(w.shape[-1])
-    at_border = _is_within(rows, top, bottom) | _is_within(columns, left, right)
+    at_border = (rows < top) | (rows >= w.shape[-2] - bottom)
+    at_border |= (columns < left) | (columns >= w.shape[-1] - right)
     return _without(mask, kept, at_border)
 
 
-def random_field(key: jax.Array, shape: tuple[int, ...], width: jax.Array, knots: int) -> jax.Array:
+def random_field(
+    key: jax.Array, shape: tuple[int, ...], down: jax.Array, across: jax.Array, knots: int
+) -> jax.Array:
     """Smooth random numbers: Gaussian bumps of random height, with mean 0 and deviation 1 a map.
 
     Args:
       key: random key.
       shape: of the result, (..., rows, columns).
-      width: standard deviation of the bumps in blocks, shape (..., 1, 1).
-      knots: bumps down and across; they show where their distance is more than twice the width.
+      down: standard deviation of the bumps along columns in blocks, shape (..., 1, 1).
+      across: along rows, likewise.
+      knots: bumps down and across; they show where their distance is more than twice their width.
 
     Returns:
       Shape `shape`.
     """
-    *lead, rows, columns = shape
     # Uniform, which costs less than normal numbers: sums of many are normal all the same.
-    heights = jax.random.uniform(key, (*lead, knots, knots), minval=-1.0)
-    field = heights
-    for blocks, axes in ((rows, "...ik,...kl->...il"), (columns, "...jk,...ik->...ij")):
-        place = (jnp.arange(knots) + 0.5) * (blocks / knots)
-        distance = jnp.arange(blocks)[:, None] + 0.5 - place
-        bumps = jnp.exp(-0.5 * (distance / width) ** 2)
-        # Fewer bumps reach the border: they must not make the field smaller there.
-        bumps = bumps / jnp.sqrt((bumps**2).sum(-1, keepdims=True))
-        field = jnp.einsum(axes, bumps, field)
+    heights = jax.random.uniform(key, (*shape[:-2], knots, knots), minval=-1.0)
+    down, across = _bumps(shape[-2], knots, down), _bumps(shape[-1], knots, across)
+    field = jnp.einsum("...ik,...kl,...jl->...ij", down, heights, across, precision="highest")
     field = field - field.mean((-2, -1), keepdims=True)
     return field / jnp.sqrt((field**2).mean((-2, -1), keepdims=True) + 1e-12)
 
 
-def _log_uniform(key: jax.Array, shape: tuple[int, ...], between: tuple[float, float]) -> jax.Array:
-    low, high = between
-    return low * (high / low) ** jax.random.uniform(key, shape)
+def _bumps(blocks: int, knots: int, width: jax.Array) -> jax.Array:
+    """What each knot of a line adds to each block of it, shape (..., blocks, knots)."""
+    place = (jnp.arange(knots) + 0.5) * (blocks / knots)
+    distance = jnp.arange(blocks)[:, None] + 0.5 - place
+    bumps = jnp.exp(-0.5 * (distance / width) ** 2)
+    # Fewer bumps reach the border: they must not make the field smaller there.
+    return bumps / jnp.sqrt((bumps**2).sum(-1, keepdims=True))
+
+
+def _draws(key: jax.Array, lead: tuple[int, ...], count: int) -> list[jax.Array]:
+    """So many uniform numbers for each map, each of shape (..., 1, 1).
+
+    All at once: each call of the generator is compiled anew, which takes most of the time.
+    """
+    drawn = jax.random.uniform(key, (*lead, count), minval=jnp.finfo(jnp.float32).tiny)
+    return [drawn[..., i, None, None] for i in range(count)]
+
+
+def _log_between(drawn: jax.Array, limits: tuple[float, float]) -> jax.Array:
+    """Numbers from 0 to 1 spread evenly over the logarithm between the limits."""
+    low, high = limits
+    return low * (high / low) ** drawn
 
 
 def _padded(image: jax.Array, radius: int, axis: int) -> jax.Array:
@@ -421,10 +379,11 @@ def _neighbours(
 ) -> tuple[jax.Array, jax.Array]:
     """What lies so many blocks before and after each block of the image that was padded."""
     length = padded.shape[axis] - 2 * radius
-    return tuple(
-        jax.lax.slice_in_dim(padded, start, start + length, axis=axis)
-        for start in (radius - distance, radius + distance)
-    )
+
+    def moved(start: int) -> jax.Array:
+        return jax.lax.slice_in_dim(padded, start, start + length, axis=axis)
+
+    return moved(radius - distance), moved(radius + distance)
 
 
 def _at_edges(w: jax.Array, mask: jax.Array) -> jax.Array:
@@ -434,19 +393,6 @@ def _at_edges(w: jax.Array, mask: jax.Array) -> jax.Array:
         both = _neighbours(_padded(mask, 1, axis), 1, axis, 1)
         found |= (jnp.abs(before + after - 2 * w) > EDGE_STEP * w) & both[0] & both[1]
     return found
-
-
-def _is_within(index: jax.Array, first: jax.Array, last: jax.Array) -> jax.Array:
-    """Rows or columns nearer to either border than so many blocks, rounded down; (..., 1, 1) both.
-
-    Args:
-      index: of rows (rows, 1) or columns (columns,).
-      first: at its beginning, shape (...).
-      last: at its end, shape (...).
-    """
-    from_end = index.size - 1 - index
-    first, last = (jnp.floor(side)[..., None, None] for side in (first, last))
-    return (index < first) | (from_end < last)
 
 
 def _without(mask: jax.Array, kept: jax.Array, dropped: jax.Array) -> jax.Array:
