@@ -102,14 +102,13 @@ def main() -> None:
     run = Path(_WORKDIR.value) / _MODEL_NAME.value
     checkpoint.refuse_other_settings(run, config)
     samples = PreparedSet(_DATA.value)
-    train_part, validation_part = pipeline.split_by_scene(
-        samples.scenes, len(samples), _TRAIN_SPLIT.value, config.seed
+    training_parts, validation_parts = pipeline.split_sets(
+        [samples], _TRAIN_SPLIT.value, config.seed
     )
-    train_subset = pipeline.Subset(samples, train_part)
-    validation_subset = pipeline.Subset(samples, validation_part)
+    train_part, validation_part = training_parts[0].indices, validation_parts[0].indices
     space, batch_size = clouds.space, config.batch_size
     dataset = pipeline.training_batches(
-        train_subset, batch_size, space, config.seed, _NUM_WORKERS.value
+        training_parts, None, batch_size, space, config.seed, _NUM_WORKERS.value
     )
     steps_per_epoch = len(train_part) // batch_size
     total_steps = config.epochs * steps_per_epoch
@@ -131,7 +130,7 @@ def main() -> None:
                 config,
                 state,
                 batches,
-                (lambda: pipeline.validation_batches(validation_subset, batch_size, space))
+                (lambda: pipeline.validation_batches(validation_parts, batch_size, space))
                 if len(validation_part)
                 else None,
                 steps_per_epoch,

@@ -1,6 +1,7 @@
 """A training configuration that compiles once for all tests that train, and batches for it."""
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 from box_rooms import box_room
@@ -32,6 +33,7 @@ class Rooms:
 
     def __init__(self, count, scenes=None):
         self.count, self.scenes = count, scenes
+        self.path, self.ids = Path("rooms"), [str(index) for index in range(count)]
 
     def __len__(self):
         return self.count
@@ -39,11 +41,8 @@ class Rooms:
     def __getitem__(self, index):
         return Sample(*box_room(index), str(index), "")
 
-    def __repr__(self):
-        return f"Rooms({self.count})"
-
 
 def training_batches(count=7):
     """Shuffled, cropped batches of so many rooms, endless, by grain."""
     subset = pipeline.Subset(Rooms(count), np.arange(count))
-    return pipeline.training_batches(subset, CONFIG.batch_size, "depth", CONFIG.seed, 0)
+    return pipeline.training_batches([subset], None, CONFIG.batch_size, "depth", CONFIG.seed, 0)

@@ -46,9 +46,7 @@ def average_blocks(
     v = _sum_runs(counted * below.astype(small)[:, None], tops, heights, small)
     places = np.concatenate([count, v, count * right], dtype=np.float32)
     total = _sum_runs(values, tops, heights, np.float64)
-    count, v, u = (
-        _sum_runs(places.T.copy(), lefts, widths, np.float32).T.reshape(3, *blocks)
-    )
+    count, v, u = _sum_runs(places.T.copy(), lefts, widths, np.float32).T.reshape(3, *blocks)
     total = _sum_runs(total.T.copy(), lefts, widths, np.float64).T
     at_least_one = np.maximum(count, 1)
     pixels = np.stack([lefts + u / at_least_one, tops[:, None] + v / at_least_one], -1)
