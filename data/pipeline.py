@@ -12,7 +12,6 @@ import functools
 import itertools
 import math
 import os
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -38,6 +37,9 @@ is what lets a set from a single camera teach all of them."""
 
 MOST_THREADS = 16
 """That read, in one process: beyond that they wait for Python's lock, not for storage."""
+
+_ENDLESS = 1 << 40
+"""Batches.  Places of samples stay below 2**53, up to where float64 counts exactly."""
 
 _ORDER, _CROP = 0, 1  # what a random generator is for, so that no two have the same seed
 
@@ -196,7 +198,7 @@ def training_batches(
         first = start + number * batch_size
         return stack([sample(place) for place in range(first, first + batch_size)])
 
-    return _read_ahead(batch, sys.maxsize, num_workers)
+    return _read_ahead(batch, _ENDLESS, num_workers)
 
 
 def validation_batches(subsets: Sequence[Subset], batch_size: int, space: Space) -> Iterator[Batch]:

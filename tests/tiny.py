@@ -31,9 +31,9 @@ def rooms_batch(seeds=(0, 1, 2), space="depth"):
 class Rooms:
     """Rooms in the place of a prepared set."""
 
-    def __init__(self, count, scenes=None):
+    def __init__(self, count, scenes=None, folder="rooms"):
         self.count, self.scenes = count, scenes
-        self.path, self.ids = Path("rooms"), [str(index) for index in range(count)]
+        self.path, self.ids = Path(folder), [str(index) for index in range(count)]
 
     def __len__(self):
         return self.count
