@@ -1,6 +1,7 @@
 """A training configuration that compiles once for all tests that train, and batches for it."""
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 from box_rooms import box_room
@@ -31,14 +32,12 @@ def rooms_batch(seeds=(0, 1, 2), space="depth"):
 class Rooms:
     """Rooms in the place of a prepared set."""
 
-    def __init__(self, count, scenes=None):
+    def __init__(self, count, scenes=None, folder="rooms"):
         self.count, self.scenes = count, scenes
+        self.path, self.ids = Path(folder), [str(index) for index in range(count)]
 
     def __len__(self):
         return self.count
 
     def __getitem__(self, index):
         return Sample(*box_room(index), str(index), "")
-
-    def __repr__(self):
-        return f"Rooms({self.count})"
