@@ -242,8 +242,8 @@ def _read_ahead(batch: Callable[[int], Batch], count: int, num_workers: int) -> 
 
 
 def _leave_signals_to_the_parent(*_: int) -> None:
-    """In a worker: Ctrl-C and a scheduler's SIGTERM go to all processes of a job, and the parent
-    needs its workers until it has taken its last batch and saved."""
+    # Ctrl-C and a scheduler's SIGTERM go to all processes of a job; the parent needs its workers
+    # until it has taken its last batch and saved.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
 

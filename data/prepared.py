@@ -298,9 +298,6 @@ class PreparedSet:
         self.path = Path(path)
         self.ids, self.scenes, self._shards = _contents(self.path)
 
-    def facts(self):
-        return {"path": str(self.path), "sha256": hash_file(self.path / MANIFEST)}
-
     def __len__(self) -> int:
         return len(self.ids)
 

@@ -110,7 +110,7 @@ def test_a_checkpoint_that_cannot_be_written_is_reported_and_the_last_is_kept(
             raise OSError(28, "No space left on device")
 
         monkeypatch.setattr(checkpoints._orbax, "save_checkpointables", full)
-        with pytest.raises(UserError, match="No space left.*checkpoints/1; make room") as error:
+        with pytest.raises(UserError, match=r"No space left.*checkpoints/1; make room") as error:
             checkpoints.save(2, initial, 1.0)
         one_line(error)
     assert checkpoint.load_params(tmp_path)[1] == 1
@@ -137,7 +137,7 @@ def test_other_settings_for_a_run_are_refused_with_every_difference_named(tmp_pa
     message = str(refused.value)
     assert "num_points 1024 -> 99" in message and "targets (0, 2) -> (2,)" in message
     assert "learning_rate" not in message and "--model_name" in message
-    with pytest.raises(UserError, match="data .*abc.* -> .*xyz"):
+    with pytest.raises(UserError, match=r"data .*abc.* -> .*xyz"):
         checkpoint.refuse_other_settings(tmp_path, CONFIG, [{"sha256": "xyz"}])
 
 

@@ -3,7 +3,6 @@
 import dataclasses
 from pathlib import Path
 
-import numpy as np
 from box_rooms import box_room
 
 from data import pipeline

@@ -127,11 +127,11 @@ def load_config(run: Path) -> TrainingConfig:
     if not path.is_file():
         raise UserError(f"{run}: is not a run, it has no {CONFIG}; train one with launch.train")
     try:
-        fields = json.loads(path.read_text())["training"]
-        clouds = CloudSettings(**fields.pop("clouds"))
-        fields = {
+        contents = json.loads(path.read_text())["training"]
+        clouds = CloudSettings(**contents.pop("clouds"))
+        fields: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value
-            for name, value in fields.items()
+            for name, value in contents.items()
         }
         return TrainingConfig(**fields, clouds=clouds)
     except (ValueError, KeyError, TypeError, AttributeError) as error:

@@ -224,10 +224,11 @@ def make_examples(
             augment_key, blocks, kinds, config.augmentation_strength, settings.space
         )
         if config.shift_range is not None:
-            (far,) = depth.masked_quantiles(blocks.values, blocks.mask, (depth.FAR_QUANTILE,))
+            values, mask = jnp.asarray(blocks.values), jnp.asarray(blocks.mask)
+            (far,) = depth.masked_quantiles(values, mask, (depth.FAR_QUANTILE,))
             low, high = config.shift_range
             added = far * jax.random.uniform(shift_key, far.shape, minval=low, maxval=high)
-            blocks = blocks._replace(values=blocks.values + added[:, None])
+            blocks = blocks._replace(values=values + added[:, None])
         if config.alpha_range is not None:
             low, high = np.log(config.alpha_range)
             drawn = jax.random.uniform(alpha_key, added.shape, minval=low, maxval=high)
@@ -323,7 +324,8 @@ def make_evaluation(config: TrainingConfig) -> Callable[[Any, Batch], Evaluation
             )
             for target, posterior in posteriors.items()
         }
-        loss = sum(config.weight_of(target) * errors[f"loss_{target}"] for target in posteriors)
+        weighted = [config.weight_of(target) * errors[f"loss_{target}"] for target in posteriors]
+        loss = jnp.stack(weighted).sum(0)
         return Evaluation(
             errors={"loss": loss, **errors, **_errors(posteriors, labels, clouds, batch["size"])},
             weight=batch["weight"] * clouds.canonical.solvable,
