@@ -245,7 +245,7 @@ def test_no_more_workers_are_started_than_there_are_cores(monkeypatch):
     started = []
     mp_prefetch = pipeline.grain.IterDataset.mp_prefetch
 
-    def remember(self, options):
+    def remember(self, options, _):
         started.append(options.num_workers)
         return mp_prefetch(self, options)
 
