@@ -67,11 +67,12 @@ class _Step:
 
     def __init__(self, batch_size: int):
         self.config = config = training.TrainingConfig((0, 2), batch_size=batch_size)
-        self._state = training.initial_state(config, 1000)
-        self._step = training.make_train_step(config, 1000)
+        self._mesh = training.device_mesh(batch_size)
+        self._state = training.place_state(training.initial_state(config, 1000), self._mesh)
+        self._step = training.make_train_step(config, 1000, self._mesh)
 
         def examples(params: Any, key: jax.Array, batch: training.Batch):
-            return training.make_examples(key, batch, config, config.noise)
+            return training.make_examples(key, batch, config, augmented=True)
 
         def loss(params: Any, key: jax.Array, batch: training.Batch) -> jax.Array:
             clouds, labels = examples(params, key, batch)
@@ -88,7 +89,8 @@ class _Step:
         """So many steps, one ahead of the device, as the training loop does."""
         last: Any = None
         for _ in range(steps):
-            self._state, now = self._step(self._state, next(batches))
+            batch = training.place_batch(next(batches), self._mesh)
+            self._state, now = self._step(self._state, batch)
             jax.block_until_ready(last)
             last = now
         jax.block_until_ready(last)

@@ -113,7 +113,7 @@ def run_training(
                     state = state._replace(sums=jax.device_put(no_sums, state.step.sharding))
                     loss = means["loss"]
                 if evaluating and validation is not None:
-                    placed = (_placed(batch, mesh) for batch in validation())
+                    placed = (training.place_batch(batch, mesh) for batch in validation())
                     seen = training.validate(evaluate, state.average, placed)
                     log.record({"step": done, "split": "validation", **seen.summary})
                     log.validated(done, seen)
@@ -124,7 +124,7 @@ def run_training(
                 return state
 
             batch = next(batches)
-            state, measured = train_step(state, _placed(batch, mesh))
+            state, measured = train_step(state, training.place_batch(batch, mesh))
             done += 1
             # Looking back one step keeps the device busy meanwhile.
             _refuse_if_not_finite(unseen, names, store)
@@ -138,12 +138,6 @@ class _Unseen(NamedTuple):
     step: int
     measured: dict[str, jax.Array]
     samples: np.ndarray
-
-
-def _placed(batch: Batch, mesh: Any) -> Batch:
-    return training.place_batch(
-        {name: value for name, value in batch.items() if name != "sample"}, mesh
-    )
 
 
 def _refuse_if_not_finite(

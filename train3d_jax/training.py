@@ -303,8 +303,9 @@ def place_state(state: TrainState, mesh: Mesh) -> TrainState:
 
 
 def place_batch(batch: Batch, mesh: Mesh) -> Batch:
-    """Divided among the devices along its leading axis."""
-    return jax.device_put(batch, NamedSharding(mesh, PartitionSpec("batch")))
+    """Divided among the devices along its leading axis; `sample` stays on the host."""
+    needed = {name: value for name, value in batch.items() if name != "sample"}
+    return jax.device_put(needed, NamedSharding(mesh, PartitionSpec("batch")))
 
 
 def make_evaluation(config: TrainingConfig) -> Callable[[Any, Batch], Evaluation]:
