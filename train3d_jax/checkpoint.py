@@ -4,13 +4,16 @@
 <run>/checkpoints/   the latest checkpoint and the one with the lowest validation loss
 """
 
+import contextlib
 import dataclasses
 import json
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import jax
+from absl import logging
 from orbax.checkpoint import v1 as ocp
 
 from train3d_jax import __version__
@@ -43,8 +46,14 @@ class Checkpoints:
     def __enter__(self) -> "Checkpoints":
         return self
 
-    def __exit__(self, *error: object) -> None:
-        self._orbax.close()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            with _told_once():
+                self._orbax.close()
+        except Exception:
+            # A save that failed is told again on closing.
+            if kind is None:
+                raise
 
     def save(self, step: int, state: TrainState, loss: float | None) -> None:
         """Saves the whole state; returns when it is on disk.
@@ -56,11 +65,12 @@ class Checkpoints:
         """
         memory = state._asdict()
         try:
-            self._orbax.save_checkpointables(
-                step,
-                {"params": memory.pop("average"), "memory": memory},
-                metrics=None if loss is None else {"loss": loss},
-            )
+            with _told_once():
+                self._orbax.save_checkpointables(
+                    step,
+                    {"params": memory.pop("average"), "memory": memory},
+                    metrics=None if loss is None else {"loss": loss},
+                )
         except Exception as error:  # orbax and tensorstore have many, for a full disk too
             raise UserError(
                 f"{self._orbax.directory / str(step)}: cannot be written: {_reason(error)}; "
@@ -197,6 +207,17 @@ def load_params(run: Path) -> tuple[TrainingConfig, int, Any]:
     with Checkpoints(run) as checkpoints:
         step, params = checkpoints.best_params(abstract)
     return config, step, params
+
+
+@contextlib.contextmanager
+def _told_once() -> Iterator[None]:
+    """Keeps orbax from logging what fails in its threads, five times: it comes back as an error.""""""
+    before = logging.get_verbosity()
+    logging.set_verbosity(logging.FATAL)
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
 
 
 def _loss(saved: Any) -> float:
