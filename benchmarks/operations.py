@@ -32,8 +32,9 @@ def main() -> None:
     make_clouds = jax.jit(lambda b: clouds.make_clouds(key, b, settings))
 
     config = training.TrainingConfig((0, 2), settings, BATCH)
-    state = training.initial_state(config, 100)
-    step = training.make_train_step(config, 100)
+    mesh = training.device_mesh(BATCH)
+    state = training.place_state(training.initial_state(config, 100), mesh)
+    step = training.make_train_step(config, 100, mesh)
     batch = {**blocks._asdict(), "focal": np.full(BATCH, 500, np.float32)}
 
     def train() -> None:

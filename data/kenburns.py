@@ -46,6 +46,7 @@ class KenBurns:
 
     root: Path
     name: ClassVar[str] = "kenburns"
+    licence: ClassVar[str] = "CC BY-NC-SA 4.0 (github.com/sniklaus/3d-ken-burns)"
 
     def scenes(self, on_broken: Callable[[DataError], None] = refuse) -> list[Scene]:
         """One scene for each folder in `depths/`; a frame is an id and a view, `00001-tl`."""

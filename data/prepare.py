@@ -88,6 +88,7 @@ def prepare(config: PrepareConfig) -> Summary:
     distributions.draw(config.out)
     contact_sheet.draw(config.out, config.format)
     facts = {
+        "licences": {each.reader.name: each.reader.licence for each in selections},
         "selection": {each.reader.name: each.facts() for each in selections},
         "broken": run.tally.broken,
         "unsuitable": run.tally.unsuitable,

@@ -4,7 +4,7 @@
     intrinsics/000000.npy   (3, 3) float64 pixels
     focals.npy  scales.npy  float64, one a sample: mean focal length in px, maximum depth in m
     manifest.jsonl          one row a sample, see `Row`; there from the beginning, then it grows
-    dataset.json            written last: counts, settings, version
+    dataset.json            written last: counts, settings, version, licences
     quarantine.jsonl        what was broken or not suitable, and so is not in the set
 
 In the format array_record shards/ is in place of depths/ and intrinsics/, see `data.records`.
@@ -313,6 +313,24 @@ class PreparedSet:
 
     def __repr__(self) -> str:
         return f"PreparedSet({str(self.path)!r})"
+
+    def facts(self) -> dict[str, Any]:
+        """What a run should remember of its data, as JSON.
+
+        path; sha256, of the manifest, None where there is none; samples, their number; datasets,
+        the number from each; licences, what the owners of each allow, as far as dataset.json tells.
+        """
+        known = self.scenes is not None
+        described = description(self.path) if known else {}
+        counts = described.get("counts", {"unknown": len(self)})
+        licences = described.get("licences", {})
+        return {
+            "path": str(self.path),
+            "sha256": hash_file(self.path / MANIFEST) if known else None,
+            "samples": len(self),
+            "datasets": counts,
+            "licences": {name: licences.get(name, "unknown") for name in counts},
+        }
 
 
 def rows(folder: Path) -> Iterator[Row]:

@@ -110,6 +110,7 @@ class Reader(Protocol):
     """Reads one raw dataset.  It is small and can be pickled: workers get a copy of it."""
 
     name: ClassVar[str]  # the dataset's, as it stands in the manifest
+    licence: ClassVar[str]  # what its owners allow, in a few words, and where they say so
 
     @property
     def root(self) -> Path:

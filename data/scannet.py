@@ -57,6 +57,9 @@ class ScanNet:
 
     root: Path
     name: ClassVar[str] = "scannet"
+    licence: ClassVar[str] = (
+        "ScanNet Terms of Use: non-commercial research and education (www.scan-net.org)"
+    )
 
     def scenes(self, on_broken: Callable[[DataError], None] = refuse) -> list[Scene]:
         """One scene for each `<scene>/<scene>.sens`; its frames are numbers from 0."""

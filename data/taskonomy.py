@@ -46,6 +46,10 @@ class Taskonomy:
 
     root: Path
     name: ClassVar[str] = "taskonomy"
+    licence: ClassVar[str] = (
+        "Taskonomy Dataset End User License Agreement: non-commercial research and education,"
+        " no redistribution (github.com/StanfordVL/taskonomy)"
+    )
 
     def scenes(self, on_broken: Callable[[DataError], None] = refuse) -> list[Scene]:
         """One scene for each building; a frame is a point and a view, `point_0_view_1`."""

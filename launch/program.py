@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 
@@ -42,6 +43,44 @@ def one_line_for_mistakes() -> Iterator[None]:
     except KeyboardInterrupt:
         print(f"{_name()}: interrupted", file=sys.stderr)
         sys.exit(EXIT_INTERRUPTED)
+
+
+class Stop:
+    """Whether the user or the system asked to stop.
+
+    Attributes:
+      exit_status: to end with, once everything is saved.
+    """
+
+    def __init__(self) -> None:
+        self.exit_status = 0
+        self._asked = False
+
+    def __call__(self) -> bool:
+        """True from the first request on."""
+        return self._asked
+
+    def ask(self, number: int, _: object) -> None:
+        """Handles a signal; a second Ctrl-C does not wait."""
+        if self._asked and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self._asked = True
+        self.exit_status = EXIT_INTERRUPTED if number == signal.SIGINT else 0
+        # Not print: a signal may come while print is at work.
+        os.write(2, f"\n{_name()}: saving, then stopping\n".encode())
+
+
+@contextlib.contextmanager
+def stop_when_asked() -> Iterator[Stop]:
+    """SIGTERM and Ctrl-C ask to stop, in place of ending the program, while the context lasts."""
+    stop = Stop()
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    before = [signal.signal(number, stop.ask) for number in numbers]
+    try:
+        yield stop
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
 
 
 def define_aliases(**aliases: str) -> None:

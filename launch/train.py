@@ -1,146 +1,102 @@
-"""Trains a point-set encoder on a prepared set, and writes a run that `launch.infer` restores.
+"""Trains a point-set encoder on prepared sets, and writes a run that `launch.infer` restores.
 
     python -m launch.train --data prepared --model_name both --targets 0,2
 
-The flags are those of the original Train-3D, its misspellings included as aliases.
+Stopped by Ctrl-C or SIGTERM it saves first; the same command started again goes on to the bit.
 """
 
 import contextlib
-import math
+from importlib import metadata
 from pathlib import Path
-from typing import cast
+from typing import Any
 
-import jax
 from absl import flags
-from tqdm import tqdm
 
 from data import pipeline
 from data.prepared import PreparedSet
-from launch import program
-from train3d_jax import checkpoint, training
-from train3d_jax.clouds import CloudSettings
-from train3d_jax.depth import Space
+from launch import program, train_flags
+from train3d_jax import checkpoint, loop, training
 from train3d_jax.files import write_whole
 from train3d_jax.run_log import RunLog
 
-_DATA = flags.DEFINE_string("data", None, "Folder of a prepared set.", required=True)
-_MODEL_NAME = flags.DEFINE_string("model_name", None, "Name of the run.", required=True)
-_WORKDIR = flags.DEFINE_string("workdir", "runs", "Folder of all runs.")
-_TARGETS = flags.DEFINE_list(
-    "targets", ["0", "2"], "What to train: 0 shift, 1 scale, 2 focal length; several as 0,2."
-)
-_DISTORT_S = flags.DEFINE_bool(
-    "distort_s", False, "Take the true shift away although it is not a target."
-)
-_DISTORT_F = flags.DEFINE_bool(
-    "distort_f",
-    False,
-    "Unproject with the first guess of the focal length although it is no target.",
-)
-_SPACE = flags.DEFINE_enum("space", "depth", ["depth", "disparity"], "Space of the distortion.")
-_INPUT_CHANNELS = flags.DEFINE_integer("input_channels", 5, "3: x, y, z; 5: and the rays u, v.")
-_VOXEL_SIZE = flags.DEFINE_float("voxel_size", 0.005, "One point is kept a voxel; 0 keeps all.")
-_NUM_POINTS = flags.DEFINE_integer("num_points", 3072, "Points of a cloud.", lower_bound=64)
-_INIT_FOV = flags.DEFINE_float("init_fov", 60.0, "First guess: vertical field of view, degrees.")
-_INIT_SCALE = flags.DEFINE_float("init_scale", 1.0, "First guess of the scale, in metres.")
-_NOISE = flags.DEFINE_float(
-    "noise", 0.006, "Largest relative noise put on the depth in training.", lower_bound=0.0
-)
-_BATCH_SIZE = flags.DEFINE_integer("batch_size", 20, "Samples in a step.", lower_bound=1)
-_EPOCHS = flags.DEFINE_integer("epochs", 5, "Passes over the training part.", lower_bound=1)
-_LEARNING_RATE = flags.DEFINE_float("learning_rate", 0.003, "Of AdamW.")
-_DECAY = flags.DEFINE_float(
-    "learning_rate_decay", 0.1, "Factor that the learning rate has linearly fallen to at the end."
-)
-_TRAIN_SPLIT = flags.DEFINE_float("train_split", 0.9, "Share of the samples to train on.")
-_PRINT_EVERY = flags.DEFINE_integer(
-    "print_losses_every", 150, "Steps between two lines about the loss.", lower_bound=1
-)
-_NUM_WORKERS = flags.DEFINE_integer(
-    "num_workers", 0, "Processes that read the data; 0 reads in threads.", lower_bound=0
-)
-_LOGS = flags.DEFINE_bool("logs", False, "Write TensorBoard events too.")
-_SEED = flags.DEFINE_integer("seed", 0, "Seed of everything random.", lower_bound=0)
-program.define_aliases(
-    input_chanels="input_channels", print_losses_evry="print_losses_every", num_w="num_workers"
-)
+flags.adopt_module_key_flags(train_flags)
+
+LIBRARIES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
 
 
-def _positive(value: float) -> bool:
-    return math.isfinite(value) and value > 0
-
-
-flags.register_validator(
-    "targets",
-    lambda names: bool(names) and set(names) <= set("012") and len(set(names)) == len(names),
-    "must be 0, 1 or 2, or several of them as in 0,2",
-)
-flags.register_validator("input_channels", lambda n: n in (3, 5), "must be 3 or 5")
-flags.register_validator("init_fov", lambda x: 1 <= x <= 179, "must be 1 to 179 degrees")
-flags.register_validator("train_split", lambda x: 0 < x <= 1, "must be over 0 and at most 1")
-flags.register_validator("voxel_size", lambda x: math.isfinite(x) and x >= 0, "must be 0 or more")
-for _flag in ("learning_rate", "learning_rate_decay", "init_scale"):
-    flags.register_validator(_flag, _positive, "must be a positive number")
-
-
-def main() -> None:
+def main() -> int:
     """From flags to a run."""
-    targets = tuple(sorted(int(number) for number in _TARGETS.value))
-    clouds = CloudSettings(
-        space=cast(Space, _SPACE.value),
-        input_channels=_INPUT_CHANNELS.value,
-        voxel_size=_VOXEL_SIZE.value,
-        num_points=_NUM_POINTS.value,
-        init_fov=_INIT_FOV.value,
-        shift_known=0 not in targets and not _DISTORT_S.value,
-        focal_known=2 not in targets and not _DISTORT_F.value,
+    config = train_flags.configuration()
+    run = Path(train_flags.WORKDIR.value) / train_flags.MODEL_NAME.value
+    sets = [PreparedSet(path) for path in train_flags.DATA.value]
+    facts = describe(sets)
+    checkpoint.refuse_other_settings(run, config, facts["data"])
+    train_part, validation_part = pipeline.split_sets(
+        sets, train_flags.TRAIN_SPLIT.value, config.seed
     )
-    config = training.TrainingConfig(
-        targets, clouds, _BATCH_SIZE.value, _LEARNING_RATE.value, _DECAY.value, _EPOCHS.value,
-        _NOISE.value, _INIT_SCALE.value, _SEED.value,
-    )  # fmt: skip
-    run = Path(_WORKDIR.value) / _MODEL_NAME.value
-    checkpoint.refuse_other_settings(run, config)
-    samples = PreparedSet(_DATA.value)
-    train_part, validation_part = pipeline.split_by_scene(
-        samples.scenes, len(samples), _TRAIN_SPLIT.value, config.seed
+    size, batch_size, space = sum(map(len, train_part)), config.batch_size, config.clouds.space
+    steps_per_epoch = size // batch_size
+
+    def batches_from(step: int) -> Any:
+        return pipeline.training_batches(
+            train_part, train_flags.numbers(train_flags.MIX.value) or None, batch_size, space,
+            config.seed, train_flags.NUM_WORKERS.value, start=step * batch_size,
+            crop="crop" in config.augmentation, mirror="mirror" in config.augmentation,
+        )  # fmt: skip
+
+    batches_from(0)  # refuses too few samples before anything is written
+    validation_size = sum(map(len, validation_part))
+    plan = loop.Plan(
+        total=config.epochs * steps_per_epoch,
+        evaluate_every=train_flags.EVALUATE_EVERY.value or steps_per_epoch,
+        save_every=train_flags.SAVE_EVERY.value,
+        record_every=train_flags.PRINT_EVERY.value,
     )
-    train_subset = pipeline.Subset(samples, train_part)
-    validation_subset = pipeline.Subset(samples, validation_part)
-    space, batch_size = clouds.space, config.batch_size
-    dataset = pipeline.training_batches(
-        train_subset, batch_size, space, config.seed, _NUM_WORKERS.value
-    )
-    steps_per_epoch = len(train_part) // batch_size
-    total_steps = config.epochs * steps_per_epoch
-    facts = {"data": str(samples.path), "samples": [len(train_part), len(validation_part)]}
-    checkpoint.save_config(run, config, facts | {"jax": jax.__version__})
+    begin_with = train_flags.INIT_FROM.value
+    params = begin_with and checkpoint.params_to_begin_with(Path(begin_with), config)
+    checkpoint.save_config(run, config, facts | {"samples": [size, validation_size]})
     write_whole(run / "run.flags", program.flags_of_this_program().encode())
-    with (
-        checkpoint.Checkpoints(run) as checkpoints,
-        contextlib.closing(iter(dataset)) as batches,
-    ):
-        state = checkpoints.resume(training.initial_state(config, total_steps), batches)
+    with checkpoint.Checkpoints(run) as checkpoints, program.stop_when_asked() as stop:
+        state = training.initial_state(config, plan.total, params)
+        state = checkpoints.resume(training.place_state(state, training.device_mesh(batch_size)))
         step = int(state.step)
         print(
-            f"{run}: {len(train_part)} samples to train on, {len(validation_part)} to validate, "
-            f"{total_steps} steps" + (f", going on from step {step}" if step else "")
+            f"{run}: {size} samples to train on, {validation_size} to validate, "
+            f"{plan.total} steps" + (f", going on from step {step}" if step else "")
         )
-        with RunLog(run, step, _LOGS.value) as log:
-            training.run_training(
+        with (
+            RunLog(run, config, step, plan.total, train_flags.LOGS.value) as log,
+            contextlib.closing(iter(batches_from(step))) as batches,
+        ):
+            state = loop.run_training(
                 config,
                 state,
                 batches,
-                (lambda: pipeline.validation_batches(validation_subset, batch_size, space))
-                if len(validation_part)
+                (lambda: pipeline.validation_batches(validation_part, batch_size, space))
+                if validation_size
                 else None,
-                steps_per_epoch,
+                plan,
                 checkpoints,
-                log.record,
-                _PRINT_EVERY.value,
-                lambda steps: tqdm(steps, "training", total_steps, initial=step, unit="step"),
+                log,
+                lambda numbers: pipeline.sample_names(train_part, numbers),
+                stop,
             )
+            log.draw_curves()
+    if int(state.step) < plan.total:
+        print(f"{run}: stopped at step {int(state.step)}; the same command goes on from there")
+        return stop.exit_status
     print(f"{run}: done; use it with: python -m launch.infer --model {run} --input ... --out ...")
+    return 0
+
+
+def describe(sets: list[PreparedSet]) -> dict[str, Any]:
+    """What config.json tells of data and software; where the sets lie may change."""
+    facts = [prepared.facts() for prepared in sets]
+    return {
+        "data": [{k: v for k, v in fact.items() if k != "path"} for fact in facts],
+        "paths": [fact["path"] for fact in facts],
+        "libraries": {name: metadata.version(name) for name in LIBRARIES},
+    }
 
 
 if __name__ == "__main__":

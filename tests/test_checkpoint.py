@@ -4,7 +4,7 @@ import json
 import jax
 import numpy as np
 import pytest
-from tiny import CONFIG, TOTAL_STEPS, training_batches, with_clouds
+from tiny import CONFIG, TOTAL_STEPS, rooms_batch, with_clouds
 
 from train3d_jax import checkpoint, training
 from train3d_jax.checkpoint import Checkpoints
@@ -26,9 +26,9 @@ def placed(state):
     return jax.device_put(state, jax.devices()[0])
 
 
-def train(step, state, batches, count):
+def train(step, state, count):
     for _ in range(count):
-        state, _ = step(state, next(batches))
+        state, _ = step(state, rooms_batch())
     return state
 
 
@@ -40,51 +40,86 @@ def assert_same(one, other):
 
 
 def saved_run(folder, initial, losses=(1.0,)):
-    """A run with one checkpoint, at steps 1, 2, ..., for each loss; weights are those numbers."""
+    """A run with one checkpoint, at steps 1, 2, ..., for each loss; weights are those numbers, and
+    their averages half of them."""
     checkpoint.save_config(folder, CONFIG, {"data": "somewhere"})
-    batches = iter(training_batches())
     with Checkpoints(folder) as checkpoints:
         for number, loss in enumerate(losses, start=1):
             params = jax.tree.map(lambda x, fill=number: np.full_like(x, fill), initial.params)
-            checkpoints.save(number, initial._replace(params=params), batches, loss)
+            average = jax.tree.map(lambda x: x / 2, params)
+            checkpoints.save(number, initial._replace(params=params, average=average), loss)
     return folder
 
 
+def filled_with(params):
+    return {float(x.ravel()[0]) for x in jax.tree.leaves(params)}
+
+
 def test_a_run_that_was_stopped_and_resumed_ends_as_an_undisturbed_one(tmp_path, step, initial):
-    undisturbed = train(step, placed(initial), iter(training_batches()), 5)
+    undisturbed = train(step, placed(initial), 5)
 
-    batches = iter(training_batches())
     with Checkpoints(tmp_path) as checkpoints:
-        state = checkpoints.resume(placed(initial), batches)
+        state = checkpoints.resume(placed(initial))
         assert_same(state, initial)  # nothing was saved yet
-        state = train(step, state, batches, 3)
-        checkpoints.save(3, state, batches, 1.0)
-        train(step, state, batches, 1)  # and on, until it is killed
+        assert "no checkpoint was saved" in checkpoints.last_saved()
+        state = train(step, state, 3)
+        checkpoints.save(3, state, None)
+        assert checkpoints.last_saved().endswith("checkpoints/3")
+        train(step, state, 1)  # and on, until it is killed
 
-    batches = iter(training_batches())
     with Checkpoints(tmp_path) as checkpoints:
-        state = checkpoints.resume(placed(initial), batches)
+        state = checkpoints.resume(placed(initial))
         assert state.step == 3
-        # To the bit, order and crops of the data included.
-        assert_same(train(step, state, batches, 2), undisturbed)
+        # To the bit: weights, their average, the optimiser, and the sums of metrics.
+        assert_same(train(step, state, 2), undisturbed)
 
 
 def test_the_latest_checkpoint_is_resumed_and_the_best_is_used(tmp_path, initial):
     saved_run(tmp_path, initial, losses=(3.0, 1.0, 2.0, 4.0))
     with Checkpoints(tmp_path) as checkpoints:
-        resumed = checkpoints.resume(placed(initial), iter(training_batches()))
-    assert {float(x.ravel()[0]) for x in jax.tree.leaves(resumed.params)} == {4}
+        resumed = checkpoints.resume(placed(initial))
+    assert (filled_with(resumed.params), filled_with(resumed.average)) == ({4}, {2})
     config, number, params = checkpoint.load_params(tmp_path)
     assert (config, number) == (CONFIG, 2)
     assert jax.tree.structure(params) == jax.tree.structure(initial.params)
-    assert {float(x.ravel()[0]) for x in jax.tree.leaves(params)} == {2}
-    # The others are not kept.
-    kept = {path.name for path in (tmp_path / checkpoint.CHECKPOINTS).iterdir() if path.is_dir()}
-    assert kept == {"2", "4"}
+    assert filled_with(params) == {1}  # the average
+    assert kept(tmp_path) == {"2", "4"}
+
+
+def kept(folder):
+    return {path.name for path in (folder / checkpoint.CHECKPOINTS).iterdir() if path.is_dir()}
+
+
+def test_what_was_saved_between_validations_is_resumed_but_used_only_if_there_is_no_other(
+    tmp_path, initial
+):
+    saved_run(tmp_path / "one", initial, losses=(None, None, 7.0, 8.0, None, None))
+    assert kept(tmp_path / "one") == {"3", "6"}
+    assert checkpoint.load_params(tmp_path / "one")[1] == 3
+    saved_run(tmp_path / "two", initial, losses=(None, None))
+    assert checkpoint.load_params(tmp_path / "two")[1] == 2
+
+
+def test_a_checkpoint_that_cannot_be_written_is_reported_and_the_last_is_kept(
+    tmp_path, initial, monkeypatch
+):
+    saved_run(tmp_path, initial)
+    with Checkpoints(tmp_path) as checkpoints:
+
+        def full(*_, **__):
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(checkpoints._orbax, "save_checkpointables", full)
+        with pytest.raises(UserError, match=r"No space left.*checkpoints/1; make room") as error:
+            checkpoints.save(2, initial, 1.0)
+        one_line(error)
+    assert checkpoint.load_params(tmp_path)[1] == 1
 
 
 def test_a_configuration_comes_back_as_it_was(tmp_path):
-    config = dataclasses.replace(with_clouds(space="disparity", shift_known=True), targets=(2,))
+    config = dataclasses.replace(
+        with_clouds(space="disparity", shift_known=True), targets=(2,), alpha_range=(0.6, 1.25)
+    )
     checkpoint.save_config(tmp_path, config, {"data": "somewhere", "samples": [9, 1]})
     assert checkpoint.load_config(tmp_path) == config
     contents = json.loads((tmp_path / checkpoint.CONFIG).read_text())
@@ -92,15 +127,30 @@ def test_a_configuration_comes_back_as_it_was(tmp_path):
 
 
 def test_other_settings_for_a_run_are_refused_with_every_difference_named(tmp_path):
-    checkpoint.refuse_other_settings(tmp_path, CONFIG)  # no run yet
-    checkpoint.save_config(tmp_path, CONFIG, {})
-    checkpoint.refuse_other_settings(tmp_path, CONFIG)
+    data = [{"sha256": "abc"}]
+    checkpoint.refuse_other_settings(tmp_path, CONFIG, data)  # no run yet
+    checkpoint.save_config(tmp_path, CONFIG, {"data": data})
+    checkpoint.refuse_other_settings(tmp_path, CONFIG, data)
     other = dataclasses.replace(with_clouds(num_points=99), targets=(2,))
     with pytest.raises(UserError) as refused:
-        checkpoint.refuse_other_settings(tmp_path, other)
+        checkpoint.refuse_other_settings(tmp_path, other, data)
     message = str(refused.value)
     assert "num_points 1024 -> 99" in message and "targets (0, 2) -> (2,)" in message
     assert "learning_rate" not in message and "--model_name" in message
+    with pytest.raises(UserError, match=r"data .*abc.* -> .*xyz"):
+        checkpoint.refuse_other_settings(tmp_path, CONFIG, [{"sha256": "xyz"}])
+
+
+def test_a_new_run_begins_with_the_weights_of_another_of_the_same_network(tmp_path, initial):
+    saved_run(tmp_path, initial, losses=(2.0,))
+    config = dataclasses.replace(with_clouds(num_points=99), learning_rate=0.5)
+    state = training.initial_state(config, 10, checkpoint.params_to_begin_with(tmp_path, config))
+    assert state.step == 0
+    assert (filled_with(state.params), filled_with(state.average)) == ({0.5}, {0.5})
+    other = dataclasses.replace(with_clouds(input_channels=3), width=8)
+    with pytest.raises(UserError) as refused:
+        checkpoint.params_to_begin_with(tmp_path, other)
+    assert "width 16 -> 8; input_channels 5 -> 3" in one_line(refused)
 
 
 def one_line(error):
@@ -149,7 +199,7 @@ def test_a_damaged_checkpoint_is_reported_by_inference_and_when_resuming(tmp_pat
         Checkpoints(tmp_path) as checkpoints,
         pytest.raises(UserError, match=r"checkpoints/1: cannot be restored") as error,
     ):
-        checkpoints.resume(placed(initial), iter(training_batches()))
+        checkpoints.resume(placed(initial))
     one_line(error)
 
 

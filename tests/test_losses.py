@@ -8,7 +8,7 @@ from train3d_jax.encoder import BINS, RANGES, TARGETS, Posterior
 
 LEVELS = (0.01, 0.1, 0.25, 0.5, 0.75, 0.9, 0.99)
 
-posterior_loss = jax.jit(losses.posterior_loss, static_argnames="target")
+posterior_loss = jax.jit(losses.posterior_loss, static_argnames=("target", "kind"))
 
 
 @jax.jit
@@ -115,3 +115,29 @@ def test_the_gradient_of_the_loss_is_finite_where_a_bin_has_no_probability():
         return losses.posterior_loss(Posterior(jax.nn.log_softmax(logits)), jnp.array(1.0), "focal")
 
     assert np.isfinite(gradient(logits)).all()
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_l1_of_a_sharp_posterior_is_its_distance_in_bins_over_16(target):
+    low, high = RANGES[target]
+    width = (high - low) / BINS
+    centres = encoder.bin_centres(target)
+    sharp = Posterior(jnp.log(jax.nn.one_hot(20, BINS) + 1e-20))
+    for truth, bins in ((centres[20], 0.0), (centres[20] + 5 * width, 5.0), (high + 9, 43.5)):
+        loss = posterior_loss(sharp, jnp.float32(truth), target, "l1")
+        np.testing.assert_allclose(loss, bins / 16, atol=1e-4)
+
+
+def test_l1_is_smallest_where_all_mass_is_at_the_median_of_the_truths():
+    centres = encoder.bin_centres("focal")
+    truths = jnp.asarray(centres[[10, 12, 12, 30, 50]], jnp.float32)
+
+    def mean_loss(logits):
+        return posterior_loss(Posterior(jax.nn.log_softmax(logits)), truths, "focal", "l1").mean()
+
+    at = [mean_loss(30 * jax.nn.one_hot(bin_, BINS)) for bin_ in range(BINS)]
+    assert np.argmin(at) == 12
+    assert mean_loss(jnp.zeros(BINS)) > at[12]
+    # And from anywhere the gradient leads there, which that of a median's distance does not.
+    gradient = jax.grad(mean_loss)(jnp.zeros(BINS))
+    assert np.argmin(gradient) == 12

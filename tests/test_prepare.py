@@ -58,6 +58,8 @@ def test_exactly_as_many_come_out_as_were_asked_for(raw, tmp_path):
     assert summary.taken == {"scannet": 12, "kenburns": 9, "taskonomy": 5}
     assert re.search(r"26 maps \(12 scannet, 9 kenburns, 5 taskonomy\) in \d", str(summary))
     samples = PreparedSet(tmp_path / "out")
+    licences = samples.facts()["licences"]
+    assert licences == {name: kind.licence for name, kind in preparation.READERS.items()}
     assert len(samples) == 26 and len(set(samples.ids)) == 26
     rows = [json.loads(line) for line in (tmp_path / "out/manifest.jsonl").open()]
     taken = [(row["dataset"], row["scene"]) for row in rows]

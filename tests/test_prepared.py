@@ -115,6 +115,31 @@ def test_a_set_is_a_source_for_grain_and_can_be_pickled(tmp_path):
     assert sorted(dataset) == ["000000", "000001", "000002"]
 
 
+def test_a_set_tells_what_a_run_should_remember_of_it(tmp_path):
+    folder = make_set(tmp_path / "set")
+    manifest = hashlib.sha256((folder / "manifest.jsonl").read_bytes()).hexdigest()
+    expected = {
+        "path": str(folder),
+        "sha256": manifest,
+        "samples": 3,
+        "datasets": {"scannet": 3},
+        "licences": {"scannet": "unknown"},  # dataset.json tells of none
+    }
+    assert PreparedSet(folder).facts() == expected
+    prepared.finish(folder, {}, software="0", more={"licences": {"scannet": "its terms"}})
+    assert PreparedSet(folder).facts()["licences"] == {"scannet": "its terms"}
+
+
+def test_of_a_set_of_the_original_scripts_only_its_size_is_known(tmp_path):
+    assert PreparedSet(make_original(tmp_path)).facts() == {
+        "path": str(tmp_path),
+        "sha256": None,
+        "samples": 4,
+        "datasets": {"unknown": 4},
+        "licences": {"unknown": "unknown"},
+    }
+
+
 def test_sets_of_the_original_scripts_are_read_in_the_order_of_numbers(tmp_path):
     samples = PreparedSet(make_original(tmp_path))
     assert (samples.ids, samples.scenes) == (["0", "1", "2", "10"], None)

@@ -1,10 +1,14 @@
 """The programs as users start them: new processes, from another folder."""
 
 import csv
+import hashlib
 import json
 import os
+import shutil
+import signal
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -107,7 +111,7 @@ def trained(folder):
     """A run with both heads, and what the program told."""
     ended = run(
         folder, "train", "--data", "prepared", "--model_name", "both", "--targets", "0,2",
-        "--batch_size", 8, "--epochs", 2, "--num_points", 256, "--print_losses_every", 1,
+        "--batch_size", 8, "--epochs", 3, "--num_points", 256, "--print_losses_every", 1,
     )  # fmt: skip
     return folder / "runs" / "both", ended.stdout
 
@@ -129,15 +133,22 @@ def test_what_prepare_makes_is_what_the_contract_says(folder):
     np.testing.assert_allclose(depth, box_room(seed, fov_degrees=50 + seed // 10)[0], atol=1e-3)
 
 
-def test_a_run_holds_flags_configuration_metrics_and_checkpoints(trained):
+def test_a_run_holds_all_that_the_contract_says(folder, trained):
     run_folder, told = trained
     # 0.9 of 28 is 25.2, but scenes stay whole: 3 or 4 samples each.
-    assert "25 samples to train on, 3 to validate, 6 steps" in told
+    assert "25 samples to train on, 3 to validate, 9 steps" in told
     names = {path.name for path in run_folder.iterdir()}
-    assert names == {"run.flags", "config.json", "metrics.jsonl", "checkpoints"}
+    assert {name.split(".tfevents")[0] for name in names} == {
+        *("run.flags", "config.json", "metrics.jsonl", "checkpoints", "curves.png", "events.out")
+    }
+    config = json.loads((run_folder / "config.json").read_text())
+    manifest = (folder / "prepared" / "manifest.jsonl").read_bytes()
+    assert config["data"][0]["sha256"] == hashlib.sha256(manifest).hexdigest()
+    assert {"scannet", "kenburns", "taskonomy"} == config["data"][0]["licences"].keys()
+    assert config["libraries"]["jax"] == version("jax")
     rows = metrics_of(run_folder)
-    assert [row["step"] for row in rows if row["split"] == "train"] == [1, 2, 3, 4, 5, 6]
-    assert [row["step"] for row in rows if row["split"] == "validation"] == [3, 6]
+    assert [row["step"] for row in rows if row["split"] == "train"] == [*range(1, 10)]
+    assert [row["step"] for row in rows if row["split"] == "validation"] == [3, 6, 9]
     assert all(np.isfinite(row["loss"]) for row in rows)
     assert {"shift_error", "median_focal_error", "fov_error_deg"} <= rows[-1].keys()
 
@@ -167,15 +178,94 @@ def test_a_run_that_is_finished_is_not_trained_on_when_started_again_from_its_fl
     run_folder, _ = trained
     before = (run_folder / "metrics.jsonl").read_text()
     told = run(folder, "train", "--flagfile", run_folder / "run.flags").stdout
-    assert "going on from step 6" in told
+    assert "going on from step 9" in told
     assert (run_folder / "metrics.jsonl").read_text() == before
 
 
-def test_other_settings_for_a_run_are_refused(folder, trained):
+def test_a_run_that_is_stopped_again_and_again_ends_as_one_left_alone(folder, trained):
+    """SIGTERM, then kill -9, then SIGTERM while worker processes read; the flags of the fixture."""
+    alone, _ = trained
+    flags = (alone / "run.flags").read_text().replace("=both", "=stopped")
+    flags += "--save_every=2\n"
+    (folder / "stopped.flags").write_text(flags)
+    command = [sys.executable, "-m", "launch.train", "--flagfile", "stopped.flags"]
+    stopped = folder / "runs" / "stopped"
+
+    for number, after, workers in (
+        (signal.SIGTERM, 1, 0),
+        (signal.SIGKILL, 3, 0),
+        (signal.SIGTERM, 5, 1),
+    ):
+        program = subprocess.Popen(
+            [*command, "--num_workers", str(workers)], cwd=folder, text=True,
+            env=os.environ | {"PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )  # fmt: skip
+        told = ""
+        # Each step's row is told: `--print_losses_every=1`.
+        while f"step {after:>6}  train" not in told:
+            line = program.stdout.readline()
+            assert line, told
+            told += line
+        program.send_signal(number)
+        told += program.communicate()[0]
+        assert program.returncode == (0 if number == signal.SIGTERM else -signal.SIGKILL), told
+        assert "Traceback" not in told
+        if number == signal.SIGTERM:
+            assert "saving, then stopping" in told and "stopped at step" in told
+    run(folder, "train", "--flagfile", "stopped.flags")
+    assert (stopped / "metrics.jsonl").read_bytes() == (alone / "metrics.jsonl").read_bytes()
+
+
+def test_other_settings_and_other_data_for_a_run_are_refused(folder, trained):
     run_folder, _ = trained
     flags = ["--flagfile", run_folder / "run.flags", "--learning_rate", 0.5]
     told = run(folder, "train", *flags, status=2).stderr
     assert "learning_rate 0.003 -> 0.5" in told and len(told.splitlines()) == 1
+    shutil.copytree(folder / "prepared", folder / "moved")
+    run(folder, "train", "--flagfile", run_folder / "run.flags", "--data", "moved")
+    manifest = (folder / "moved" / "manifest.jsonl").read_text()
+    (folder / "moved" / "manifest.jsonl").write_text(manifest.replace("scene0001", "scene0009"))
+    flags = ["--flagfile", run_folder / "run.flags", "--data", "moved"]
+    told = run(folder, "train", *flags, status=2).stderr
+    assert "(data " in told and len(told.splitlines()) == 1
+
+
+def test_a_run_begins_with_the_weights_of_another(folder, trained):
+    first = ["--data", "prepared", "--targets", "0,2", "--batch_size", 8, "--num_points", 256]
+    flags = [*first, "--epochs", 1, "--learning_rate", 1e-9, "--augmentation", "none"]
+    run(folder, "train", *flags, "--model_name", "next", "--init_from", "runs/both")
+    before, after = (
+        [row["loss"] for row in metrics_of(folder / "runs" / name) if row["split"] == "validation"]
+        for name in ("both", "next")
+    )
+    # With those of the best checkpoint; three steps at this learning rate change nothing.
+    assert after == [pytest.approx(min(before), rel=1e-3)]
+    told = run(
+        folder, "train", *flags, "--model_name", "wide", "--init_from", "runs/both",
+        "--width", 8, status=2,
+    ).stderr  # fmt: skip
+    assert "width 64 -> 8" in told and not (folder / "runs" / "wide").exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (["--shift_range", "0.8,-0.25"], "--shift_range"),
+        (["--alpha_range", "1"], "--alpha_range"),
+        (["--augmentation", "crop,rain"], "--augmentation"),
+        (["--target_weights", "1"], "--target_weights"),
+        (["--mix", "1,2"], "--mix"),
+        (["--batch_size", 1000], "--batch_size=1000"),
+        (["--init_from", "nowhere"], "nowhere"),
+    ],
+)
+def test_settings_that_make_no_sense_are_told_in_one_line_and_nothing_is_written(
+    folder, flags, told
+):
+    ended = run(folder, "train", "--data", "prepared", "--model_name", "x", *flags, status=2)
+    assert told in ended.stderr and len(ended.stderr.splitlines()) == 1
+    assert not (folder / "runs" / "x").exists()
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 from tiny import CONFIG, TOTAL_STEPS, rooms_batch, with_clouds
 
@@ -11,7 +10,7 @@ from train3d_jax import depth, training
 from train3d_jax.errors import UserError
 from train3d_jax.training import TrainingConfig
 
-make_examples = jax.jit(training.make_examples, static_argnames=("config", "noise"))
+make_examples = jax.jit(training.make_examples, static_argnames=("config", "augmented"))
 straighten = jax.jit(depth.straighten, static_argnames="space")
 
 
@@ -27,25 +26,18 @@ def placed(state):
 
 
 @pytest.fixture(scope="module")
-def trained(initial):
-    """Steps on one batch over and over: the losses, the states' steps, and how often the step was
-    traced."""
-    traces = 0
-    original = training.make_examples
+def step():
+    return training.make_train_step(CONFIG, TOTAL_STEPS)
 
-    def counting(*args):
-        nonlocal traces
-        traces += 1
-        return original(*args)
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "make_examples", counting)
-        step = training.make_train_step(CONFIG, TOTAL_STEPS)
-        state, rows = placed(initial), []
-        for _ in range(TOTAL_STEPS):
-            state, losses = step(state, rooms_batch())
-            rows.append(jax.device_get(losses))
-    return step, state, rows, traces
+@pytest.fixture(scope="module")
+def trained(initial, step):
+    """Steps on one batch over and over: the last state, and what every step measured."""
+    state, rows = placed(initial), []
+    for _ in range(TOTAL_STEPS):
+        state, measured = step(state, rooms_batch())
+        rows.append(jax.device_get(measured))
+    return state, rows
 
 
 @pytest.fixture(scope="module")
@@ -53,30 +45,47 @@ def evaluate():
     return training.make_evaluation(CONFIG)
 
 
-def test_steps_on_the_same_batch_lower_every_loss(trained):
-    _, _, rows, _ = trained
-    for name in ("loss", "loss_shift", "loss_focal"):
-        losses = [row[name] for row in rows]
-        assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[:5]), name
+def test_steps_on_the_same_batch_lower_every_loss_and_error(trained):
+    _, rows = trained
+    for name in ("loss", "loss_shift", "loss_focal", "shift_error", "fov_error_deg"):
+        values = [row[name] for row in rows]
+        assert np.mean(values[-5:]) < 0.8 * np.mean(values[:5]), name
 
 
 def test_the_loss_is_the_sum_of_the_heads_losses(trained):
-    for row in trained[2]:
-        assert set(row) == {"loss", "loss_shift", "loss_focal"}
+    for row in trained[1]:
         np.testing.assert_allclose(row["loss"], row["loss_shift"] + row["loss_focal"], rtol=1e-6)
 
 
-def test_the_step_is_compiled_once(trained):
-    _, state, _, traces = trained
-    assert traces == 1
-    assert state.step == TOTAL_STEPS
+def test_the_state_keeps_its_types_and_sums_up_what_steps_measured(trained):
+    state, rows = trained
+    assert state.step == state.sums["steps"] == TOTAL_STEPS
     assert state.step.dtype == jnp.int32
     assert not any(leaf.weak_type for leaf in jax.tree.leaves(state))
+    assert set(rows[0]) == state.sums.keys() - {"steps"}
+    for name in rows[0]:
+        np.testing.assert_allclose(state.sums[name], sum(row[name] for row in rows), rtol=1e-5)
 
 
-def test_a_map_without_values_changes_nothing(trained, initial):
-    step = trained[0]
+def test_the_average_of_the_weights_follows_them(initial, step):
+    state = placed(initial)
+    averages, weights = [initial.params], [initial.params]
+    for _ in range(4):
+        state, _ = step(state, rooms_batch())
+        averages.append(jax.device_get(state.average))
+        weights.append(jax.device_get(state.params))
+    for number in range(1, 5):
+        stays = min(CONFIG.average_decay, number / (number + 9))
+        expected = jax.tree.map(
+            lambda old, new, stays=stays: stays * old + (1 - stays) * new,
+            averages[number - 1],
+            weights[number],
+        )
+        for one, other in zip(*map(jax.tree.leaves, (averages[number], expected)), strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-7)
 
+
+def test_a_map_without_values_changes_nothing(step, initial):
     def after(batch):
         state, losses = step(placed(initial), batch)
         state, losses = step(state, batch)  # the first has a learning rate of 0
@@ -93,27 +102,31 @@ def test_a_map_without_values_changes_nothing(trained, initial):
 
 
 def test_errors_are_measured_of_each_sample_and_the_same_each_time(trained, evaluate):
-    params, batch = trained[1].params, rooms_batch()
+    params, batch = trained[0].params, rooms_batch()
     batch["mask"][1] = False
     batch["weight"][2] = 0
     once, again = evaluate(params, batch), evaluate(params, batch)
-    assert set(once) == {
-        *("loss", "loss_shift", "loss_focal", "weight"),
-        *("shift_error", "focal_error", "fov_error_deg"),
-    }
-    for name, values in once.items():
-        assert values.shape == (3,)
-        np.testing.assert_array_equal(values, again[name])
+    for one, other in zip(*map(jax.tree.leaves, (once, again)), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert set(once.errors) == set(trained[1][0])
+    assert all(values.shape == (3,) for values in once.errors.values())
     # One without values, one that fills up the batch: neither counts.
-    np.testing.assert_array_equal(once["weight"], [1, 0, 0])
+    np.testing.assert_array_equal(once.weight, [1, 0, 0])
+    # What is told of predictions and truth is what the errors are of.
+    ratio = {"predicted": once.predicted["shift"], "true": once.true["shift"]}
+    shift = {name: depth.ratio_to_shift(value)[0] for name, value in ratio.items()}
+    error = abs(shift["predicted"] - shift["true"]) / (1 + shift["true"])
+    np.testing.assert_allclose(error, once.errors["shift_error"][0], atol=1e-6)  # of order 1
+    ratio = np.exp(once.predicted["focal"] - once.true["focal"])[0]
+    np.testing.assert_allclose(abs(ratio - 1), once.errors["focal_error"][0], rtol=1e-3)
 
 
 def test_errors_of_a_trained_network_are_small_on_what_it_learnt_by_heart(
     trained, initial, evaluate
 ):
     batch = rooms_batch()
-    first = training.validate(evaluate, placed(initial).params, [batch])
-    last = training.validate(evaluate, trained[1].params, [batch])
+    first = training.validate(evaluate, placed(initial).params, [batch]).summary
+    last = training.validate(evaluate, trained[0].params, [batch]).summary
     for name in ("loss", "shift_error", "focal_error", "fov_error_deg"):
         assert last[name] < first[name], name
 
@@ -158,7 +171,7 @@ def test_applying_the_labels_to_the_examples_gives_the_true_clouds_up_to_scale(s
     with jax.enable_x64(True):
         batch = in_float64(rooms_batch(space=space))
         config = small_config(space=space, **dict.fromkeys(known, True))
-        clouds, labels = make_examples(jax.random.key(0), batch, config, 0.0)
+        clouds, labels = make_examples(jax.random.key(0), batch, config, False)
         assert clouds.mask.all()
         shift = np.zeros(3) if "shift_known" in known else labels.shift
         straight = by_rays(np.asarray(straighten(clouds.points, shift, labels.alpha, space)))
@@ -176,7 +189,7 @@ def test_known_shift_and_focal_length_leave_nothing_to_correct():
     with jax.enable_x64(True):
         batch = in_float64(rooms_batch())
         config = small_config(shift_known=True, focal_known=True)
-        clouds, labels = make_examples(jax.random.key(0), batch, config, 0.0)
+        clouds, labels = make_examples(jax.random.key(0), batch, config, False)
         np.testing.assert_array_equal(labels.alpha, 1)
         np.testing.assert_array_equal(clouds.focal, batch["focal"])
         far = np.quantile(batch["values"], 0.98, axis=1)
@@ -189,9 +202,9 @@ def test_the_cloud_shows_nothing_of_scale_and_shift_of_the_true_map(space):
     with jax.enable_x64(True):
         batch = in_float64(rooms_batch(space=space))
         config = small_config(space=space)
-        clouds, labels = make_examples(jax.random.key(0), batch, config, 0.0)
+        clouds, labels = make_examples(jax.random.key(0), batch, config, False)
         other = {**batch, "values": 2.5 * batch["values"] + 4}
-        clouds_too, labels_too = make_examples(jax.random.key(0), other, config, 0.0)
+        clouds_too, labels_too = make_examples(jax.random.key(0), other, config, False)
         # Only the last roundings of float64 differ; the labels, by far more.
         np.testing.assert_allclose(clouds.points, clouds_too.points, atol=1e-12)
         np.testing.assert_array_equal(clouds.mask, clouds_too.mask)
@@ -199,7 +212,7 @@ def test_the_cloud_shows_nothing_of_scale_and_shift_of_the_true_map(space):
         assert (labels_too.shift > labels.shift + 0.1).all()
         assert (np.abs(labels_too.scale / labels.scale - 1) > 0.1).all()
         scaled = {**batch, "values": 2.5 * batch["values"]}
-        _, labels_scaled = make_examples(jax.random.key(0), scaled, config, 0.0)
+        _, labels_scaled = make_examples(jax.random.key(0), scaled, config, False)
         np.testing.assert_allclose(labels_scaled.shift, labels.shift, rtol=1e-9)
 
 
@@ -208,7 +221,7 @@ def test_what_heads_learn_is_near_far_ratio_log_alpha_and_log_of_metres(space):
     with jax.enable_x64(True):
         batch = in_float64(rooms_batch(space=space))
         config = dataclasses.replace(small_config(space=space), init_scale=2.0)
-        _, labels = make_examples(jax.random.key(0), batch, config, 0.0)
+        _, labels = make_examples(jax.random.key(0), batch, config, False)
         near, far = np.quantile(batch["values"], [0.02, 0.98], axis=1)
         np.testing.assert_allclose(labels.quantity("shift"), near / far, rtol=1e-9)
         first_guess = 48 * np.sqrt(3)
@@ -218,153 +231,119 @@ def test_what_heads_learn_is_near_far_ratio_log_alpha_and_log_of_metres(space):
         np.testing.assert_allclose(labels.quantity("scale"), np.log(metres / 2), atol=1e-9)
 
 
-def test_noise_is_put_on_the_depth_before_its_canonical_form_is_taken():
+def test_the_label_belongs_to_the_depth_as_augmented():
     with jax.enable_x64(True):
         batch = in_float64(rooms_batch())
-        config = small_config()
-        clean, _ = make_examples(jax.random.key(0), batch, config, 0.0)
-        noisy, labels = make_examples(jax.random.key(0), batch, config, 0.05)
+        config = dataclasses.replace(small_config(), augmentation=("noise",))
+        clean, _ = make_examples(jax.random.key(0), batch, config, False)
+        noisy, labels = make_examples(jax.random.key(0), batch, config, True)
         difference = by_rays(np.asarray(noisy.points)) - by_rays(np.asarray(clean.points))
-        assert 1e-4 < difference.std() < 0.1
-        # Of what is shown: the label belongs to the noisy map.
+        assert 1e-5 < difference.std() < 0.1
         np.testing.assert_allclose(labels.shift, -noisy.canonical.offset, rtol=1e-12)
+
+
+@pytest.mark.parametrize("space", ["depth", "disparity"])
+def test_no_label_leaks_through_the_canonical_form(space):
+    """What the network sees is the same whatever shift and alpha were drawn, but for what alpha is
+    meant to change: x and y."""
+    with jax.enable_x64(True):
+        batch = in_float64(rooms_batch(space=space))
+        plain = dataclasses.replace(small_config(space=space), augmentation=())
+        seen = {}
+        for name, drawn in {
+            "nothing": {},
+            "shift": {"shift_range": (-0.25, 0.8)},
+            "both": {"shift_range": (-0.25, 0.8), "alpha_range": (0.6, 1.25)},
+        }.items():
+            config = dataclasses.replace(plain, **drawn)
+            seen[name] = [make_examples(jax.random.key(s), batch, config, True) for s in (0, 1)]
+        clouds, labels = seen["nothing"][0]
+        for others in seen.values():
+            for other_clouds, other_labels in others:
+                # Not only do the two quantiles come out the same: every canonical value does.
+                np.testing.assert_allclose(
+                    other_clouds.canonical.values, clouds.canonical.values, atol=1e-12
+                )
+                np.testing.assert_allclose(other_labels.shift, labels.shift, rtol=1e-9)
+        # They were drawn: the input was another, and so is what its canonical form took off.
+        offsets = [examples[0].canonical.offset for examples in seen["shift"]]
+        assert (np.abs(offsets[0] - offsets[1]) > 1e-3).all()
+        alphas = np.array([examples[1].alpha for examples in seen["both"]])
+        assert ((alphas >= 0.6) & (alphas <= 1.25)).all() and alphas.std(0).min() > 1e-3
+        for clouds, labels in seen["both"]:
+            np.testing.assert_allclose(labels.alpha * clouds.focal, batch["focal"], rtol=1e-9)
+
+
+@pytest.mark.parametrize("space", ["depth", "disparity"])
+def test_the_labels_undo_a_distortion_that_was_drawn(space):
+    with jax.enable_x64(True):
+        batch = in_float64(rooms_batch(space=space))
+        config = dataclasses.replace(
+            small_config(space=space), augmentation=(), shift_range=(0.2, 0.8),
+            alpha_range=(0.6, 0.9),
+        )  # fmt: skip
+        clouds, labels = make_examples(jax.random.key(0), batch, config, True)
+        straight = straighten(clouds.points, labels.shift, labels.alpha, space)
+        straight, true = by_rays(np.asarray(straight)), by_rays(true_cloud(batch, space))
+        scale = true[:, :1, 2:] / straight[:, :1, 2:]
+        np.testing.assert_allclose(scale * straight, true, rtol=1e-9, atol=1e-9)
 
 
 def test_targets_are_numbered_shift_scale_focal():
     assert TrainingConfig((0, 1, 2)).heads == ("shift", "scale", "focal")
 
 
-def test_the_learning_rate_warms_up_and_falls_linearly_to_its_share():
-    config = dataclasses.replace(CONFIG, learning_rate=0.01, learning_rate_decay=0.25)
-    total = 4 * training.WARMUP_STEPS
-    optimizer = training.build_optimizer(config, total)
+def test_the_weights_of_targets_weigh_their_losses():
+    config = dataclasses.replace(CONFIG, targets=(0, 2), target_weights=(2.0, 0.5))
+    assert [config.weight_of(target) for target in ("shift", "focal")] == [2.0, 0.5]
+    # The shift is learned where it is needed, whether it is a target or not.
+    assert dataclasses.replace(config, targets=(2,), target_weights=(0.5,)).weight_of("shift") == 1
+    batch = rooms_batch()
+    params = training.initial_params(config)
+    errors = training.make_evaluation(config)(params, batch).errors
+    expected = 2 * errors["loss_shift"] + 0.5 * errors["loss_focal"]
+    np.testing.assert_allclose(errors["loss"], expected, rtol=1e-6)
 
-    @jax.jit
-    def rates():
-        def step(state, _):
-            # A constant gradient: AdamW moves by the learning rate, weight decay has no weight.
-            updates, state = optimizer.update(jnp.ones(()), state, jnp.zeros(()))
-            return state, -updates
 
-        return jax.lax.scan(step, optimizer.init(jnp.zeros(())), length=total + 1)[1]
-
-    warmup = training.WARMUP_STEPS
-    expected = np.concatenate(
-        [
-            np.linspace(0, 0.01, warmup, endpoint=False),
-            np.linspace(0.01, 0.0025, total - warmup + 1),
-        ]
+def test_bfloat16_is_for_the_layers_and_not_for_the_parameters(initial):
+    config = dataclasses.replace(CONFIG, precision="bfloat16", augmentation=())
+    state, measured = training.make_train_step(config, TOTAL_STEPS)(placed(initial), rooms_batch())
+    assert {leaf.dtype for leaf in jax.tree.leaves(state.params)} == {np.dtype("float32")}
+    _, exact = training.make_train_step(dataclasses.replace(CONFIG, augmentation=()), TOTAL_STEPS)(
+        placed(initial), rooms_batch()
     )
-    np.testing.assert_allclose(rates(), expected, atol=1e-6)
+    assert measured["loss"] != exact["loss"]
+    # Eight bits of mantissa, some layers: about a per cent.
+    np.testing.assert_allclose(measured["loss"], exact["loss"], rtol=0.03)
 
 
-# Validation and the loop, with steps that cost nothing.
+# Validation.
+
+
+def evaluation(losses, weights, errors=None):
+    """What `make_evaluation` would return; a cloud of two points, the second masked."""
+    count = len(losses)
+    errors = {"loss": np.array(losses), "fov_error": np.array(errors or losses)}
+    value = {"focal": np.arange(count, dtype=float)}
+    logs = {"focal": np.zeros((count, 64))}
+    points, mask = np.ones((2, 3)), np.array([True, False])
+    return training.Evaluation(errors, np.array(weights), value, value, logs, points, mask)
 
 
 def test_validation_counts_each_sample_by_its_weight():
-    parts = [
-        {"loss": np.array([1.0, 5.0]), "fov_error": np.array([2.0, 9.0]), "weight": np.ones(2)},
-        {"loss": np.array([3.0, 70.0]), "fov_error": np.array([1.0, 99.0]), "weight": [1.0, 0.0]},
-    ]
-    parts = [{name: np.asarray(x) for name, x in part.items()} for part in parts]
-    row = training.validate(lambda params, batch: parts[batch], None, [0, 1])
-    assert row == {"loss": 3.0, "fov_error": 4.0, "median_fov_error": 2.0}
+    parts = [evaluation([1.0, 5.0], [1, 1], [2.0, 9.0]), evaluation([3.0, 70.0], [1, 0], [1.0, 99])]
+    seen = training.validate(lambda params, batch: parts[batch], None, [0, 1])
+    assert seen.summary == {"loss": 3.0, "fov_error": 4.0, "median_fov_error": 2.0}
+    np.testing.assert_array_equal(seen.predicted["focal"], [0, 1, 0])
+    assert seen.log_probability["focal"].shape == (3, 64) and seen.points.shape == (1, 3)
+
+
+def test_a_cloud_of_a_sample_that_does_not_count_is_not_shown():
+    part = evaluation([1.0, 5.0], [0, 1])
+    assert len(training.validate(lambda *_: part, None, [0]).points) == 0
 
 
 def test_a_validation_part_in_which_nothing_counts_is_reported():
-    part = {"loss": np.array([1.0]), "weight": np.array([0.0])}
+    part = evaluation([1.0], [0])
     with pytest.raises(UserError, match="no sample has enough valid depth"):
-        training.validate(lambda params, batch: part, None, [0])
-
-
-class Store(list):
-    """Takes down what is saved: the step, the state's step, the batches taken, the loss."""
-
-    def save(self, step, state, batches, loss):
-        self.append((step, int(state.step), batches.taken, loss))
-
-
-class Batches:
-    """Counts how many were taken."""
-
-    def __init__(self, taken):
-        self.taken = taken
-
-    def __next__(self):
-        self.taken += 1
-
-
-def run(monkeypatch, store, *, begin=0, validation=True, losses=None):
-    """Runs 3 epochs of 4 steps whose training loss is the number of the step, or of `losses`."""
-    config = dataclasses.replace(CONFIG, epochs=3)
-
-    def fake_step(state, batch):
-        done = int(state.step) + 1
-        loss = float(done) if losses is None else losses[done - 1]
-        return training.TrainState(jnp.int32(done), {}, optax.EmptyState()), {"loss": loss}
-
-    monkeypatch.setattr(training, "make_train_step", lambda *_: fake_step)
-    fake_evaluation = {"loss": np.array([0.25]), "weight": np.ones(1)}
-    monkeypatch.setattr(training, "make_evaluation", lambda *_: lambda *_: fake_evaluation)
-    rows, shown = [], []
-
-    def progress(steps):
-        shown.extend([steps.start, steps.stop])
-        return steps
-
-    state = training.run_training(
-        config,
-        training.TrainState(jnp.int32(begin), {}, optax.EmptyState()),
-        Batches(begin),
-        (lambda: [None]) if validation else None,
-        steps_per_epoch=4,
-        store=store,
-        record=rows.append,
-        record_every=3,
-        progress=progress,
-    )
-    return state, rows, shown
-
-
-def test_the_loop_records_validates_and_saves_at_the_right_steps(monkeypatch):
-    saved = Store()
-    state, rows, shown = run(monkeypatch, saved)
-    assert state.step == 12
-    assert shown == [1, 13]
-    train = [row for row in rows if row["split"] == "train"]
-    # Every third step and at the end of an epoch, each the mean since the row before.
-    assert [row["step"] for row in train] == [3, 4, 6, 8, 9, 12]
-    assert [row["loss"] for row in train] == [2, 4, 5.5, 7.5, 9, 11]
-    assert all(row["samples_per_second"] > 0 for row in train)
-    validation = [row for row in rows if row["split"] == "validation"]
-    assert validation == [
-        {"step": step, "split": "validation", "loss": 0.25} for step in (4, 8, 12)
-    ]
-    # With the validation loss, and before the next batch is taken.
-    assert saved == [(4, 4, 4, 0.25), (8, 8, 8, 0.25), (12, 12, 12, 0.25)]
-
-
-def test_a_state_that_was_saved_goes_on_where_it_was(monkeypatch):
-    saved = Store()
-    state, rows, shown = run(monkeypatch, saved, begin=8)
-    assert (state.step, shown) == (12, [9, 13])
-    assert [row["step"] for row in rows] == [9, 12, 12]
-    assert saved == [(12, 12, 12, 0.25)]
-    saved = Store()
-    _, rows, _ = run(monkeypatch, saved, begin=12)
-    assert rows == [] and not saved
-
-
-def test_without_validation_the_training_loss_decides_which_checkpoint_is_best(monkeypatch):
-    saved = Store()
-    _, rows, _ = run(monkeypatch, saved, validation=False)
-    assert {row["split"] for row in rows} == {"train"}
-    assert [(step, loss) for step, _, _, loss in saved] == [(4, 4), (8, 7.5), (12, 11)]
-
-
-@pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_a_loss_that_is_not_finite_stops_the_run_and_is_not_saved(monkeypatch, bad):
-    saved = Store()
-    with pytest.raises(UserError, match=r"not finite at step 8 or up to 1 .*--learning_rate"):
-        run(monkeypatch, saved, losses=[1.0] * 6 + [bad] + [1.0] * 5)
-    assert [step for step, *_ in saved] == [4]
+        training.validate(lambda *_: part, None, [0])

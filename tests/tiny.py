@@ -1,8 +1,8 @@
 """A training configuration that compiles once for all tests that train, and batches for it."""
 
 import dataclasses
+from pathlib import Path
 
-import numpy as np
 from box_rooms import box_room
 
 from data import pipeline
@@ -11,8 +11,9 @@ from train3d_jax.clouds import CloudSettings
 from train3d_jax.training import TrainingConfig
 
 CONFIG = TrainingConfig(
-    (0, 2), CloudSettings(num_points=1024), batch_size=3, epochs=3, width=16, seed=5
-)
+    (0, 2), CloudSettings(num_points=1024), batch_size=3, epochs=3, width=16, seed=5,
+    augmentation=("crop", "mirror"), average_decay=0.9,
+)  # fmt: skip
 STEPS_PER_EPOCH = 10
 TOTAL_STEPS = CONFIG.epochs * STEPS_PER_EPOCH
 
@@ -30,20 +31,12 @@ def rooms_batch(seeds=(0, 1, 2), space="depth"):
 class Rooms:
     """Rooms in the place of a prepared set."""
 
-    def __init__(self, count, scenes=None):
+    def __init__(self, count, scenes=None, folder="rooms"):
         self.count, self.scenes = count, scenes
+        self.path, self.ids = Path(folder), [str(index) for index in range(count)]
 
     def __len__(self):
         return self.count
 
     def __getitem__(self, index):
         return Sample(*box_room(index), str(index), "")
-
-    def __repr__(self):
-        return f"Rooms({self.count})"
-
-
-def training_batches(count=7):
-    """Shuffled, cropped batches of so many rooms, endless, by grain."""
-    subset = pipeline.Subset(Rooms(count), np.arange(count))
-    return pipeline.training_batches(subset, CONFIG.batch_size, "depth", CONFIG.seed, 0)

@@ -4,20 +4,23 @@
 <run>/checkpoints/   the latest checkpoint and the one with the lowest validation loss
 """
 
+import contextlib
 import dataclasses
 import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import jax
+from absl import logging
 from orbax.checkpoint import v1 as ocp
 
 from train3d_jax import __version__
 from train3d_jax.clouds import CloudSettings
 from train3d_jax.errors import UserError
 from train3d_jax.files import write_whole
-from train3d_jax.training import Batch, TrainingConfig, TrainState, build_encoder
+from train3d_jax.training import TrainingConfig, TrainState, build_encoder
 
 CONFIG = "config.json"
 CHECKPOINTS = "checkpoints"
@@ -28,7 +31,12 @@ class Checkpoints:
 
     def __init__(self, run: Path):
         policies = ocp.training.preservation_policies
-        best = policies.BestN(get_metric_fn=lambda row: row["loss"], reverse=True, n=1)
+        best = policies.BestN(
+            get_metric_fn=lambda row: row["loss"],
+            reverse=True,
+            n=1,
+            keep_checkpoints_without_metrics=False,
+        )
         kept = policies.AnyPreservationPolicy([policies.LatestN(1), best])
         self._orbax = ocp.training.Checkpointer(
             str((run / CHECKPOINTS).resolve()),
@@ -38,35 +46,59 @@ class Checkpoints:
     def __enter__(self) -> "Checkpoints":
         return self
 
-    def __exit__(self, *error: object) -> None:
-        self._orbax.close()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            with _told_once():
+                self._orbax.close()
+        except Exception:
+            # A save that failed is told again on closing.
+            if kind is None:
+                raise
 
-    def save(self, step: int, state: TrainState, batches: Iterator[Batch], loss: float) -> None:
-        """Saves weights, optimiser and the place in the data; returns when it is on disk."""
-        memory = {"step": state.step, "optimizer": state.optimizer}
-        self._orbax.save_checkpointables(
-            step,
-            {"params": state.params, "memory": memory, "data": batches},
-            metrics={"loss": loss},
-        )
+    def save(self, step: int, state: TrainState, loss: float | None) -> None:
+        """Saves the whole state; returns when it is on disk.
 
-    def resume(self, state: TrainState, batches: Iterator[Batch]) -> TrainState:
-        """The latest state, or `state` where nothing was saved; `batches` is put to its place.
+        `params` are the averaged weights, which inference uses.
 
         Raises:
-          UserError: the checkpoint is damaged, or its data was read another way.
+          UserError: it cannot be written; the checkpoint before is still there.
+        """
+        memory = state._asdict()
+        try:
+            with _told_once():
+                self._orbax.save_checkpointables(
+                    step,
+                    {"params": memory.pop("average"), "memory": memory},
+                    metrics=None if loss is None else {"loss": loss},
+                )
+        except Exception as error:  # orbax and tensorstore have many, for a full disk too
+            raise UserError(
+                f"{self._orbax.directory / str(step)}: cannot be written: {_reason(error)}; "
+                f"{self.last_saved()}; make room, then start the same command again"
+            ) from None
+
+    def last_saved(self) -> str:
+        """Names the newest checkpoint, for a message."""
+        if self._orbax.latest is None:
+            return "no checkpoint was saved yet"
+        return f"the last good checkpoint is {self._orbax.directory / str(self._orbax.latest.step)}"
+
+    def resume(self, state: TrainState) -> TrainState:
+        """The latest state, or `state` where nothing was saved.
+
+        Raises:
+          UserError: the checkpoint is damaged, or not of such a state.
         """
         if self._orbax.latest is None:
             return state
         # Where each array lies is told, or orbax warns that the machine might be another.
-        abstract = jax.tree.map(
+        memory = jax.tree.map(
             lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), state
-        )
-        memory = {"step": abstract.step, "optimizer": abstract.optimizer}
+        )._asdict()
         saved = self._load(
-            self._orbax.latest.step, {"params": abstract.params, "memory": memory, "data": batches}
+            self._orbax.latest.step, {"params": memory.pop("average"), "memory": memory}
         )
-        return TrainState(saved["memory"]["step"], saved["params"], saved["memory"]["optimizer"])
+        return TrainState(average=saved["params"], **saved["memory"])
 
     def best_params(self, abstract: Any) -> tuple[int, Any]:
         """Step and weights of the checkpoint with the lowest loss.
@@ -76,6 +108,7 @@ class Checkpoints:
         """
         if self._orbax.latest is None:
             raise UserError(f"{self._orbax.directory}: holds no checkpoint; train the run first")
+        # One that was saved between validations only if there is no other.
         step = min(self._orbax.checkpoints, key=_loss).step
         return step, self._load(step, {"params": abstract})["params"]
 
@@ -83,9 +116,8 @@ class Checkpoints:
         try:
             return self._orbax.load_checkpointables(step, wanted)
         except Exception as error:  # orbax and tensorstore have many for a damaged checkpoint
-            reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
             raise UserError(
-                f"{self._orbax.directory / str(step)}: cannot be restored: {reason}"
+                f"{self._orbax.directory / str(step)}: cannot be restored: {_reason(error)}"
             ) from None
 
 
@@ -105,15 +137,24 @@ def load_config(run: Path) -> TrainingConfig:
     if not path.is_file():
         raise UserError(f"{run}: is not a run, it has no {CONFIG}; train one with launch.train")
     try:
-        fields = json.loads(path.read_text())["training"]
-        clouds = CloudSettings(**fields.pop("clouds"))
-        return TrainingConfig(**{**fields, "targets": tuple(fields["targets"]), "clouds": clouds})
+        contents = json.loads(path.read_text())["training"]
+        clouds = CloudSettings(**contents.pop("clouds"))
+        fields: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in contents.items()
+        }
+        return TrainingConfig(**fields, clouds=clouds)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path}: is not a run of this version ({__version__}): {error}") from None
 
 
-def refuse_other_settings(run: Path, config: TrainingConfig) -> None:
-    """Makes sure that a run that is there already was begun with the same configuration.
+def refuse_other_settings(run: Path, config: TrainingConfig, data: Any) -> None:
+    """Makes sure that a run that is there already was begun with the same settings and data.
+
+    Args:
+      run: its folder.
+      config: the settings now.
+      data: what config.json is to hold under "data"; JSON.
 
     Raises:
       UserError: it was not; the message shows every difference.
@@ -121,12 +162,32 @@ def refuse_other_settings(run: Path, config: TrainingConfig) -> None:
     if not (run / CONFIG).exists():
         return
     before, now = _flat(load_config(run)), _flat(config)
+    before["data"], now["data"] = json.loads((run / CONFIG).read_text()).get("data"), data
     changed = [f"{name} {before[name]} -> {now[name]}" for name in now if before[name] != now[name]]
     if changed:
         raise UserError(
             f"{run}: was trained with other settings ({'; '.join(changed)}); "
             "use another --model_name, or the same settings to go on with it"
         )
+
+
+def params_to_begin_with(run: Path, config: TrainingConfig) -> Any:
+    """The weights of another run, for one whose network is the same.
+
+    Raises:
+      UserError: its network is another; the message shows every difference.
+    """
+    other, _, params = load_params(run)
+    shaping = ("targets", "width", "space", "input_channels", "shift_known")
+    before, now = _flat(other), _flat(config)
+    changed = [
+        f"{name} {before[name]} -> {now[name]}" for name in shaping if before[name] != now[name]
+    ]
+    if changed:
+        raise UserError(
+            f"--init_from={run}: is another network ({'; '.join(changed)}); give the same settings"
+        )
+    return params
 
 
 def load_params(run: Path) -> tuple[TrainingConfig, int, Any]:
@@ -148,8 +209,23 @@ def load_params(run: Path) -> tuple[TrainingConfig, int, Any]:
     return config, step, params
 
 
+@contextlib.contextmanager
+def _told_once() -> Iterator[None]:
+    """Keeps orbax from logging what fails in its threads, five times: it comes back as an error.""""""
+    before = logging.get_verbosity()
+    logging.set_verbosity(logging.FATAL)
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
+
+
 def _loss(saved: Any) -> float:
-    return saved.metrics["loss"]
+    return math.inf if saved.metrics is None else saved.metrics["loss"]
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())[:300]
 
 
 def _flat(config: TrainingConfig) -> dict[str, Any]:

@@ -94,6 +94,7 @@ def make_clouds(
     settings: CloudSettings,
     shift: jax.Array | None = None,
     focal: jax.Array | None = None,
+    first_guess: jax.Array | None = None,
 ) -> Clouds:
     """Makes the clouds of a batch of maps.
 
@@ -103,6 +104,7 @@ def make_clouds(
       settings: how.
       shift: canonical shift, shape (...); used where `settings.shift_known`.
       focal: focal length in pixels, shape (...); used where `settings.focal_known`.
+      first_guess: focal length in pixels, shape (...), in place of that of `settings.init_fov`.
 
     Returns:
       The clouds; all of a cloud is masked where its canonical form is not solvable.
@@ -115,7 +117,8 @@ def make_clouds(
     mask = canonical.mask & (values > depth.SMALLEST_VALUE)
     z = jnp.where(mask, values, 1.0)
     z = z if settings.space == "depth" else 1 / z
-    first_guess = camera.initial_focal(blocks.size[..., 0], settings.init_fov)
+    if first_guess is None:
+        first_guess = camera.initial_focal(blocks.size[..., 0], settings.init_fov)
     focal = focal if settings.focal_known and focal is not None else first_guess
     centred = blocks.pixels - blocks.centre[..., None, :]
     xy = centred / focal[..., None, None] * z[..., None]

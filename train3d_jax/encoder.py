@@ -56,12 +56,24 @@ class PointSetEncoder(nn.Module):
         cannot.
       shift_known: the cloud comes with its true shift, so no shift is taken off before focal votes.
       width: channels of the hidden layers.
+      dtype: that layers compute with, None for that of the parameters; geometry, sums over sets and
+        posteriors are never less than float32.
     """
 
     heads: tuple[Target, ...]
     space: Space = "depth"
     shift_known: bool = False
     width: int = 64
+    dtype: Any = None
+
+    @property
+    def found(self) -> tuple[Target, ...]:
+        """The targets that it gives posteriors for: its heads, and the shift unless it is known."""
+        return tuple(
+            target
+            for target in TARGETS
+            if target in self.heads or (target == "shift" and not self.shift_known)
+        )
 
     @nn.compact
     def __call__(self, points: jax.Array, mask: jax.Array) -> dict[Target, Posterior]:
@@ -72,21 +84,21 @@ class PointSetEncoder(nn.Module):
           mask: points that count, shape (B, N).
 
         Returns:
-          A posterior, (B, BINS), for each of `heads`; and for the shift wherever it is not known,
+          A posterior, (B, BINS), for each of `found`: for the shift wherever it is not known,
           because angles can only be judged once it is taken off.
         """
         # Masked points may hold anything, NaN included: nothing of them may reach a sum.
         points = jnp.where(mask[..., None], points, 1.0)
         depth = points[..., 2]
-        pooled = pool(PointNetwork(self.width)(points), mask)
+        pooled = pool(PointNetwork(self.width, self.dtype)(points), mask)
         windows = jax.lax.stop_gradient(
             jax.vmap(surfaces.fit_windows)(points[..., :2] / depth[..., None], 1 / depth, mask)
         )
-        local, context = WindowNetwork(self.width)(windows, pooled)
+        local, context = WindowNetwork(self.width, self.dtype)(windows, pooled)
 
         posteriors: dict[Target, Posterior] = {}
         shift = jnp.zeros(points.shape[:1])
-        if not self.shift_known or "shift" in self.heads:
+        if "shift" in self.found:
             posteriors["shift"] = self._shift_posterior(windows, local, context)
             if not self.shift_known:
                 shift = ratio_to_shift(jnp.clip(median(posteriors["shift"], "shift"), 0.02, 0.98))
@@ -95,22 +107,22 @@ class PointSetEncoder(nn.Module):
                 windows, jax.lax.stop_gradient(shift), local, context
             )
         if "scale" in self.heads:
-            posteriors["scale"] = HistogramHead(self.width)(None, context)
+            posteriors["scale"] = HistogramHead(self.width, self.dtype)(None, context)
         return posteriors
 
     def _shift_posterior(self, windows, local, context) -> Posterior:
         if self.space == "disparity":
-            return HistogramHead(self.width)(None, context)
+            return HistogramHead(self.width, self.dtype)(None, context)
         votes = jax.vmap(surfaces.shift_votes)(windows)
         weights = nn.softplus(nn.Dense(4)(local))
-        return HistogramHead(self.width)(count_votes(votes, weights, "shift"), context)
+        return HistogramHead(self.width, self.dtype)(count_votes(votes, weights, "shift"), context)
 
     def _focal_posterior(self, windows, shift, local, context) -> Posterior:
         pairs = window_pairs(windows.mask.shape[-1], PAIRS)
         votes = jax.vmap(lambda w, s: surfaces.focal_votes(w, s, pairs, self.space))(windows, shift)
         trust = nn.softplus(nn.Dense(4)(local))
         weights = trust[:, pairs[:, 0]] * trust[:, pairs[:, 1]]
-        return HistogramHead(self.width)(count_votes(votes, weights, "focal"), context)
+        return HistogramHead(self.width, self.dtype)(count_votes(votes, weights, "focal"), context)
 
 
 def encode(
@@ -124,28 +136,33 @@ class PointNetwork(nn.Module):
     """The same two layers for every point."""
 
     width: int
+    dtype: Any = None
 
     @nn.compact
     def __call__(self, points: jax.Array) -> jax.Array:
         """Maps (B, N, C) to (B, N, width)."""
-        hidden = nn.relu(nn.Dense(self.width // 2)(points))
-        return nn.relu(nn.Dense(self.width)(hidden))
+        hidden = nn.relu(nn.Dense(self.width // 2, dtype=self.dtype)(points))
+        return nn.relu(nn.Dense(self.width, dtype=self.dtype)(hidden))
 
 
 class WindowNetwork(nn.Module):
     """Features of every window, aware of all the others."""
 
     width: int
+    dtype: Any = None
 
     @nn.compact
     def __call__(self, windows: surfaces.Windows, pooled: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Returns features of windows, (B, M, width), and of the whole, (B, 3 * width)."""
         features = window_features(windows)
-        hidden = nn.relu(nn.Dense(self.width)(features))
-        hidden = nn.relu(nn.Dense(self.width)(hidden))
+        hidden = nn.relu(nn.Dense(self.width, dtype=self.dtype)(features))
+        hidden = nn.relu(nn.Dense(self.width, dtype=self.dtype)(hidden))
         context = jnp.concatenate([pool(hidden, windows.mask), pooled], -1)
-        context = nn.relu(nn.Dense(2 * self.width)(context))
-        aware = nn.Dense(self.width)(hidden) + nn.Dense(self.width)(context)[:, None]
+        context = nn.relu(nn.Dense(2 * self.width, dtype=self.dtype)(context))
+        aware = (
+            nn.Dense(self.width, dtype=self.dtype)(hidden)
+            + nn.Dense(self.width, dtype=self.dtype)(context)[:, None]
+        )
         return nn.relu(aware), context
 
 
@@ -153,26 +170,34 @@ class HistogramHead(nn.Module):
     """From counted votes and the context to a posterior over bins."""
 
     width: int
+    dtype: Any = None
 
     @nn.compact
     def __call__(self, histogram: jax.Array | None, context: jax.Array) -> Posterior:
         """Takes a histogram (B, BINS, K), or None where there are no votes."""
-        logits = nn.Dense(BINS)(nn.relu(nn.Dense(self.width)(context)))
+        logits = nn.Dense(BINS, dtype=self.dtype)(
+            nn.relu(nn.Dense(self.width, dtype=self.dtype)(context))
+        )
         if histogram is not None:
             log_votes = jnp.log(histogram + 1e-3)
             place = jnp.linspace(-1.0, 1.0, BINS)[None, :, None]
             features = jnp.concatenate(
                 [log_votes, histogram, jnp.broadcast_to(place, (*log_votes.shape[:2], 1))], -1
             )
-            hidden = nn.Conv(self.width // 2, (5,))(features)
-            hidden = nn.relu(hidden + nn.Dense(self.width // 2)(context)[:, None])
-            hidden = nn.relu(nn.Conv(self.width // 2, (5,))(hidden)) + hidden
-            logits += nn.Dense(1)(jnp.concatenate([hidden, log_votes], -1))[..., 0]
-        return Posterior(jax.nn.log_softmax(logits))
+            hidden = nn.Conv(self.width // 2, (5,), dtype=self.dtype)(features)
+            hidden = nn.relu(hidden + nn.Dense(self.width // 2, dtype=self.dtype)(context)[:, None])
+            hidden = nn.relu(nn.Conv(self.width // 2, (5,), dtype=self.dtype)(hidden)) + hidden
+            logits += nn.Dense(1, dtype=self.dtype)(jnp.concatenate([hidden, log_votes], -1))[
+                ..., 0
+            ]
+        return Posterior(
+            jax.nn.log_softmax(logits.astype(jnp.promote_types(logits.dtype, jnp.float32)))
+        )
 
 
 def pool(features: jax.Array, mask: jax.Array) -> jax.Array:
     """Mean and maximum over the set: (B, N, C) with mask (B, N) to (B, 2 C)."""
+    features = features.astype(jnp.promote_types(features.dtype, jnp.float32))
     weight = mask[..., None].astype(features.dtype)
     mean = (features * weight).sum(-2) / jnp.maximum(weight.sum(-2), 1)
     largest = jnp.where(mask[..., None], features, -jnp.inf).max(-2)

@@ -7,6 +7,7 @@ arrays of static shape.
 import jax
 import jax.numpy as jnp
 import numpy as np
+from numpy.typing import DTypeLike
 
 BLOCKS = (64, 64)
 """Rows and columns of blocks that a depth map is averaged over: what goes to the device."""
@@ -31,28 +32,52 @@ def average_blocks(
       (rows * columns,).
     """
     height, width = values.shape
-    rows, columns = blocks
-    row_starts = np.arange(rows) * height // rows
-    column_starts = np.arange(columns) * width // columns
+    tops, heights = _runs(height, blocks[0])
+    lefts, widths = _runs(width, blocks[1])
+    values = values if mask.all() else np.where(mask, values, 0)
+    counted = mask.view(np.uint8)
+    # Places are summed up as distances from the border of their block: small integers, which even
+    # float32 holds exactly up to images of 16000x16000.
+    below = np.arange(height) - np.repeat(tops, heights)
+    right = np.arange(width, dtype=np.float32) - np.repeat(lefts, widths).astype(np.float32)
+    most = int(below.max()) + 1
+    small = np.min_scalar_type(most * (most + 1) // 2)
+    count = _sum_runs(counted, tops, heights, small)
+    v = _sum_runs(counted * below.astype(small)[:, None], tops, heights, small)
+    places = np.concatenate([count, v, count * right], dtype=np.float32)
+    total = _sum_runs(values, tops, heights, np.float64)
+    count, v, u = _sum_runs(places.T.copy(), lefts, widths, np.float32).T.reshape(3, *blocks)
+    total = _sum_runs(total.T.copy(), lefts, widths, np.float64).T
+    at_least_one = np.maximum(count, 1)
+    pixels = np.stack([lefts + u / at_least_one, tops[:, None] + v / at_least_one], -1)
+    mean = total / at_least_one
+    return (
+        pixels.astype(np.float32).reshape(-1, 2),
+        mean.astype(np.float32).ravel(),
+        (count > 0).ravel(),
+    )
 
-    def across(image: np.ndarray) -> np.ndarray:
-        return np.add.reduceat(image, column_starts, 1, dtype=np.float64)
 
-    def down(image: np.ndarray) -> np.ndarray:
-        return np.add.reduceat(image, row_starts, 0)
+def _runs(length: int, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Where each of so many equal parts of a line of pixels starts, and how many pixels it has."""
+    starts = np.arange(count) * length // count
+    return starts, np.diff(starts, append=length)
 
-    weight = mask.astype(np.float32)
-    in_columns = across(weight)
-    count = down(in_columns)
-    # reduceat gives a block that starts where the next one does the single element there.
-    count[np.diff(row_starts, append=height) == 0, :] = 0
-    count[:, np.diff(column_starts, append=width) == 0] = 0
-    u = down(across(weight * np.arange(width, dtype=np.float32)))
-    v = down(in_columns * np.arange(height)[:, None])
-    total = down(across(np.where(mask, values, 0)))
-    u, v, mean = (sums.ravel() / np.maximum(count, 1).ravel() for sums in (u, v, total))
-    pixels = np.stack([u, v], -1).astype(np.float32)
-    return pixels, mean.astype(np.float32), (count > 0).ravel()
+
+def _sum_runs(
+    image: np.ndarray, starts: np.ndarray, lengths: np.ndarray, dtype: DTypeLike
+) -> np.ndarray:
+    """Sums of runs of rows, of lengths that differ by one; whole rows are what numpy adds fastest.
+
+    `dtype` is what to sum in, wide enough for the sums.
+    """
+    least = int(lengths.min())
+    sums = np.zeros((len(starts), image.shape[1]), dtype)
+    for row in range(least):
+        sums += image[starts + row]
+    longer = np.flatnonzero(lengths > least)
+    sums[longer] += image[starts[longer] + least]
+    return sums
 
 
 def one_point_per_voxel(points: jax.Array, mask: jax.Array, voxel_size: float) -> jax.Array:

@@ -1,11 +1,13 @@
-"""Pictures: clouds from above and from the side, before and after.  They need no display."""
+"""Pictures: clouds from above and from the side, and how a training went.  They need no display."""
 
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from PIL import Image
 
 from train3d_jax.files import write_whole
 
@@ -21,16 +23,29 @@ _BORDER = 0.06
 def draw_clouds(
     path: Path, depth: np.ndarray, clouds: dict[str, np.ndarray], title: str = ""
 ) -> None:
-    """Draws a depth map, and clouds from above (x, z) and from the side (z, y).
+    """Draws a depth map and clouds into a file, .png or .svg; see `render_clouds`."""
+    write_whole(path, render_clouds(clouds, depth, title, path.suffix[1:]))
+
+
+def render_clouds(
+    clouds: dict[str, np.ndarray],
+    depth: np.ndarray | None = None,
+    title: str = "",
+    file_format: str = "png",
+) -> bytes:
+    """Draws clouds from above (x, z) and from the side (z, y), and the depth map that they are of.
 
     Every cloud is scaled so that the median of its distances is 1, and all are drawn over the same
     range, so that shapes can be compared where scales mean nothing.
 
     Args:
-      path: the picture, by its suffix .png or .svg.
-      depth: shape (H, W), 0 where missing.
       clouds: points, each (N, 3), camera axes, by what to call them.
+      depth: shape (H, W), 0 where missing.
       title: above it all.
+      file_format: "png" or "svg".
+
+    Returns:
+      The file's contents.
     """
     scaled = {name: points / _typical_distance(points) for name, points in clouds.items()}
     # x, y, z of all clouds together, without the outermost half per cent.
@@ -41,18 +56,94 @@ def draw_clouds(
     ratios = [length / width, height / length]
     # Room for titles and ticks on top of what the clouds need at their true proportions.
     inches = min(max(_COLUMN_INCHES * sum(ratios) + 1.8, 5.0), 10.0)
-    figure = Figure(figsize=(_COLUMN_INCHES * (1 + len(scaled)), inches), layout="constrained")
-    grid = figure.add_gridspec(2, 1 + len(scaled), height_ratios=ratios)
-    _draw_depth(figure, figure.add_subplot(grid[:, 0]), depth)
-    for column, (name, points) in enumerate(scaled.items(), start=1):
+    maps = 0 if depth is None else 1
+    columns = maps + len(scaled)
+    figure = Figure(figsize=(_COLUMN_INCHES * columns, inches), layout="constrained")
+    grid = figure.add_gridspec(2, columns, height_ratios=ratios)
+    if depth is not None:
+        _draw_depth(figure, figure.add_subplot(grid[:, 0]), depth)
+    for column, (name, points) in enumerate(scaled.items(), start=maps):
         x, y, z = points[:: -(-len(points) // _MOST_POINTS)].T
         above, side = (figure.add_subplot(grid[row, column]) for row in (0, 1))
         _scatter(above, x, z, y, (low[0], high[0]), (low[2], high[2]), f"{name}, from above")
         _scatter(side, z, -y, x, (low[2], high[2]), (-high[1], -low[1]), f"{name}, from the side")
     figure.suptitle(title, fontsize=10)
+    return _saved(figure, file_format)
+
+
+_UNITS = {"shift": "near/far ratio", "focal": "log(focal / f0)", "scale": "log(metres / unit)"}
+"""What `encoder.RANGES` is over, for axes of pictures."""
+
+
+def render_predictions(target: str, true: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    """Draws predictions over the truth, as points about the diagonal; pixels (H, W, 3), uint8."""
+    figure = Figure(figsize=(4, 4), layout="constrained")
+    axes = figure.add_subplot()
+    ends = [min(true.min(), predicted.min()), max(true.max(), predicted.max())]
+    axes.plot(ends, ends, color="0.7", linewidth=1)
+    axes.scatter(true, predicted, s=4, linewidths=0, alpha=0.6)
+    axes.set_xlabel(f"true {_UNITS[target]}")
+    axes.set_ylabel("predicted")
+    axes.set_aspect("equal")
+    return pixels(_saved(figure))
+
+
+_CURVES = {
+    "loss": ("loss", 1.0),
+    "fov_error_deg": ("error of the field of view, degrees", 1.0),
+    "focal_error": ("error of the focal length, %", 100.0),
+    "shift_error": ("error of the shift, % of the far depth", 100.0),
+    "scale_error": ("error of the scale, %", 100.0),
+}
+"""What is drawn of a run: a column of metrics, its title, and the factor to the title's unit."""
+
+
+def render_curves(rows: list[dict[str, Any]]) -> bytes:
+    """Draws how losses and errors fell over a run; the medians of validations too.
+
+    Args:
+      rows: metrics.jsonl, each with `step` and `split`.
+
+    Returns:
+      A PNG.
+    """
+    shown = [name for name in _CURVES if any(name in row for row in rows)]
+    figure = Figure(figsize=(4.5 * len(shown), 3.6), layout="constrained")
+    for place, name in enumerate(shown, start=1):
+        title, factor = _CURVES[name]
+        axes = figure.add_subplot(1, len(shown), place)
+        for column, split, label, style in (
+            (name, "train", "training", "-"),
+            (name, "validation", "validation, mean", "o-"),
+            (f"median_{name}", "validation", "validation, median", "o--"),
+        ):
+            pairs = [(r["step"], factor * r[column]) for r in rows if _has(r, split, column)]
+            if pairs:
+                axes.plot(*zip(*pairs, strict=True), style, label=label, markersize=3)
+        axes.set_title(title, fontsize=10)
+        axes.set_xlabel("step", fontsize=9)
+        axes.tick_params(labelsize=8)
+        if min(line.get_ydata().min() for line in axes.lines) > 0:  # pyright: ignore
+            axes.set_yscale("log")
+            for formatted in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
+                formatted("{x:g}")
+        axes.legend(fontsize=8)
+    return _saved(figure)
+
+
+def pixels(png: bytes) -> np.ndarray:
+    """A PNG's pixels, (H, W, 3), uint8."""
+    return np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))
+
+
+def _has(row: dict[str, Any], split: str, column: str) -> bool:
+    return row["split"] == split and column in row
+
+
+def _saved(figure: Figure, file_format: str = "png") -> bytes:
     picture = io.BytesIO()
-    figure.savefig(picture, dpi=100, format=path.suffix[1:])
-    write_whole(path, picture.getvalue())
+    figure.savefig(picture, dpi=100, format=file_format)
+    return picture.getvalue()
 
 
 def _draw_depth(figure: Figure, axes: Axes, depth: np.ndarray) -> None:

@@ -1,29 +1,28 @@
-"""Training: settings, state, one step, validation, and the loop over them.
+"""Training: settings, state, one compiled step, one compiled evaluation.
 
-The loader hands over blocks of true depth (`data.pipeline`); clouds and labels are made on the
-device by the step itself, with randomness from `fold_in(seed, step)`.
+The loader hands over blocks of true depth (`data.pipeline`); augmentation, distortion, clouds and
+labels are made on the device by the step itself, with randomness from `fold_in(seed, step)`.
 """
 
 import dataclasses
-import time
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable, Iterable
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from train3d_jax import augmentation, depth, losses, metrics
+from train3d_jax import augmentation, depth, losses, metrics, recipe
 from train3d_jax.clouds import Blocks, Clouds, CloudSettings, make_clouds
 from train3d_jax.encoder import TARGETS, PointSetEncoder, Posterior, Target, encode, median
 from train3d_jax.errors import UserError
 
-WARMUP_STEPS = 50
-CLIP_NORM = 1.0
-WEIGHT_DECAY = 1e-4
-
 Batch = dict[str, Any]
+"""As `data.pipeline` makes it; `values` are true metres, or inverse metres in disparity space."""
+
+Range = tuple[float, float]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,38 +33,82 @@ class TrainingConfig:
       targets: numbers of the targets, 0 shift, 1 scale, 2 focal length.
       clouds: how maps become clouds.
       batch_size: samples in a step.
-      learning_rate: of AdamW, after the warm-up.
-      learning_rate_decay: the factor that it has linearly fallen to at the end.
+      optimizer: "adamw", or "sgd" as the original.
+      learning_rate: after the warm-up.
+      learning_rate_decay: share of it that is left at the end.
+      schedule: how it falls, along a line or a half cosine.
+      warmup_steps: steps in which it rises from 0.
+      clip_norm: longest gradient; 0 for any.
+      average_decay: of the moving average of the weights that validation and inference use; 0 for
+        the weights themselves.
+      loss: "posterior" or "l1", see `losses.posterior_loss`.
+      target_weights: of the targets' losses, in the order of `targets`; empty for 1 each.
+      shift_range: the true depth comes in with a shift drawn from it, in units of its 98 % quantile
+        (LeReS, section 3.2); None for no shift.  The canonical form undoes it.
+      alpha_range: clouds are made with the true focal length over an alpha drawn log-uniformly from
+        it; None for the first guess f0, from which inference starts.
+      augmentation: names out of `augmentation.KINDS`, and "crop" and "mirror", which the loader
+        does.
+      augmentation_strength: factor on all amplitudes.
       epochs: passes over the training part.
-      noise: largest relative noise put on the depth, see `augmentation.add_noise`.
       init_scale: metres that a scale of 1 stands for.
-      seed: of weights, order, crops, noise and samples.
+      seed: of weights, order, crops, augmentation and samples.
       width: channels of the encoder's hidden layers.
+      precision: that the encoder computes with in training; parameters are float32 always.
     """
 
     targets: tuple[int, ...]
     clouds: CloudSettings = dataclasses.field(default_factory=CloudSettings)
     batch_size: int = 20
+    optimizer: recipe.Optimizer = "adamw"
     learning_rate: float = 0.003
     learning_rate_decay: float = 0.1
+    schedule: recipe.Schedule = "linear"
+    warmup_steps: int = 50
+    clip_norm: float = 1.0
+    average_decay: float = 0.99
+    loss: losses.Loss = "posterior"
+    target_weights: tuple[float, ...] = ()
+    shift_range: Range | None = None
+    alpha_range: Range | None = None
+    augmentation: tuple[str, ...] = ("crop", "mirror", *augmentation.KINDS)
+    augmentation_strength: float = 1.0
     epochs: int = 5
-    noise: float = 0.006
     init_scale: float = 1.0
     seed: int = 0
     width: int = 64
+    precision: Literal["float32", "bfloat16"] = "float32"
 
     @property
     def heads(self) -> tuple[Target, ...]:
         """The targets by name."""
         return tuple(TARGETS[number] for number in self.targets)
 
+    def weight_of(self, target: Target) -> float:
+        """Of a target's loss; 1 for the shift that a network has to find although no target."""
+        weights = self.target_weights or (1.0,) * len(self.targets)
+        return dict(zip(self.heads, weights, strict=True)).get(target, 1.0)
+
 
 class TrainState(NamedTuple):
-    """What training changes: step (int32, ()), parameters, and the optimiser's memory."""
+    """What training changes; saved together, and enough to go on to the bit.
+
+    Randomness needs no state: keys are folded from the seed and the step, and so is the place in
+    the data.
+
+    Attributes:
+      step: steps done, int32, shape ().
+      params: the weights.
+      average: their moving average.
+      optimizer: the optimiser's memory.
+      sums: of what steps measured since the last row of metrics, by name; and the number of steps.
+    """
 
     step: jax.Array
     params: Any
+    average: Any
     optimizer: optax.OptState
+    sums: dict[str, jax.Array]
 
 
 class Labels(NamedTuple):
@@ -95,76 +138,108 @@ class Labels(NamedTuple):
                 return jnp.log(self.scale)
 
 
-class CheckpointStore(Protocol):
-    """Where the loop saves to; `checkpoint.Checkpoints` is one."""
+class Evaluation(NamedTuple):
+    """What `make_evaluation` measures of a batch.
 
-    def save(self, step: int, state: TrainState, batches: Iterator[Batch], loss: float) -> None:
-        """Keeps everything that going on from `step` needs."""
-        ...
+    Attributes:
+      errors: losses and errors of each sample, (B,), by name.
+      weight: 1 for samples that count, shape (B,).
+      predicted: the median of the posterior of each target, (B,), see `encoder.RANGES`.
+      true: the true quantity of each target, (B,).
+      log_probability: of each target's posterior, (B, BINS).
+      points: the cloud of the batch's first sample, (N, 3); mask: (N,).
+    """
+
+    errors: dict[str, jax.Array]
+    weight: jax.Array
+    predicted: dict[Target, jax.Array]
+    true: dict[Target, jax.Array]
+    log_probability: dict[Target, jax.Array]
+    points: jax.Array
+    mask: jax.Array
 
 
-def build_encoder(config: TrainingConfig) -> PointSetEncoder:
-    """The encoder that a configuration means."""
+def build_encoder(
+    config: TrainingConfig, precision: Literal["float32", "bfloat16"] = "float32"
+) -> PointSetEncoder:
+    """The encoder that a configuration means, computing in `precision`."""
+    dtype = jnp.bfloat16 if precision == "bfloat16" else None
     return PointSetEncoder(
-        config.heads, config.clouds.space, config.clouds.shift_known, config.width
+        config.heads, config.clouds.space, config.clouds.shift_known, config.width, dtype
     )
 
 
-def build_optimizer(config: TrainingConfig, total_steps: int) -> optax.GradientTransformation:
-    """AdamW with clipped gradients, a short warm-up and a linear decay."""
-    warmup = min(WARMUP_STEPS, total_steps // 2)
-    end = config.learning_rate * config.learning_rate_decay
-    schedule = optax.join_schedules(
-        [
-            optax.linear_schedule(0.0, config.learning_rate, warmup),
-            optax.linear_schedule(config.learning_rate, end, max(total_steps - warmup, 1)),
-        ],
-        [warmup],
-    )
-    return optax.chain(
-        optax.clip_by_global_norm(CLIP_NORM),
-        optax.adamw(schedule, b2=0.98, weight_decay=WEIGHT_DECAY),
-    )
-
-
-def initial_state(config: TrainingConfig, total_steps: int) -> TrainState:
+def initial_params(config: TrainingConfig) -> Any:
     """Fresh weights; a pure function of the configuration."""
-    channels = config.clouds.input_channels
-    points = jnp.ones((1, config.clouds.num_points, channels))
-    params = jax.jit(build_encoder(config).init)(
+    points = jnp.ones((1, config.clouds.num_points, config.clouds.input_channels))
+    return jax.jit(build_encoder(config).init)(
         jax.random.key(config.seed), points, jnp.ones(points.shape[:2], bool)
     )
+
+
+def initial_state(config: TrainingConfig, total_steps: int, params: Any = None) -> TrainState:
+    """The state before the first step, from given weights or fresh ones."""
+    params = initial_params(config) if params is None else params
     return TrainState(
-        jnp.zeros((), jnp.int32), params, build_optimizer(config, total_steps).init(params)
+        step=jnp.zeros((), jnp.int32),
+        params=params,
+        # Copies: a buffer that is donated twice is refused.
+        average=jax.tree.map(jnp.copy, params),
+        optimizer=recipe.build_optimizer(config, total_steps).init(params),
+        sums=no_sums(config),
     )
+
+
+def no_sums(config: TrainingConfig) -> dict[str, jax.Array]:
+    """Sums of no steps."""
+    found = build_encoder(config).found
+    names = ["steps", "loss", *(f"loss_{target}" for target in found)]
+    for target in found:
+        names += _ERRORS[target]
+    return {name: jnp.zeros((), jnp.float32) for name in names}
 
 
 def make_examples(
-    key: jax.Array, batch: Batch, config: TrainingConfig, noise: float
+    key: jax.Array, batch: Batch, config: TrainingConfig, augmented: bool
 ) -> tuple[Clouds, Labels]:
     """Turns blocks of true depth into clouds as inference would see them, and the answers.
 
     Args:
-      key: random key of noise and samples.
-      batch: as `data.pipeline` makes it; `values` are true metres or inverse metres.
+      key: random key of augmentation, distortion and samples.
+      batch: see `Batch`.
       config: how.
-      noise: largest relative noise.
+      augmented: whether to augment and to draw distortions, as in training; otherwise the depth is
+        as it is, and the first guess of the camera is that of inference.
 
     Returns:
       Clouds and labels, leading axis B.
     """
-    noise_key, sample_key = jax.random.split(key)
-    values = batch["values"]
-    if noise > 0:
-        values = augmentation.add_noise(noise_key, values, noise)
-    blocks = Blocks(batch["pixels"], values, batch["mask"], batch["size"], batch["centre"])
-    canonical = depth.canonicalise(values, batch["mask"])
-    # The input was true, so the offset of its canonical form is what a canonical map lacks.
-    shift = -canonical.offset
-    clouds = make_clouds(sample_key, blocks, config.clouds, shift, batch["focal"])
+    augment_key, shift_key, alpha_key, sample_key = jax.random.split(key, 4)
+    settings = config.clouds
+    blocks = Blocks(batch["pixels"], batch["values"], batch["mask"], batch["size"], batch["centre"])
+    added, first_guess = jnp.zeros(len(batch["focal"])), None
+    if augmented:
+        kinds = tuple(kind for kind in config.augmentation if kind in augmentation.KINDS)
+        blocks = augmentation.augment(
+            augment_key, blocks, kinds, config.augmentation_strength, settings.space
+        )
+        if config.shift_range is not None:
+            values, mask = jnp.asarray(blocks.values), jnp.asarray(blocks.mask)
+            (far,) = depth.masked_quantiles(values, mask, (depth.FAR_QUANTILE,))
+            low, high = config.shift_range
+            added = far * jax.random.uniform(shift_key, far.shape, minval=low, maxval=high)
+            blocks = blocks._replace(values=values + added[:, None])
+        if config.alpha_range is not None:
+            low, high = np.log(config.alpha_range)
+            drawn = jax.random.uniform(alpha_key, added.shape, minval=low, maxval=high)
+            first_guess = batch["focal"] / jnp.exp(drawn)
+    canonical = depth.canonicalise(blocks.values, blocks.mask)
+    # The canonical value of a true 0, which is what a canonical map lacks.
+    shift = -(canonical.offset + canonical.scale * added)
+    clouds = make_clouds(sample_key, blocks, settings, shift, batch["focal"], first_guess)
     # Metres at the canonical far value: the far quantile in depth space, the near in disparity.
     metres = (depth.FAR_VALUE + shift) / canonical.scale
-    metres = metres if config.clouds.space == "depth" else 1 / metres
+    metres = metres if settings.space == "depth" else 1 / metres
     labels = Labels(
         shift, batch["focal"], batch["focal"] / clouds.focal, metres / config.init_scale
     )
@@ -172,61 +247,110 @@ def make_examples(
 
 
 def make_train_step(
-    config: TrainingConfig, total_steps: int
+    config: TrainingConfig, total_steps: int, mesh: Mesh | None = None
 ) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]:
-    """A compiled step: (state, batch) to the next state and losses; the old state is donated."""
-    encoder, optimizer = build_encoder(config), build_optimizer(config, total_steps)
+    """A compiled step: (state, batch) to the next state and what it measured.
+
+    The old state is donated.  On a mesh (`device_mesh`) the state is replicated and the batch
+    divided; the result is the same but for rounding.
+    """
+    encoder = build_encoder(config, config.precision)
+    optimizer = recipe.build_optimizer(config, total_steps)
 
     def loss_of(params, key, batch):
-        clouds, labels = make_examples(key, batch, config, config.noise)
+        clouds, labels = make_examples(key, batch, config, augmented=True)
         posteriors = encode(encoder, params, clouds.points, clouds.mask)
         weight = clouds.canonical.solvable.astype(jnp.float32)
         parts = {
             f"loss_{target}": _mean(
-                losses.posterior_loss(posterior, labels.quantity(target), target), weight
+                losses.posterior_loss(posterior, labels.quantity(target), target, config.loss),
+                weight,
             )
             for target, posterior in posteriors.items()
         }
-        return sum(parts.values()), parts
+        loss = sum(config.weight_of(target) * parts[f"loss_{target}"] for target in posteriors)
+        errors = _errors(posteriors, labels, clouds, batch["size"])
+        row = {"loss": loss, **parts} | {
+            name: _mean(error, weight) for name, error in errors.items()
+        }
+        return loss, row
 
     def step(state: TrainState, batch: Batch):
         key = jax.random.fold_in(jax.random.key(config.seed), state.step)
-        (loss, parts), gradient = jax.value_and_grad(loss_of, has_aux=True)(
-            state.params, key, batch
-        )
+        gradient, row = jax.grad(loss_of, has_aux=True)(state.params, key, batch)
         updates, memory = optimizer.update(gradient, state.optimizer, state.params)
         params = optax.apply_updates(state.params, updates)
-        return TrainState(state.step + 1, params, memory), {"loss": loss, **parts}
+        done = state.step + 1
+        average = recipe.move_average(state.average, params, done, config.average_decay)
+        counted = {**row, "steps": jnp.ones(())}
+        sums = {name: total + counted[name] for name, total in state.sums.items()}
+        return TrainState(done, params, average, memory, sums), row
 
-    return jax.jit(step, donate_argnums=0)
+    placed = None if mesh is None else NamedSharding(mesh, PartitionSpec())
+    return jax.jit(step, donate_argnums=0, out_shardings=placed)
 
 
-def make_evaluation(config: TrainingConfig) -> Callable[[Any, Batch], dict[str, jax.Array]]:
-    """A compiled function from (params, batch) to losses and errors of each sample, shape (B,).
+def device_mesh(batch_size: int) -> Mesh:
+    """As many of the local devices as divide a batch evenly, in one row."""
+    devices = jax.local_devices()
+    count = max(n for n in range(1, len(devices) + 1) if batch_size % n == 0)
+    return Mesh(np.array(devices[:count]), ("batch",))
 
-    Without noise, and with the same points each time it is called.
+
+def place_state(state: TrainState, mesh: Mesh) -> TrainState:
+    """The same on every device."""
+    return jax.device_put(state, NamedSharding(mesh, PartitionSpec()))
+
+
+def place_batch(batch: Batch, mesh: Mesh) -> Batch:
+    """Divided among the devices along its leading axis; `sample` stays on the host."""
+    needed = {name: value for name, value in batch.items() if name != "sample"}
+    return jax.device_put(needed, NamedSharding(mesh, PartitionSpec("batch")))
+
+
+def make_evaluation(config: TrainingConfig) -> Callable[[Any, Batch], Evaluation]:
+    """A compiled function from (params, batch) to what it measures of each sample.
+
+    Without augmentation, and with the same points each time it is called.
     """
     encoder = build_encoder(config)
 
-    def evaluate(params, batch: Batch) -> dict[str, jax.Array]:
+    def evaluate(params, batch: Batch) -> Evaluation:
         key = jax.random.key(config.seed)
-        clouds, labels = make_examples(key, batch, config, noise=0.0)
+        clouds, labels = make_examples(key, batch, config, augmented=False)
         posteriors = encode(encoder, params, clouds.points, clouds.mask)
-        results = {
-            f"loss_{target}": losses.posterior_loss(posterior, labels.quantity(target), target)
+        errors = {
+            f"loss_{target}": losses.posterior_loss(
+                posterior, labels.quantity(target), target, config.loss
+            )
             for target, posterior in posteriors.items()
         }
-        results["loss"] = jnp.stack(list(results.values())).sum(0)
-        results |= _errors(posteriors, labels, clouds, batch["size"])
-        results["weight"] = batch["weight"] * clouds.canonical.solvable
-        return results
+        weighted = [config.weight_of(target) * errors[f"loss_{target}"] for target in posteriors]
+        loss = jnp.stack(weighted).sum(0)
+        return Evaluation(
+            errors={"loss": loss, **errors, **_errors(posteriors, labels, clouds, batch["size"])},
+            weight=batch["weight"] * clouds.canonical.solvable,
+            predicted={target: median(found, target) for target, found in posteriors.items()},
+            true={target: labels.quantity(target) for target in posteriors},
+            log_probability={target: found.log_probability for target, found in posteriors.items()},
+            points=clouds.points[0, :, :3],
+            mask=clouds.mask[0],
+        )
 
     return jax.jit(evaluate)
+
+
+_ERRORS: dict[Target, tuple[str, ...]] = {
+    "shift": ("shift_error",),
+    "focal": ("focal_error", "fov_error_deg"),
+    "scale": ("scale_error",),
+}
 
 
 def _errors(
     posteriors: dict[Target, Posterior], labels: Labels, clouds: Clouds, size: jax.Array
 ) -> dict[str, jax.Array]:
+    """The errors of `_ERRORS`, each of shape (B,)."""
     errors = {}
     if "shift" in posteriors:
         shift = depth.ratio_to_shift(median(posteriors["shift"], "shift"))
@@ -241,88 +365,55 @@ def _errors(
     return errors
 
 
+class Validation(NamedTuple):
+    """What was measured of the validation part.
+
+    Attributes:
+      summary: mean of every loss and error, and median of every error, over the samples that count.
+      predicted, true, log_probability: as in `Evaluation`, of the samples that count.
+      points: the cloud of the first sample that counts, (N, 3); empty where it is not the first of
+        its batch.
+    """
+
+    summary: dict[str, float]
+    predicted: dict[Target, np.ndarray]
+    true: dict[Target, np.ndarray]
+    log_probability: dict[Target, np.ndarray]
+    points: np.ndarray
+
+
 def validate(
-    evaluate: Callable[[Any, Batch], dict[str, jax.Array]], params: Any, batches: Iterable[Batch]
-) -> dict[str, float]:
-    """Mean of losses and errors over the samples that count, and the errors' medians."""
-    parts = [jax.device_get(evaluate(params, batch)) for batch in batches]
-    results = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    counted = results.pop("weight") > 0
-    if not counted.any():
-        raise UserError("validation: no sample has enough valid depth; look at the prepared set")
-    summary = {name: float(value[counted].mean()) for name, value in results.items()}
-    for name, value in results.items():
-        if "error" in name:
-            summary[f"median_{name}"] = float(np.median(value[counted]))
-    return summary
-
-
-def run_training(
-    config: TrainingConfig,
-    state: TrainState,
-    batches: Iterator[Batch],
-    validation: Callable[[], Iterable[Batch]] | None,
-    steps_per_epoch: int,
-    store: CheckpointStore,
-    record: Callable[[dict[str, Any]], None],
-    record_every: int,
-    progress: Callable[[range], Iterable[int]] = iter,
-) -> TrainState:
-    """Trains to the end: step, record, and after each epoch validate and save.
-
-    Args:
-      config: what to train.
-      state: where to begin; its step says how far an earlier run came.
-      batches: endless; saved with the state, so it must be where `state` left it.
-      validation: gives the validation batches anew at each call; None for no validation.
-      steps_per_epoch: training steps between validations.
-      store: where checkpoints go.
-      record: called with one row of metrics at a time.
-      record_every: steps between rows about training.
-      progress: wraps the range of steps, to show how far it is.
-
-    Returns:
-      The last state.
+    evaluate: Callable[[Any, Batch], Evaluation], params: Any, batches: Iterable[Batch]
+) -> Validation:
+    """Evaluates every batch.
 
     Raises:
-      UserError: the loss stopped being finite; the last good checkpoint is kept.
+      UserError: no sample counts.
     """
-    total_steps = config.epochs * steps_per_epoch
-    train_step, evaluate = make_train_step(config, total_steps), make_evaluation(config)
-    recent: list[dict[str, jax.Array]] = []
-    since = time.perf_counter()
-    for done in progress(range(int(state.step) + 1, total_steps + 1)):
-        state, losses_now = train_step(state, next(batches))
-        # One step ahead keeps the device busy; further ahead only the progress would run.
-        jax.block_until_ready(recent[-1:])
-        recent.append(losses_now)
-        epoch_ends = done % steps_per_epoch == 0
-        if done % record_every and not epoch_ends:
-            continue
-        means = _means(jax.device_get(recent))
-        if not np.isfinite(means["loss"]):
-            raise UserError(
-                f"the loss was not finite at step {done} or up to {len(recent) - 1} steps before; "
-                "the last checkpoint is kept; try a smaller --learning_rate"
-            )
-        elapsed = time.perf_counter() - since
-        rate = len(recent) * config.batch_size / elapsed
-        record({"step": done, "split": "train", **means, "samples_per_second": rate})
-        recent = []
-        if epoch_ends:
-            loss = means["loss"]
-            if validation is not None:
-                row = validate(evaluate, state.params, validation())
-                record({"step": done, "split": "validation", **row})
-                loss = row["loss"]
-            store.save(done, state, batches, loss)
-        since = time.perf_counter()
-    return state
+    parts = [jax.device_get(evaluate(params, batch)) for batch in batches]
+    counted = np.concatenate([part.weight for part in parts]) > 0
+    if not counted.any():
+        raise UserError("validation: no sample has enough valid depth; look at the prepared set")
+
+    def gathered(field: str) -> dict[Any, np.ndarray]:
+        rows = [getattr(part, field) for part in parts]
+        return {name: np.concatenate([row[name] for row in rows])[counted] for name in rows[0]}
+
+    errors = gathered("errors")
+    # Losses first, for whoever reads the file: jax has sorted the names.
+    names = sorted(errors, key=lambda name: (not name.startswith("loss"), name))
+    summary = {name: float(errors[name].mean()) for name in names}
+    summary |= {
+        f"median_{name}": float(np.median(errors[name])) for name in names if "error" in name
+    }
+    return Validation(
+        summary,
+        gathered("predicted"),
+        gathered("true"),
+        gathered("log_probability"),
+        parts[0].points[parts[0].mask] if counted[0] else np.zeros((0, 3), np.float32),
+    )
 
 
 def _mean(values: jax.Array, weight: jax.Array) -> jax.Array:
     return (values * weight).sum() / jnp.maximum(weight.sum(), 1)
-
-
-def _means(rows: list[dict[str, np.ndarray]]) -> dict[str, float]:
-    return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}

@@ -1,0 +1,292 @@
+"""Speed of training: the loader alone, the step alone, both together, and where the time goes.
+
+    python -m benchmarks.train [--data SET] [--batch_size 32]
+
+Without a set, maps of rendered rooms as a depth camera gives them (640x480, whole millimetres,
+steps of disparity, holes) are prepared in both formats.  What is compared is run in turns, and
+medians are told: per sample, in samples/s or ms.
+"""
+
+import contextlib
+import functools
+import itertools
+import multiprocessing
+import os
+import re
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from absl import app, flags
+
+from data import npz_files, pipeline, prepared, records
+from data.prepared import PreparedSet
+from data.protocol import DepthMap
+from data.rooms import views
+from train3d_jax import encoder, losses, training
+
+_DATA = flags.DEFINE_string("data", None, "A prepared set; rendered rooms where none is given.")
+_BATCH_SIZE = flags.DEFINE_integer("batch_size", 32, "Samples in a step.", lower_bound=1)
+_MAPS = flags.DEFINE_integer("maps", 256, "Rendered maps, in each format.", lower_bound=32)
+_STEPS = flags.DEFINE_integer("steps", 8, "Batches of one measurement.", lower_bound=1)
+_ROUNDS = flags.DEFINE_integer("rounds", 5, "How often each is measured.", lower_bound=1)
+_NUM_WORKERS = flags.DEFINE_integer("num_workers", 2, "Worker processes, beside threads.")
+
+SIZE = (480, 640)
+VIEWS_OF_A_ROOM = 4
+NOISY_COPIES = 8  # of each view: rendering takes longer than all the rest
+# A structured light camera: focal length times baseline, its steps of disparity, and its noise.
+DISPARITY_PIXEL_METRES, STEP_PIXELS, NOISE_PIXELS = 575 * 0.075, 1 / 8, 0.05
+HOLES = 0.08  # share of the 8x8 blocks that have no depth
+WARM_UP_BATCHES = 8  # more than the loader reads ahead on two cores
+
+
+def main(_: list[str]) -> None:
+    """Prints the tables."""
+    with tempfile.TemporaryDirectory() as folder:
+        sets = [_DATA.value] if _DATA.value else _render_sets(Path(folder))
+        step = _Step(_BATCH_SIZE.value)
+        for path in sets:
+            samples = PreparedSet(path)
+            subsets = [pipeline.Subset(samples, np.arange(len(samples)))]
+            size = "x".join(map(str, samples[0].depth.shape[::-1]))
+            print(f"\n{path}: {len(samples)} maps, the first of {size}")
+            _tell_rates(subsets, step)
+            _tell_loader_times(subsets[0])
+        _tell_step_times(step)
+
+
+class _Step:
+    """All that is asked of the training API: a compiled step and its parts, on a fixed batch."""
+
+    def __init__(self, batch_size: int):
+        self.config = config = training.TrainingConfig((0, 2), batch_size=batch_size)
+        self._mesh = training.device_mesh(batch_size)
+        self._state = training.place_state(training.initial_state(config, 1000), self._mesh)
+        self._step = training.make_train_step(config, 1000, self._mesh)
+
+        def examples(params: Any, key: jax.Array, batch: training.Batch):
+            return training.make_examples(key, batch, config, augmented=True)
+
+        def loss(params: Any, key: jax.Array, batch: training.Batch) -> jax.Array:
+            clouds, labels = examples(params, key, batch)
+            network = training.build_encoder(config)
+            posteriors = encoder.encode(network, params, clouds.points, clouds.mask)
+            return sum(
+                losses.posterior_loss(posterior, labels.quantity(target), target).mean()
+                for target, posterior in posteriors.items()
+            )  # pyright: ignore[reportReturnType]
+
+        self._parts = [jax.jit(examples), jax.jit(loss), jax.jit(jax.value_and_grad(loss))]
+
+    def train(self, batches: Iterator[training.Batch], steps: int) -> None:
+        """So many steps, one ahead of the device, as the training loop does."""
+        last: Any = None
+        for _ in range(steps):
+            batch = training.place_batch(next(batches), self._mesh)
+            self._state, now = self._step(self._state, batch)
+            jax.block_until_ready(last)
+            last = now
+        jax.block_until_ready(last)
+
+    def parts(self, batch: training.Batch) -> dict[str, Callable[[], object]]:
+        """What each part takes, with the parts before it."""
+        arguments = self._state.params, jax.random.key(0), batch
+        # A copy of the parameters: those of the state are donated to the step.
+        arguments = jax.tree.map(lambda x: x + 0, arguments[0]), *arguments[1:]
+        names = ("clouds and labels", "forward", "backward")
+        return {
+            **{
+                name: functools.partial(lambda part: jax.block_until_ready(part(*arguments)), part)
+                for name, part in zip(names, self._parts, strict=True)
+            },
+            "optimiser": lambda: self.train(itertools.repeat(batch), 1),
+        }
+
+
+def _tell_rates(subsets: list[pipeline.Subset], step: _Step) -> None:
+    """Samples/s of loader, step, and both; and memory."""
+    steps, size = _STEPS.value, _BATCH_SIZE.value
+    fixed = jax.device_put(_first_batch(subsets))
+    step.train(itertools.repeat(fixed), 2)  # compiles
+    kinds = {"threads": 0}
+    if _NUM_WORKERS.value:
+        kinds[f"{_NUM_WORKERS.value} processes"] = _NUM_WORKERS.value
+    for kind, workers in kinds.items():
+        taken: dict[str, list[float]] = {"loader": [], "step": [], "both": []}
+        with contextlib.closing(_batches(subsets, workers)) as batches:
+            for _ in range(_ROUNDS.value):
+                for name, seconds in taken.items():
+                    if name == "step":
+                        # The loader has read ahead what it may, and rests.
+                        time.sleep(0.5)
+                        run = functools.partial(step.train, itertools.repeat(fixed), steps)
+                    elif name == "loader":
+                        _consume(batches, WARM_UP_BATCHES)
+                        run = functools.partial(_consume, batches, steps)
+                    else:
+                        step.train(batches, 2)
+                        run = functools.partial(step.train, batches, steps)
+                    start = time.perf_counter()
+                    run()
+                    seconds.append((time.perf_counter() - start) / (steps * size))
+            memory = _peak_memory_mb()
+        rates = {name: 1 / statistics.median(seconds) for name, seconds in taken.items()}
+        slower = min(rates["loader"], rates["step"])
+        print(
+            f"  {kind:14} loader {rates['loader']:6.0f} samples/s   step {rates['step']:6.0f}   "
+            f"both {rates['both']:6.0f}, {rates['both'] / slower:4.0%} of the slower   "
+            f"memory {memory:5.0f} MB at most"
+        )
+
+
+def _tell_loader_times(subset: pipeline.Subset) -> None:
+    """Milliseconds that each part of the loader takes a sample, on one core."""
+    samples = subset.samples
+    rng = np.random.default_rng(0)
+    order = rng.permutation(len(samples))[:64]
+    sharded = (samples.path / records.SHARDS).is_dir()
+    taken: dict[str, list[float]] = {}
+
+    def timed(name: str, run: Callable[[], Any], share: int = 1) -> Any:
+        start = time.thread_time()
+        result = run()
+        taken.setdefault(name, []).append((time.thread_time() - start) / share)
+        return result
+
+    def sample(index: int) -> dict[str, Any]:
+        if sharded:
+            record = timed("read and decompress", lambda: _record(samples.path, index))
+            depth, intrinsics = timed("decode", lambda: records.decode(record))
+        else:
+            files = [
+                samples.path / npz_files.DEPTHS / f"{samples.ids[index]}.npz",
+                samples.path / npz_files.INTRINSICS / f"{samples.ids[index]}.npy",
+            ]
+            timed("read", lambda: [file.read_bytes() for file in files])
+            depth, intrinsics, *_ = timed("read from the cache and decode", lambda: samples[index])
+        window = timed("crop", lambda: pipeline.random_crop(depth, intrinsics, rng))
+        return timed("blocks", lambda: pipeline.to_blocks(*window, "depth"))
+
+    def run() -> None:
+        rows = [sample(int(index)) for _ in range(3) for index in order][: _BATCH_SIZE.value]
+        for _ in range(5):
+            batch = timed("batch", functools.partial(pipeline.stack, rows), len(rows))
+            timed("to the device", functools.partial(_put, batch), len(rows))
+
+    pipeline._keep_freed_memory()
+    with ThreadPoolExecutor(1) as executor:  # as the loader does: it reads in threads
+        executor.submit(run).result()
+    parts = {name: 1e3 * statistics.median(seconds) for name, seconds in taken.items()}
+    crossing = sum(value.nbytes for value in _first_batch([subset]).values()) / _BATCH_SIZE.value
+    total = sum(parts.values())
+    print(f"  loader, ms of a core: {_listed(parts)}; {total:.2f} together")
+    print(f"  {crossing / 1e3:.0f} kB a sample go to the device, as from worker processes")
+
+
+def _tell_step_times(step: _Step) -> None:
+    """Milliseconds that each part of a step takes a sample, on all cores."""
+    rng = np.random.default_rng(0)
+    walls = np.maximum.outer(rng.uniform(1, 4, SIZE[0]), rng.uniform(1, 4, SIZE[1]))
+    intrinsics = np.array([[500.0, 0, 320], [0, 500, 240], [0, 0, 1]])
+    row = pipeline.to_blocks(walls.astype(np.float32), intrinsics, "depth")
+    row["sample"] = np.int32(0)
+    batch = jax.device_put(pipeline.stack([row] * _BATCH_SIZE.value))
+    parts = step.parts(batch)
+    taken: dict[str, list[float]] = {name: [] for name in parts}
+    for turn in range(_ROUNDS.value + 1):
+        for name, run in parts.items():
+            start = time.perf_counter()
+            run()
+            if turn:  # the first compiles
+                taken[name].append((time.perf_counter() - start) / _BATCH_SIZE.value)
+    ends = [1e3 * statistics.median(seconds) for seconds in taken.values()]
+    own = dict(zip(parts, np.diff(ends, prepend=0).tolist(), strict=True))
+    print(f"\nstep, ms a sample on {os.cpu_count()} cores:", _listed(own))
+
+
+def _batches(subsets: list[pipeline.Subset], workers: int) -> Iterator[training.Batch]:
+    return iter(pipeline.training_batches(subsets, None, _BATCH_SIZE.value, "depth", 0, workers))
+
+
+def _first_batch(subsets: list[pipeline.Subset]) -> training.Batch:
+    with contextlib.closing(_batches(subsets, 0)) as batches:
+        return next(batches)
+
+
+def _consume(batches: Iterator[training.Batch], count: int) -> None:
+    for _ in itertools.islice(batches, count):
+        pass
+
+
+def _put(batch: training.Batch) -> None:
+    jax.block_until_ready(jax.device_put(batch))
+
+
+def _record(folder: Path, index: int) -> bytes:
+    number, position = divmod(index, records.SAMPLES_PER_SHARD)
+    path = records.shard(folder, number)
+    return records._open(path, path.stat().st_mtime_ns).read([position])[0]
+
+
+def _listed(parts: dict[str, float]) -> str:
+    return ", ".join(f"{name} {value:.2f}" for name, value in parts.items())
+
+
+def _peak_memory_mb() -> float:
+    """The most that this process and each of its workers have held, added up (Linux only)."""
+    processes = ["self", *(child.pid for child in multiprocessing.active_children())]
+    statuses = [Path(f"/proc/{process}/status") for process in processes]
+    peaks = (re.search(r"VmHWM:\s*(\d+) kB", status.read_text()) for status in statuses)
+    return sum(int(peak[1]) / 1e3 for peak in peaks if peak)
+
+
+def _render_sets(folder: Path) -> list[Path]:
+    rng = np.random.default_rng(0)
+    clean = [
+        view
+        for seed in range(_MAPS.value // (VIEWS_OF_A_ROOM * NOISY_COPIES))
+        for view in views.random_views(seed, VIEWS_OF_A_ROOM, SIZE)
+    ]
+    maps = [
+        DepthMap(_as_a_camera_sees(view.depth, rng), view.intrinsics)
+        for _ in range(NOISY_COPIES)
+        for view in clean
+    ]
+    return [_write_set(folder / format, maps, format) for format in prepared.FORMATS]
+
+
+def _as_a_camera_sees(depth: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Whole millimetres, with noise and steps of disparity, and holes."""
+    holes = rng.random((SIZE[0] // 8, SIZE[1] // 8)) < HOLES
+    seen = (depth > 0) & ~np.kron(holes, np.ones((8, 8), bool))
+    disparity = DISPARITY_PIXEL_METRES / np.where(seen, depth, 1)
+    disparity += rng.normal(0, NOISE_PIXELS, SIZE)
+    disparity = np.maximum(np.rint(disparity / STEP_PIXELS), 1) * STEP_PIXELS
+    millimetres = np.rint(1000 * DISPARITY_PIXEL_METRES / disparity).clip(1, 65535)
+    return np.divide(np.where(seen, millimetres, 0), 1000, dtype=np.float32)
+
+
+def _write_set(folder: Path, maps: list[DepthMap], format: str) -> Path:
+    prepared.begin(folder)
+    for index, depth_map in enumerate(maps):
+        origin = prepared.Origin("rooms", f"room{index % 16}", "rendered", index)
+        row = prepared.write_sample(folder, index, depth_map, origin, format)
+        prepared.append_rows(folder, [row])
+    if format == prepared.ARRAY_RECORD:
+        first = 0
+        for number, size in enumerate(records.shard_sizes(len(maps))):
+            records.pack(folder, number, first, size)
+            first += size
+    prepared.finish(folder, {"format": format}, software="benchmark")
+    return folder
+
+
+if __name__ == "__main__":
+    app.run(main)
