@@ -211,7 +211,7 @@ def load_params(run: Path) -> tuple[TrainingConfig, int, Any]:
 
 @contextlib.contextmanager
 def _told_once() -> Iterator[None]:
-    """Keeps orbax from logging what fails in its threads, five times: it comes back as an error.""""""
+    """Silences orbax: what fails in its threads comes back to the caller as one error."""
     before = logging.get_verbosity()
     logging.set_verbosity(logging.FATAL)
     try:
