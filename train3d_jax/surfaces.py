@@ -40,6 +40,10 @@ MINIMUM_POINTS = 8
 RIDGE = 1e-6
 """Added to the normal equations, relative to the number of points, for windows on few columns."""
 
+LEAST_EXTENT = 1e-4
+"""Half width, in ray units, below which a window of blocks never counts: where all are in a column
+the fit says nothing across it, and its deviations have to be large, not infinite."""
+
 _POWERS = tuple((i, j) for i, j in itertools.product(range(5), repeat=2) if i + j <= 4)
 _BASIS = ((0, 0), (1, 0), (0, 1), (2, 0), (1, 1), (0, 2))
 _NORMAL_MATRIX = np.array([[_POWERS.index((a + c, b + d)) for c, d in _BASIS] for a, b in _BASIS])
@@ -102,30 +106,92 @@ def _fit_grid(rays, w, mask, low, span, grid: np.ndarray) -> Windows:
     weight = mask.astype(w.dtype)
 
     def sums(values):
-        return jax.ops.segment_sum(values * weight[:, None], index, rows * columns)
+        return jax.ops.segment_sum((values * weight).T, index, rows * columns)
 
-    count, total = sums(jnp.stack([jnp.ones_like(w), w], -1)).T
+    cells = np.stack(np.meshgrid(np.arange(columns), np.arange(rows)), -1).reshape(-1, 2)
+    return _fit_quadrics(
+        local,
+        w,
+        sums,
+        lambda of_windows: of_windows[index],
+        low + (2 * cells + 1) * half,
+        jnp.broadcast_to(half, cells.shape),
+    )
+
+
+def fit_block_windows(
+    rays: jax.Array, inverse_depth: jax.Array, mask: jax.Array, shape: tuple[int, int], grids=GRIDS
+) -> Windows:
+    """The same for points that lie on a grid of blocks: windows are fixed parts of that grid.
+
+    Several times faster than `fit_windows`, which suits points in any order.  A window lies where
+    its points are on average, and is as wide as they are spread.
+
+    Args:
+      rays: (u, v), shape (P, 2), row by row.
+      inverse_depth: w, shape (P,).
+      mask: points that count, shape (P,).
+      shape: rows and columns of the grid of blocks; P is their product.
+      grids: windows across and down at each scale.
+
+    Returns:
+      The windows of all grids, one after the other.
+    """
+    rays, w = (
+        jnp.where(mask.reshape(-1, *[1] * (x.ndim - 1)), x, 0.0) for x in (rays, inverse_depth)
+    )
+    fits = [_fit_block_grid(rays, w, mask, shape, *grid) for grid in grids]
+    return jax.tree.map(lambda *parts: jnp.concatenate(parts), *fits)
+
+
+def _fit_block_grid(rays, w, mask, shape, columns: int, rows: int) -> Windows:
+    down, across = (
+        np.float32(np.arange(number)[:, None] == np.floor((np.arange(size) + 0.5) * number / size))
+        for number, size in zip((rows, columns), shape, strict=True)
+    )
+    row_of, column_of = down.argmax(0), across.argmax(0)
+    index = (row_of[:, None] * columns + column_of).ravel()
+    weight = mask.astype(w.dtype)
+
+    def sums(values):
+        # Across, then down: two small matrix products in place of one large one.
+        values = (values * weight).reshape(-1, shape[1]) @ across.T
+        values = jnp.einsum("krx,yr->yxk", values.reshape(-1, shape[0], columns), down)
+        return values.reshape(rows * columns, -1)
+
+    total = sums(jnp.stack([jnp.ones_like(w), *rays.T]))
+    count = jnp.maximum(total[:, :1], 1)
+    centre = total[:, 1:] / count
+    offset = rays - centre[index]
+    variance = sums(offset.T**2) / count
+    # Of points spread evenly over [-h, h] the variance is h^2 / 3.
+    extent = jnp.sqrt(3 * variance + LEAST_EXTENT**2)
+    spread = lambda of_windows: of_windows[index]  # noqa: E731
+    return _fit_quadrics(offset / spread(extent), w, sums, spread, centre, extent)
+
+
+def _fit_quadrics(local, w, sums, spread, centre, extent) -> Windows:
+    """Fits w in coordinates of order one; `sums` adds up windows, `spread` gives of a window."""
+    count, total = sums(jnp.stack([jnp.ones_like(w), w])).T
     mean = total / jnp.maximum(count, 1)
     # About the mean: in float32 the curvature would drown in the rounding of w itself.
-    deviation = w - mean[index]
+    deviation = w - spread(mean)
     p, q = local[:, 0], local[:, 1]
-    powers = jnp.stack([p**i * q**j for i, j in _POWERS], -1)
-    basis = jnp.stack([p**i * q**j for i, j in _BASIS], -1)
-    moments = sums(jnp.concatenate([powers, basis * deviation[:, None]], -1))
+    powers = jnp.stack([p**i * q**j for i, j in _POWERS])
+    basis = jnp.stack([p**i * q**j for i, j in _BASIS])
+    moments = sums(jnp.concatenate([powers, basis * deviation]))
     matrix = moments[:, : len(_POWERS)][:, _NORMAL_MATRIX]
     matrix = matrix + jnp.eye(6) * (RIDGE * count + 1e-6)[:, None, None]
     coefficients = solve_positive_definite(matrix, moments[:, len(_POWERS) :])
-    error = deviation - (basis * coefficients[index]).sum(-1)
-    residual = jnp.sqrt(sums(error[:, None] ** 2)[:, 0] / jnp.maximum(count, 1))
-    cells = np.stack(np.meshgrid(np.arange(columns), np.arange(rows)), -1).reshape(-1, 2)
+    error = deviation - (basis * spread(coefficients).T).sum(0)
+    residual = jnp.sqrt(sums(error[None] ** 2)[:, 0] / jnp.maximum(count, 1))
+    areas = jnp.stack([extent[:, 0] ** 2, extent[:, 0] * extent[:, 1], extent[:, 1] ** 2], -1)
     return Windows(
-        centre=low + (2 * cells + 1) * half,
-        extent=jnp.broadcast_to(half, cells.shape),
+        centre=centre,
+        extent=extent,
         value=mean + coefficients[:, 0],
-        gradient=coefficients[:, 1:3] / half,
-        hessian=coefficients[:, 3:]
-        * jnp.array([2.0, 1.0, 2.0])
-        / jnp.stack([half[0] ** 2, half[0] * half[1], half[1] ** 2]),
+        gradient=coefficients[:, 1:3] / extent,
+        hessian=coefficients[:, 3:] * jnp.array([2.0, 1.0, 2.0]) / areas,
         residual=residual,
         count=count,
         mask=count >= MINIMUM_POINTS,
@@ -179,10 +245,11 @@ RESIDUAL_FLOOR = 1e-5
 """Below this the residual of a fit is rounding (float32, 16-bit files), in units of w near 1."""
 
 _HESSIAN_NOISE = 6.7
+_TWIST_NOISE = 3.0
 _GRADIENT_NOISE = 1.73
-"""Deviation of a fitted second and first derivative per residual / sqrt(points), where the points
-are spread evenly over [-1, 1]: 2 / sqrt(4/45) and 1 / sqrt(1/3), the roots of the variances of p^2
-and p."""
+"""Deviation of a fitted second, mixed and first derivative per noise / sqrt(points), where the
+points are spread evenly over [-1, 1]: 2 / sqrt(4/45), 1 / (1/3) and 1 / sqrt(1/3), from the
+variances of p^2, p q and p."""
 
 
 def bending(windows: Windows) -> tuple[jax.Array, jax.Array, jax.Array]:
@@ -197,10 +264,18 @@ def bending(windows: Windows) -> tuple[jax.Array, jax.Array, jax.Array]:
     along = h[..., 0] * g[..., 0] ** 2 + 2 * h[..., 1] * g[..., 0] * g[..., 1]
     along = (along + h[..., 2] * g[..., 1] ** 2) / slope
     q = along / slope
-    noise = _noise(windows) * _HESSIAN_NOISE / windows.extent.prod(-1)
     rest = h[..., 0] ** 2 + 2 * h[..., 1] ** 2 + h[..., 2] ** 2 - along**2
-    misfit = jnp.sqrt(jnp.maximum(rest, 0.0) + 1e-12) / noise
-    return q, noise / slope, misfit
+    width, height = windows.extent[..., 0], windows.extent[..., 1]
+    noise = _noise(windows)
+    uu, vv = (noise * _HESSIAN_NOISE / side**2 for side in (width, height))
+    uv = noise * _TWIST_NOISE / (width * height)
+    cosine, sine = jnp.moveaxis(g / jnp.sqrt(slope)[..., None], -1, 0)
+    along_noise = jnp.sqrt(
+        (uu * cosine**2) ** 2 + (2 * uv * cosine * sine) ** 2 + (vv * sine**2) ** 2
+    )
+    whole_noise = jnp.sqrt(uu**2 + 2 * uv**2 + vv**2)
+    misfit = jnp.sqrt(jnp.maximum(rest, 0.0) + 1e-12) / whole_noise
+    return q, along_noise / slope, misfit
 
 
 def shift_votes(windows: Windows) -> Votes:
@@ -242,6 +317,53 @@ def plane_normals(windows: Windows, shift: jax.Array, space: Space) -> tuple[jax
     return windows.gradient, true_inverse - (windows.gradient * windows.centre).sum(-1)
 
 
+class PairAngles(NamedTuple):
+    """The angle between the planes of pairs of windows, as polynomials of the focal ratio alpha.
+
+    With a = alpha^2, n1 . n2 = a * across + along; |n|^2 = a * slopes + offsets; the variance of
+    n1 . n2 by the fits' noise is a^2 * noise[0] + a * noise[1] + noise[2].  Each of shape (P,).
+    """
+
+    across: jax.Array
+    along: jax.Array
+    slopes: tuple[jax.Array, jax.Array]
+    offsets: tuple[jax.Array, jax.Array]
+    noise: tuple[jax.Array, jax.Array, jax.Array]
+    mask: jax.Array
+
+
+def pair_angles(windows: Windows, shift: jax.Array, pairs: np.ndarray, space: Space) -> PairAngles:
+    """The angles of pairs of windows' planes, for any focal ratio; arguments as of `focal_votes`.
+
+    n = (alpha g, m), and m leans on g too, by the window's centre c: n1 . n2 changes with g1 by
+    alpha^2 g2 - m2 c1.
+    """
+    g, m = plane_normals(windows, shift, space)
+    first, second = pairs[:, 0], pairs[:, 1]
+    noise = ((_noise(windows) * _GRADIENT_NOISE)[..., None] / windows.extent) ** 2
+
+    def leaning(one, other):
+        lever = m[other][:, None] * windows.centre[one]
+        return (
+            (g[other] ** 2 * noise[one]).sum(-1),
+            -2 * (g[other] * lever * noise[one]).sum(-1),
+            (lever**2 * noise[one]).sum(-1),
+        )
+
+    square = (g**2).sum(-1)
+    quadratic, linear, constant = (
+        x + y for x, y in zip(leaning(first, second), leaning(second, first), strict=True)
+    )
+    return PairAngles(
+        across=(g[first] * g[second]).sum(-1),
+        along=m[first] * m[second],
+        slopes=(square[first], square[second]),
+        offsets=(m[first] ** 2, m[second] ** 2),
+        noise=(quadratic, linear, constant),
+        mask=windows.mask[first] & windows.mask[second],
+    )
+
+
 def focal_votes(windows: Windows, shift: jax.Array, pairs: np.ndarray, space: Space) -> Votes:
     """Each pair's vote for log(alpha), were its two planes at a right angle.
 
@@ -255,26 +377,20 @@ def focal_votes(windows: Windows, shift: jax.Array, pairs: np.ndarray, space: Sp
       Votes for log(alpha), P of them; a pair whose planes no focal length makes orthogonal is
       masked.
     """
-    g, m = plane_normals(windows, shift, space)
-    first, second = pairs[:, 0], pairs[:, 1]
-    across = (g[first] * g[second]).sum(-1)
-    along = m[first] * m[second]
-    possible = windows.mask[first] & windows.mask[second]
-    possible &= (across * along < 0) & (jnp.abs(across) > 1e-8) & (jnp.abs(along) > 1e-8)
+    pair = pair_angles(windows, shift, pairs, space)
+    across, along = pair.across, pair.along
+    possible = pair.mask & (across * along < 0)
+    possible &= (jnp.abs(across) > 1e-8) & (jnp.abs(along) > 1e-8)
     ratio = jnp.where(possible, -along, 1.0) / jnp.where(possible, across, 1.0)
+    # n1 . n2 = alpha^2 across + along changes by 2 |along| for each unit of log(alpha) there.
+    quadratic, linear, constant = pair.noise
+    variance = jnp.maximum((ratio * quadratic + linear) * ratio + constant, 0.0)
+    deviation = jnp.sqrt(variance + 1e-20) / jnp.where(possible, 2 * jnp.abs(along), 1.0)
     log_alpha = jnp.log(ratio) / 2
-    # The cosine of the angle changes by 2 |m1 m2| / (|n1| |n2|) for each unit of log(alpha) there.
-    square = (g**2).sum(-1)
-    length_first = jnp.sqrt(ratio * square[first] + m[first] ** 2 + 1e-12)
-    length_second = jnp.sqrt(ratio * square[second] + m[second] ** 2 + 1e-12)
-    steepness = 2 * jnp.abs(along) / (length_first * length_second)
-    alpha = jnp.sqrt(ratio)
-    noise = _noise(windows) * _GRADIENT_NOISE / jnp.sqrt(windows.extent.prod(-1))
-    tilt = alpha * jnp.hypot(noise[first] / length_first, noise[second] / length_second)
-    deviation = tilt / jnp.maximum(steepness, 1e-3)
     return Votes(jnp.where(possible, log_alpha, 0.0), deviation, possible)
 
 
 def _noise(windows: Windows) -> jax.Array:
-    points = jnp.maximum(windows.count, 1.0)
-    return jnp.maximum(windows.residual, RESIDUAL_FLOOR) / jnp.sqrt(points)
+    """Deviation of the mean of a window by its residual, from which six coefficients took part."""
+    freedom = jnp.maximum(windows.count - len(_BASIS), 1.0)
+    return jnp.maximum(windows.residual, RESIDUAL_FLOOR) / jnp.sqrt(freedom)
