@@ -57,14 +57,22 @@ NOISE_QUANTILE = 0.2
 """Of the windows' residuals: the least that any window's noise is taken to be.  A small residual is
 luck in a window of few points, and would make it the loudest."""
 
-SHIFT_TEMPER = {"shift": 0.2, "focal": 0.05}
-"""Share of the windows' (pairs') log-likelihood that counts: they overlap and share planes."""
+TEMPER = {"shift": 0.5, "focal": 0.1}
+"""Share of the windows' (pairs') log-likelihood that counts: they overlap and share planes.  Fitted
+so that 90 % intervals hold the truth of 90 to 97 % of 200 rendered views with 1 % of noise (seeds
+from 2,000,000); clean ones are covered more often, since a bin is wider than their error."""
 
 PRIOR_MEAN, PRIOR_DEVIATION = 0.15, 0.45
 """Of log(focal / f0): cameras and crops of 25 to 90 degrees, as a broad normal distribution."""
 
 NODES = {"depth": 5, "disparity": 16}
 """Shifts at which angles are looked at: of equal probability by what the bending tells."""
+
+SAFE_RATIO = (0.005, 0.995)
+"""Near/far ratios that shifts are made of: at 1 the shift is infinite."""
+
+LEAST_WINDOWS = 4
+"""Fewer windows than this are nothing to judge a map by."""
 
 LEAST_TRUE_DEPTH = 0.02
 """Canonical units: where a shift leaves less depth than this, a pixel is left out."""
@@ -156,14 +164,14 @@ def _solve_one(rays, values, mask, space, ratio, log_alpha) -> Solution:
     if ratio is not None:
         shift = point_mass(ratio, ratio_bins())
     count = NODES[space]
-    nodes = _quantiles(shift, ratio_bins(), (np.arange(count) + 0.5) / count)
+    nodes = quantiles(shift, ratio_bins(), (np.arange(count) + 0.5) / count)
     if ratio is not None:
-        nodes = jnp.broadcast_to(jnp.clip(ratio, 0.005, 0.995), nodes.shape)
+        nodes = jnp.broadcast_to(jnp.clip(ratio, *SAFE_RATIO), nodes.shape)
     nodes = jax.lax.stop_gradient(nodes)
     angles = jax.vmap(lambda node: _angles(windows, depth.ratio_to_shift(node) - base, space))(
         nodes
     )
-    angles = SHIFT_TEMPER["focal"] * angles
+    angles = TEMPER["focal"] * angles
     both = angles + focal_prior()
     if log_alpha is not None:
         at = jnp.clip(log_alpha, focal_bins()[0], focal_bins()[-1])
@@ -226,7 +234,7 @@ def _bend_likelihood(windows, base) -> jax.Array:
     expected = 2 * shift / jnp.where(possible, divisor, 1.0)
     distance = (q - expected) / deviation
     likelihood = jnp.exp(-0.5 * distance**2) * jnp.hypot(1.0, BEND_RANGE / deviation)
-    return SHIFT_TEMPER["shift"] * _sum_log1p(jnp.where(possible, PLANE_ODDS * likelihood, 0.0))
+    return TEMPER["shift"] * _sum_log1p(jnp.where(possible, PLANE_ODDS * likelihood, 0.0))
 
 
 def _bend_votes(windows, base) -> surfaces.Votes:
@@ -278,7 +286,7 @@ def point_mass(value: jax.Array, bins: np.ndarray) -> jax.Array:
     return jnp.where(jnp.arange(len(bins)) == place[..., None], 0.0, -30.0)
 
 
-def _quantiles(log_probability, bins, levels) -> jax.Array:
+def quantiles(log_probability, bins, levels) -> jax.Array:
     """Quantiles of a posterior, linear within a bin; shape (..., len(levels))."""
     bins = np.asarray(bins)
     width = bins[1] - bins[0]
@@ -294,9 +302,6 @@ def _quantiles(log_probability, bins, levels) -> jax.Array:
         return bins[0] + (index[..., 0] - 0.5 + part) * width
 
     return jnp.stack([at(level) for level in levels], -1)
-
-
-quantiles = _quantiles
 
 
 def refine_ratio(solution: Solution, ratio: jax.Array) -> jax.Array:
