@@ -65,7 +65,7 @@ from 2,000,000); clean ones are covered more often, since a bin is wider than th
 PRIOR_MEAN, PRIOR_DEVIATION = 0.15, 0.45
 """Of log(focal / f0): cameras and crops of 25 to 90 degrees, as a broad normal distribution."""
 
-NODES = {"depth": 5, "disparity": 16}
+NODES = {"depth": 3, "disparity": 16}
 """Shifts at which angles are looked at: of equal probability by what the bending tells."""
 
 SAFE_RATIO = (0.005, 0.995)
@@ -234,7 +234,7 @@ def _bend_likelihood(windows, base) -> jax.Array:
     expected = 2 * shift / jnp.where(possible, divisor, 1.0)
     distance = (q - expected) / deviation
     likelihood = jnp.exp(-0.5 * distance**2) * jnp.hypot(1.0, BEND_RANGE / deviation)
-    return TEMPER["shift"] * _sum_log1p(jnp.where(possible, PLANE_ODDS * likelihood, 0.0))
+    return TEMPER["shift"] * jnp.log1p(jnp.where(possible, PLANE_ODDS * likelihood, 0.0)).sum(-1)
 
 
 def _bend_votes(windows, base) -> surfaces.Votes:
@@ -253,7 +253,8 @@ def _angles(windows, shift, space) -> jax.Array:
     """Log-likelihood of right angles at each focal ratio, (FOCAL_BINS,), under a shift."""
     pairs = window_pairs()
     alpha2 = jnp.exp(2 * jnp.asarray(focal_bins(), windows.value.dtype))[:, None]
-    pair = surfaces.pair_angles(windows, shift, pairs, space)
+    # Gathered once: fused into what follows, pairs would be gathered again for every bin.
+    pair = jax.lax.optimization_barrier(surfaces.pair_angles(windows, shift, pairs, space))
     lengths = jnp.maximum(
         (alpha2 * pair.slopes[0] + pair.offsets[0]) * (alpha2 * pair.slopes[1] + pair.offsets[1]),
         1e-12,
@@ -262,7 +263,7 @@ def _angles(windows, shift, space) -> jax.Array:
     noise = jnp.maximum((alpha2 * pair.noise[0] + pair.noise[1]) * alpha2 + pair.noise[2], 0.0)
     variance = noise + COSINE_TOLERANCE**2 * lengths  # of the product
     likelihood = jnp.exp(-0.5 * product**2 / variance) * jnp.sqrt(lengths / variance)
-    return _sum_log1p(jnp.where(pair.mask, ANGLE_ODDS * likelihood, 0.0))
+    return jnp.log(1 + jnp.where(pair.mask, ANGLE_ODDS * likelihood, 0.0)).sum(-1)
 
 
 def window_pairs() -> np.ndarray:
@@ -270,14 +271,6 @@ def window_pairs() -> np.ndarray:
     first, second = np.triu_indices(sum(across * down for across, down in GRIDS), 1)
     chosen = np.random.default_rng(0).permutation(len(first))[:PAIRS]
     return np.stack([first[chosen], second[chosen]], -1)
-
-
-def _sum_log1p(values: jax.Array) -> jax.Array:
-    """Sum of log(1 + x) over the last axis, one logarithm for eight of them."""
-    padding = -values.shape[-1] % 8
-    values = jnp.pad(values, [(0, 0)] * (values.ndim - 1) + [(0, padding)])
-    # x stays under 1e4, so a product of eight is far from overflow in float32.
-    return jnp.log((1 + values).reshape(*values.shape[:-1], 8, -1).prod(-2)).sum(-1)
 
 
 def point_mass(value: jax.Array, bins: np.ndarray) -> jax.Array:

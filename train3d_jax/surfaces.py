@@ -17,6 +17,7 @@ Sums over points make everything here independent of the order of the points.
 """
 
 import itertools
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -90,32 +91,41 @@ def fit_windows(rays: jax.Array, inverse_depth: jax.Array, mask: jax.Array, grid
     low, high = (jnp.where(mask.any(), x, fallback) for x, fallback in ((low, -1.0), (high, 1.0)))
     low = low - MARGIN * (high - low)
     span = jnp.maximum(high - low, 1e-6)
-    fits = [
-        _fit_grid(rays, inverse_depth, mask, low, span, np.array(grid, np.float32))
-        for grid in grids
-    ]
-    return jax.tree.map(lambda *parts: jnp.concatenate(parts), *fits)
+    cut = [_cut(rays, mask, low, span, np.array(grid, np.float32)) for grid in grids]
+    return _fit_quadrics(inverse_depth, cut)
 
 
-def _fit_grid(rays, w, mask, low, span, grid: np.ndarray) -> Windows:
+class _Cut(NamedTuple):
+    """Points cut into the windows of one grid.
+
+    `local` is where points are in their windows, of order one, (N, 2); `sums` adds values (K, N) up
+    to (M, K); `spread` hands what windows have, (M, ...), out to their points.
+    """
+
+    local: jax.Array
+    centre: jax.Array
+    extent: jax.Array
+    sums: Callable[[jax.Array], jax.Array]
+    spread: Callable[[jax.Array], jax.Array]
+
+
+def _cut(rays, mask, low, span, grid: np.ndarray) -> _Cut:
     columns, rows = int(grid[0]), int(grid[1])
     cell = jnp.clip(jnp.floor((rays - low) / span * grid), 0, grid - 1)
     index = (cell[:, 1] * columns + cell[:, 0]).astype(jnp.int32)
     half = span / grid / 2
     local = (rays - low) / half - 2 * cell - 1  # -1 to 1 across the window
-    weight = mask.astype(w.dtype)
+    cells = np.stack(np.meshgrid(np.arange(columns), np.arange(rows)), -1).reshape(-1, 2)
 
     def sums(values):
-        return jax.ops.segment_sum((values * weight).T, index, rows * columns)
+        return jax.ops.segment_sum((values * mask).T, index, rows * columns)
 
-    cells = np.stack(np.meshgrid(np.arange(columns), np.arange(rows)), -1).reshape(-1, 2)
-    return _fit_quadrics(
+    return _Cut(
         local,
-        w,
-        sums,
-        lambda of_windows: of_windows[index],
         low + (2 * cells + 1) * half,
         jnp.broadcast_to(half, cells.shape),
+        sums,
+        lambda of_windows: of_windows[index],
     )
 
 
@@ -140,59 +150,68 @@ def fit_block_windows(
     rays, w = (
         jnp.where(mask.reshape(-1, *[1] * (x.ndim - 1)), x, 0.0) for x in (rays, inverse_depth)
     )
-    fits = [_fit_block_grid(rays, w, mask, shape, *grid) for grid in grids]
-    return jax.tree.map(lambda *parts: jnp.concatenate(parts), *fits)
+    return _fit_quadrics(w, [_cut_blocks(rays, mask, shape, *grid) for grid in grids])
 
 
-def _fit_block_grid(rays, w, mask, shape, columns: int, rows: int) -> Windows:
+def _cut_blocks(rays, mask, shape, columns: int, rows: int) -> _Cut:
     down, across = (
         np.float32(np.arange(number)[:, None] == np.floor((np.arange(size) + 0.5) * number / size))
         for number, size in zip((rows, columns), shape, strict=True)
     )
-    row_of, column_of = down.argmax(0), across.argmax(0)
-    index = (row_of[:, None] * columns + column_of).ravel()
-    weight = mask.astype(w.dtype)
+    index = (down.argmax(0)[:, None] * columns + across.argmax(0)).ravel()
 
     def sums(values):
         # Across, then down: two small matrix products in place of one large one.
-        values = (values * weight).reshape(-1, shape[1]) @ across.T
+        values = (values * mask).reshape(-1, shape[1]) @ across.T
         values = jnp.einsum("krx,yr->yxk", values.reshape(-1, shape[0], columns), down)
         return values.reshape(rows * columns, -1)
 
-    total = sums(jnp.stack([jnp.ones_like(w), *rays.T]))
+    total = sums(jnp.stack([jnp.ones_like(rays[:, 0]), *rays.T]))
     count = jnp.maximum(total[:, :1], 1)
     centre = total[:, 1:] / count
     offset = rays - centre[index]
-    variance = sums(offset.T**2) / count
     # Of points spread evenly over [-h, h] the variance is h^2 / 3.
-    extent = jnp.sqrt(3 * variance + LEAST_EXTENT**2)
-    spread = lambda of_windows: of_windows[index]  # noqa: E731
-    return _fit_quadrics(offset / spread(extent), w, sums, spread, centre, extent)
+    extent = jnp.sqrt(3 * sums(offset.T**2) / count + LEAST_EXTENT**2)
+    return _Cut(offset / extent[index], centre, extent, sums, lambda of_windows: of_windows[index])
 
 
-def _fit_quadrics(local, w, sums, spread, centre, extent) -> Windows:
-    """Fits w in coordinates of order one; `sums` adds up windows, `spread` gives of a window."""
-    count, total = sums(jnp.stack([jnp.ones_like(w), w])).T
-    mean = total / jnp.maximum(count, 1)
-    # About the mean: in float32 the curvature would drown in the rounding of w itself.
-    deviation = w - spread(mean)
-    p, q = local[:, 0], local[:, 1]
-    powers = jnp.stack([p**i * q**j for i, j in _POWERS])
-    basis = jnp.stack([p**i * q**j for i, j in _BASIS])
-    moments = sums(jnp.concatenate([powers, basis * deviation]))
-    matrix = moments[:, : len(_POWERS)][:, _NORMAL_MATRIX]
+def _fit_quadrics(w: jax.Array, cuts: list[_Cut]) -> Windows:
+    """Fits the windows of all cuts, one cut after the other; they are solved all at once."""
+    counts, means, matrices, rights, bases, deviations = [], [], [], [], [], []
+    for cut in cuts:
+        count, total = cut.sums(jnp.stack([jnp.ones_like(w), w])).T
+        mean = total / jnp.maximum(count, 1)
+        # About the mean: in float32 the curvature would drown in the rounding of w itself.
+        deviation = w - cut.spread(mean)
+        p, q = cut.local.T
+        powers = jnp.stack([p**i * q**j for i, j in _POWERS])
+        basis = jnp.stack([powers[_POWERS.index(power)] for power in _BASIS])
+        moments = cut.sums(jnp.concatenate([powers, basis * deviation]))
+        matrices.append(moments[:, : len(_POWERS)])
+        rights.append(moments[:, len(_POWERS) :])
+        for values, value in (
+            (counts, count), (means, mean), (bases, basis), (deviations, deviation)
+        ):  # fmt: skip
+            values.append(value)
+    count, extent = jnp.concatenate(counts), jnp.concatenate([cut.extent for cut in cuts])
+    matrix = jnp.concatenate(matrices)[:, _NORMAL_MATRIX]
     matrix = matrix + jnp.eye(6) * (RIDGE * count + 1e-6)[:, None, None]
-    coefficients = solve_positive_definite(matrix, moments[:, len(_POWERS) :])
-    error = deviation - (basis * spread(coefficients).T).sum(0)
-    residual = jnp.sqrt(sums(error[None] ** 2)[:, 0] / jnp.maximum(count, 1))
+    coefficients = solve_positive_definite(matrix, jnp.concatenate(rights))
+    ends = np.cumsum([len(values) for values in counts])[:-1]
+    squares = [
+        cut.sums((deviation - (basis * cut.spread(part).T).sum(0))[None] ** 2)[:, 0]
+        for cut, deviation, basis, part in zip(
+            cuts, deviations, bases, jnp.split(coefficients, ends), strict=True
+        )
+    ]
     areas = jnp.stack([extent[:, 0] ** 2, extent[:, 0] * extent[:, 1], extent[:, 1] ** 2], -1)
     return Windows(
-        centre=centre,
+        centre=jnp.concatenate([cut.centre for cut in cuts]),
         extent=extent,
-        value=mean + coefficients[:, 0],
+        value=jnp.concatenate(means) + coefficients[:, 0],
         gradient=coefficients[:, 1:3] / extent,
         hessian=coefficients[:, 3:] * jnp.array([2.0, 1.0, 2.0]) / areas,
-        residual=residual,
+        residual=jnp.sqrt(jnp.concatenate(squares) / jnp.maximum(count, 1)),
         count=count,
         mask=count >= MINIMUM_POINTS,
     )
