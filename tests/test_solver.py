@@ -110,11 +110,11 @@ def test_in_disparity_space_angles_tell_of_both():
     true_ratio = depth.shift_to_ratio(true_shifts(blocks))
     true_alpha = np.log(FOCALS / np.asarray(camera.initial_focal(96)))
     assert np.median(np.abs(ratio - true_ratio)) < 0.5 * np.median(np.abs(0.5 - true_ratio))
-    assert np.median(np.abs(log_alpha - true_alpha)) < 0.5 * np.median(np.abs(true_alpha))
+    assert np.median(np.abs(log_alpha - true_alpha)) < 0.6 * np.median(np.abs(true_alpha))
 
 
 def test_derivatives_are_those_of_finite_differences():
-    """Of the answers with respect to depth, in float64: in float32 differences would be rounding."""
+    """Of the answers with respect to depth, in float64: float32 would round differences away."""
     with jax.enable_x64(True):
         blocks = blocks_of([ROOMS[0][0]])
         pixels = jnp.asarray(blocks.pixels, float)

@@ -38,8 +38,8 @@ over all bins, so that neither can rule out what the other is sure of."""
 NETWORK_WEIGHT = 0.5
 """Share of a network's log-probability that counts beside geometry's.  Both rest on the same
 windows, so their product would be too sure; and away from its training data a network is the one
-that is sure of wrong answers.  With a half, rendered rooms, noise, real sensors and predicted depth came
-out about as the better of the two, or better than both."""
+that is sure of wrong answers.  With a half, rendered rooms,
+noise, real sensors and predicted depth came out about as the better of the two, or better."""
 
 FLAGS = ("near_planar", "few_valid_pixels", "out_of_training_range", "solver_disagrees")
 

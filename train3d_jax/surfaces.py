@@ -47,7 +47,9 @@ the fit says nothing across it, and its deviations have to be large, not infinit
 
 _POWERS = tuple((i, j) for i, j in itertools.product(range(5), repeat=2) if i + j <= 4)
 _BASIS = ((0, 0), (1, 0), (0, 1), (2, 0), (1, 1), (0, 2))
-_NORMAL_MATRIX = np.array([[_POWERS.index((a + c, b + d)) for c, d in _BASIS] for a, b in _BASIS])
+_NORMAL_MATRIX = np.array(
+    [[_POWERS.index((a + c, b + d)) for c, d in _BASIS] for a, b in _BASIS], np.int32
+)
 
 
 class Windows(NamedTuple):
@@ -158,7 +160,7 @@ def _cut_blocks(rays, mask, shape, columns: int, rows: int) -> _Cut:
         np.float32(np.arange(number)[:, None] == np.floor((np.arange(size) + 0.5) * number / size))
         for number, size in zip((rows, columns), shape, strict=True)
     )
-    index = (down.argmax(0)[:, None] * columns + across.argmax(0)).ravel()
+    index = np.int32((down.argmax(0)[:, None] * columns + across.argmax(0)).ravel())
 
     def sums(values):
         # Across, then down: two small matrix products in place of one large one.
