@@ -118,7 +118,10 @@ def test_derivatives_are_those_of_finite_differences():
     with jax.enable_x64(True):
         blocks = blocks_of([ROOMS[0][0]])
         pixels = jnp.asarray(blocks.pixels, float)
-        values = jnp.asarray(blocks.values, float)
+        # Whole rows of the floor are equally far away, and a quantile has no derivative where
+        # values are equal: a millionth of noise parts them, a tenth of what counts as rounding.
+        parted = np.random.default_rng(0).normal(1, 1e-6, blocks.values.shape)
+        values = jnp.asarray(blocks.values * parted, float)
         x, y = np.moveaxis(np.asarray(pixels), -1, 0) / 100
         bumps = (x * x, x * y, np.sin(3 * x + 2 * y))
 
@@ -130,7 +133,7 @@ def test_derivatives_are_those_of_finite_differences():
         slopes = jax.jit(jax.jacrev(of))(values)
         assert np.isfinite(slopes).all()
         for bump in bumps:
-            step = 1e-5 * np.asarray(values) * bump
+            step = 1e-9 * np.asarray(values) * bump
             difference = (moved(values + step) - moved(values - step)) / 2
             np.testing.assert_allclose((slopes * step).sum((-2, -1)), difference, rtol=0.05)
 

@@ -453,7 +453,9 @@ def _predictor(config: TrainingConfig, focal_given: bool) -> Callable[..., _Pred
         medians: dict[Target, jax.Array] = {
             target: median(posterior, target) for target, posterior in posteriors.items()
         }
-        logs = {target: posterior.log_probability for target, posterior in posteriors.items()}
+        logs: dict[Target, jax.Array] = {
+            target: posterior.log_probability for target, posterior in posteriors.items()
+        }
         metres = None
         if "scale" in medians:
             metres = jnp.exp(medians["scale"]) * config.init_scale
