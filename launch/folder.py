@@ -97,8 +97,9 @@ def _recover_batch(
     maps = [values for _, _, values in read]
     maps += maps[:1] * (config.batch_size - len(maps))
     known = [config.known_focal(values.shape[1]) for values in maps]
-    recovery = inference.recover(
-        models, inference.make_blocks(maps), None if known[0] is None else np.array(known)
+    focals = None if known[0] is None else np.array(known)
+    recovery = inference.recover_blocks(
+        models, inference.make_blocks(maps), inference.Known(focals)
     )
     for i, (input_name, name, values) in enumerate(read):
         yield _write_answer(config, models, recovery.at(i), input_name, name, values)

@@ -74,7 +74,7 @@ def answer(**changes):
         "input_name": "folder/map.npy",
         "space": "disparity",
         "size": (200, 300),
-        "solution": Solution(focal=100.0, shift=0.25, a=2.0, b=-1.5),
+        "solution": Solution(100.0, 0.25, 2.0, -1.5, (90.0, 110.0), (0.2, 0.3), ()),
         "metric": False,
         "model": "both@40",
     }

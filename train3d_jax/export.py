@@ -106,7 +106,7 @@ def answer(
       A value for each of `ANSWER_FIELDS`.
     """
     height, width = size
-    focal, shift, a, b = solution or (None, None, None, None)
+    focal, shift, a, b = solution[:4] if solution else (None, None, None, None)
 
     def fov_degrees(pixels: int) -> float | None:
         return None if focal is None else math.degrees(2 * math.atan(pixels / 2 / focal))

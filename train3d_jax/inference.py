@@ -1,27 +1,65 @@
-"""Recovers shift and focal length of batches of depth maps with trained networks.
+"""Recovers shift and focal length of batches of depth maps: with networks, by geometry, or both.
 
 Networks for different targets work together as in LeReS (section 3.2): the focal length is
 estimated, then the shift, then the focal length again where its network wants to know the shift.
 A network that covers several targets answers them in one pass.
+
+Whatever the method, it ends in a posterior over the near/far ratio and one over log(focal / f0), on
+the bins of `solver`.  Their medians are the answers and their quantiles the intervals.
 """
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from train3d_jax import checkpoint, clouds, depth
-from train3d_jax.encoder import Target, encode, median
+from train3d_jax import camera, checkpoint, clouds, depth, solver
+from train3d_jax.encoder import BINS, RANGES, Target, encode, median
 from train3d_jax.errors import UserError
 from train3d_jax.training import TrainingConfig, build_encoder
 
+Method = Literal["learned", "geometric", "hybrid"]
+
 _SAMPLE_SEED = 0
 """Of the points that are drawn; the same for every map, so an answer does not depend on others."""
+
+INTERVAL = (0.05, 0.5, 0.95)
+"""Quantiles that are told: the median, and the ends of the central 90 %."""
+
+DOUBT = 0.05
+"""Chance that a posterior is wrong altogether, where another is weighed against it: spread evenly
+over all bins, so that neither can rule out what the other is sure of."""
+
+NETWORK_WEIGHT = 0.5
+"""Share of a network's log-probability that counts beside geometry's.  Both rest on the same
+windows, so their product would be too sure; and away from its training data a network is the one
+that is sure of wrong answers.  With a half, rendered rooms,
+noise, real sensors and predicted depth came out about as the better of the two, or better."""
+
+FLAGS = ("near_planar", "few_valid_pixels", "out_of_training_range", "solver_disagrees")
+
+FEW_BLOCKS = 400
+"""Blocks with a value, of 4096, below which a map counts as sparse."""
+
+ONE_PLANE_SHARE = 0.9
+"""Share of planes in one direction above which the focal length cannot be told."""
+
+FAR_TAIL = 3.0
+"""Canonical values beyond this lie five times farther from the far quantile than that from the near
+one: no room has them, but sky, outliers and failed networks do."""
+
+BORDER_SHARE = 0.02
+"""Of a posterior's range at either end: an answer there was cut off by the range."""
+
+CAMERA_CORRELATION = 0.1
+"""Correlation of the errors of maps of one camera: they often show one room, and a method that is
+misled by it is misled each time.  n maps then count as n / (1 + (n - 1) * this), never as more than
+ten, and an interval does not shrink to nothing over a large folder."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,73 +70,118 @@ class Model:
       name: folder name of the run and step of the checkpoint.
       config: what it was trained as.
       params: its weights.
+      calibration: factor on the log-probabilities of a target's posterior, see
+        `calibration.calibrate`; 1 where it is not told.
     """
 
     name: str
     config: TrainingConfig
     params: Any
+    calibration: Mapping[Target, float] = dataclasses.field(default_factory=dict)
+
+
+class Known(NamedTuple):
+    """What the caller knows of a batch.
+
+    Attributes:
+      focal: vertical focal lengths in pixels, shape (B,); None where they are sought.
+      shift: the input's own shift is right, only its scale is not.
+    """
+
+    focal: np.ndarray | None = None
+    shift: bool = False
 
 
 class Solution(NamedTuple):
     """The answer for one map.
 
     Attributes:
-      focal: pixels.
+      focal: vertical focal length in pixels.
       shift: canonical units.
       a: depth (or its inverse, in disparity space) is a * input + b.
       b: see `a`.
+      focal_interval: holds the focal length with 90 % probability; pixels.
+      shift_interval: the same for the shift.
+      flags: names of those of `FLAGS` that are raised.
     """
 
     focal: float
     shift: float
     a: float
     b: float
+    focal_interval: tuple[float, float]
+    shift_interval: tuple[float, float]
+    flags: tuple[str, ...]
 
 
 class Recovery(NamedTuple):
-    """Answers for a batch; where `solvable` is False the others mean nothing.  Each of shape (B,).
+    """Answers for a batch; all numbers are NaN where `solvable` is False.
 
     Attributes:
-      solvable: the map has enough valid pixels, and they differ.
-      shift: canonical units.
-      focal: pixels.
-      canonical_scale: canonical units per unit of the input, see `depth.Canonical`.
-      canonical_offset: canonical units.
-      unit: what a and b are multiplied with to come out in metres (or 1 / metres); 1 without a
-        network for the scale, and then the unit is arbitrary.
+      solvable: the map has enough valid pixels, they differ, and the method found something to
+        judge by, shape (B,).
+      shift: canonical units, shape (B,).
+      focal: vertical focal length in pixels, shape (B,).
+      shift_interval: holds the shift with 90 % probability, shape (B, 2).
+      focal_interval: the same for the focal length, shape (B, 2).
+      canonical_scale: canonical units per unit of the input, see `depth.Canonical`, shape (B,).
+      canonical_offset: canonical units, shape (B,).
+      unit: what a and b are multiplied with to come out in metres (or 1 / metres), shape (B,); 1
+        without a network for the scale, and then the unit is arbitrary.
+      flags: for each of `FLAGS` whether it is raised, shape (B,):
+        near_planar: nearly all planes have one direction, so nothing tells of a focal length;
+        few_valid_pixels: less than a tenth of the map holds values;
+        out_of_training_range: the answer lies at the border of what can be answered, or the values
+          are spread as in no room;
+        solver_disagrees: network and geometry exclude each other's answer by their intervals.
     """
 
     solvable: np.ndarray
     shift: np.ndarray
     focal: np.ndarray
+    shift_interval: np.ndarray
+    focal_interval: np.ndarray
     canonical_scale: np.ndarray
     canonical_offset: np.ndarray
     unit: np.ndarray
+    flags: dict[str, np.ndarray]
 
     def at(self, index: int) -> Solution | None:
         """The answer for one map of the batch; None where it is not solvable."""
         if not self.solvable[index]:
             return None
         unit = self.unit[index]
+        focal_low, focal_high = self.focal_interval[index]
+        shift_low, shift_high = self.shift_interval[index]
         return Solution(
             focal=float(self.focal[index]),
             shift=float(self.shift[index]),
             a=float(self.canonical_scale[index] * unit),
             b=float((self.canonical_offset[index] + self.shift[index]) * unit),
+            focal_interval=(float(focal_low), float(focal_high)),
+            shift_interval=(float(shift_low), float(shift_high)),
+            flags=tuple(name for name, raised in self.flags.items() if raised[index]),
         )
 
 
-def load_model(run: Path) -> Model:
+def load_model(run: str | Path) -> Model:
     """Restores the best checkpoint of a run.
 
     Raises:
       UserError: there is none, or it cannot be read.
     """
+    run = Path(run)
     config, step, params = checkpoint.load_params(run)
     return Model(f"{run.resolve().name}@{step}", config, params)
 
 
-def check_models(models: Sequence[Model], space: depth.Space, focal_known: bool) -> None:
+def check_models(
+    models: Sequence[Model],
+    space: depth.Space,
+    focal_known: bool,
+    shift_known: bool = False,
+    method: Method = "learned",
+) -> None:
     """Makes sure that the networks can answer together.
 
     Raises:
@@ -110,9 +193,13 @@ def check_models(models: Sequence[Model], space: depth.Space, focal_known: bool)
                 f"--space={space}: {model.name} was trained in {model.config.clouds.space} space; "
                 "use a run that was trained in the space of the maps"
             )
+    if method == "geometric":
+        return
+    if not models:
+        raise UserError(f"--method={method}: needs a --model; without one use --method=geometric")
     covered = {target for model in models for target in model.config.heads}
     names = ", ".join(model.name for model in models)
-    if "shift" not in covered:
+    if "shift" not in covered and not shift_known:
         raise UserError(f"--model: {names} cover no shift; add a run trained with --targets 0")
     if "focal" not in covered and not focal_known:
         raise UserError(
@@ -126,86 +213,228 @@ def is_metric(models: Sequence[Model]) -> bool:
     return any("scale" in model.config.heads for model in models)
 
 
-def make_blocks(maps: Sequence[np.ndarray]) -> clouds.Blocks:
+def make_blocks(
+    maps: Sequence[np.ndarray],
+    masks: Sequence[np.ndarray | None] | None = None,
+    intrinsics: Sequence[np.ndarray | None] | None = None,
+) -> clouds.Blocks:
     """Averages maps of any sizes over blocks; 0 and what is not finite count as missing.
 
     Args:
       maps: depth or disparity, each of shape (H, W) of its own.
+      masks: for each map the pixels that may hold a value, shape (H, W); None for all.
+      intrinsics: for each map its (3, 3) matrix in pixels, of which the principal point and the
+        ratio of the focal lengths are used; None for the image centre and square pixels.
 
     Returns:
-      A batch, leading axis len(maps); the principal point is assumed in the image centre.
+      A batch, leading axis len(maps).  Pixels are stretched across about the principal point to
+      be square, so that focal lengths are vertical ones.
     """
+    masks = [None] * len(maps) if masks is None else masks
+    intrinsics = [None] * len(maps) if intrinsics is None else intrinsics
     rows = []
-    for values in maps:
+    for values, allowed, matrix in zip(maps, masks, intrinsics, strict=True):
         mask = np.isfinite(values) & (values != 0)
-        rows.append(clouds.blocks_of(np.where(mask, values, 0), mask))
+        if allowed is not None:
+            mask &= np.asarray(allowed, bool)
+        row = clouds.blocks_of(np.where(mask, values, 0), mask)
+        if matrix is not None:
+            centre = np.asarray(matrix, np.float32)[:2, 2]
+            stretch = np.array([matrix[1, 1] / matrix[0, 0], 1.0], np.float32)
+            row = row._replace(pixels=centre + (row.pixels - centre) * stretch, centre=centre)
+        rows.append(row)
     return clouds.Blocks(*(np.stack(column) for column in zip(*rows, strict=True)))
 
 
-def recover(
-    models: Sequence[Model], blocks: clouds.Blocks, known_focal: np.ndarray | None = None
+def recover_blocks(
+    models: Sequence[Model],
+    blocks: clouds.Blocks,
+    known: Known = Known(),  # noqa: B008  # immutable
+    method: Method = "learned",
+    space: depth.Space | None = None,
 ) -> Recovery:
     """Recovers a batch.
 
     Args:
-      models: networks that together cover what is asked for, see `check_models`.
+      models: networks that together cover what is asked for, see `check_models`; none are needed
+        for the geometric method.
       blocks: the maps, leading axis B.
-      known_focal: pixels, shape (B,); None where it is to be recovered.
+      known: what need not be found.
+      method: "learned": the networks answer, and geometry only says whether it agrees;
+        "geometric": geometry answers; "hybrid": both, each weighing as much as it is sure.
+      space: of the values; that of the models where there are any.
 
     Returns:
       The answers, as numpy arrays.
     """
-    batch = len(blocks.size)
-    shift = jnp.zeros(batch)
-    focal = None if known_focal is None else jnp.asarray(known_focal, jnp.float32)
-    unit = jnp.ones(batch)
-    answered: dict[int, _Prediction] = {}
+    space = _space_of(models, space)
+    canonical = _canonical(blocks.values, blocks.mask)
+    own_shift = -canonical.offset if known.shift else None
+    focal = None if known.focal is None else jnp.asarray(known.focal, jnp.float32)
+    geometry = _solve(blocks, space, own_shift, focal)
+    learned, metres = _ask_networks(models, blocks, own_shift, focal)
+    answers = _answer(geometry, learned, blocks, method, space, own_shift, focal)
+    shift = answers.shift[:, 1]
+    unit = jnp.ones_like(shift)
+    if metres is not None:
+        unit = metres if space == "depth" else 1 / metres
+        unit = unit / (depth.FAR_VALUE + shift)
+    solvable = np.asarray(canonical.solvable & answers.judged)
 
-    def predict(target: Target) -> _Prediction | None:
+    def known_nowhere_else(values) -> np.ndarray:
+        values = np.array(values, np.float64)
+        values[~solvable] = np.nan
+        return values
+
+    return Recovery(
+        solvable,
+        *(
+            known_nowhere_else(values)
+            for values in (
+                shift, answers.focal[:, 1], answers.shift[:, ::2], answers.focal[:, ::2],
+                canonical.scale, canonical.offset, unit,
+            )
+        ),
+        flags={name: np.asarray(raised) for name, raised in answers.flags.items()},
+    )  # fmt: skip
+
+
+def focal_evidence(
+    models: Sequence[Model],
+    blocks: clouds.Blocks,
+    method: Method = "learned",
+    known: Known = Known(),  # noqa: B008
+    space: depth.Space | None = None,
+) -> np.ndarray:
+    """What each map says about the focal length, for `shared_focal` to add up.
+
+    Args:
+      models: as of `recover_blocks`.
+      blocks: the maps, leading axis B.
+      method: as of `recover_blocks`.
+      known: of the shift.
+      space: as of `recover_blocks`.
+
+    Returns:
+      Log-likelihood, without any prior, at `solver.focal_bins`, which are log(focal / f0) with f0
+      of 60 degrees; shape (B, solver.FOCAL_BINS).  0 throughout for a map that cannot be solved.
+    """
+    space = _space_of(models, space)
+    canonical = _canonical(blocks.values, blocks.mask)
+    own_shift = -canonical.offset if known.shift else None
+    geometry = _solve(blocks, space, own_shift, None)
+    learned, _ = _ask_networks(models, blocks, own_shift, None)
+    evidence, judged = _focal_evidence(geometry, learned, blocks, method)
+    return np.where((canonical.solvable & judged)[:, None], evidence, 0.0)
+
+
+def shared_focal(total: np.ndarray, count: int, height: int) -> tuple[float, tuple[float, float]]:
+    """The focal length of a camera that took many maps.
+
+    Args:
+      total: sum of `focal_evidence` over the maps that could be solved, shape (FOCAL_BINS,).
+      count: how many maps those are, at least 1.
+      height: of the maps in pixels.
+
+    Returns:
+      The vertical focal length and the interval that holds it with 90 % probability, in pixels.
+    """
+    weight = 1 / (1 + (count - 1) * CAMERA_CORRELATION)
+    posterior = jnp.asarray(solver.focal_prior() + weight * np.asarray(total))
+    low, middle, high = np.asarray(solver.quantiles(posterior, solver.focal_bins(), INTERVAL))
+    first_guess = float(camera.initial_focal(height))
+    at = lambda log_alpha: float(first_guess * np.exp(log_alpha))  # noqa: E731
+    return at(middle), (at(low), at(high))
+
+
+class _Prediction(NamedTuple):
+    """What a network says of a batch.
+
+    Medians and log-probabilities by target, the focal length that clouds were made with, metres at
+    the far value.
+    """
+
+    medians: dict[Target, jax.Array]
+    log_probability: dict[Target, jax.Array]
+    focal: jax.Array
+    metres: jax.Array | None
+
+
+class _Learned(NamedTuple):
+    """What networks say.
+
+    Calibrated log-probabilities over their bins, (B, BINS) each, None where none answers; and the
+    focal length in pixels that the focal ratio multiplies, (B,).
+    """
+
+    shift: jax.Array | None
+    focal: jax.Array | None
+    assumed: jax.Array | None
+
+
+class _Answers(NamedTuple):
+    """Low end, median and high end of both answers, (B, 3).
+
+    Also whether there was anything to judge by, and the flags, (B,) each.
+    """
+
+    shift: jax.Array
+    focal: jax.Array
+    judged: jax.Array
+    flags: dict[str, jax.Array]
+
+
+def _space_of(models: Sequence[Model], space: depth.Space | None) -> depth.Space:
+    if models:
+        return models[0].config.clouds.space
+    if space is None:
+        raise ValueError("space has to be told where no model tells it")
+    return space
+
+
+def _ask_networks(
+    models: Sequence[Model],
+    blocks: clouds.Blocks,
+    own_shift: jax.Array | None,
+    known_focal: jax.Array | None,
+) -> tuple[_Learned, jax.Array | None]:
+    """Posteriors of the networks in LeReS' order, and metres at the far value, where one tells."""
+    shift = jnp.zeros(len(blocks.size)) if own_shift is None else own_shift
+    focal = known_focal
+    answered: dict[int, _Prediction] = {}
+    learned = _Learned(None, None, None)
+
+    def predict(target: Target) -> tuple[_Prediction | None, float]:
         covering = [i for i, model in enumerate(models) if target in model.config.heads]
         if not covering:
-            return None
+            return None, 1.0
         number, model = covering[0], models[covering[0]]
         settings = model.config.clouds
         # A network that is shown neither shift nor focal length says the same each time.
         if number not in answered or settings.shift_known or settings.focal_known:
             run = _predictor(model.config, settings.focal_known and focal is not None)
             answered[number] = run(model.params, blocks, shift, focal)
-        return answered[number]
+        return answered[number], model.calibration.get(target, 1.0)
 
     for target in ("focal", "shift", "focal"):
-        if target == "focal" and known_focal is not None:
+        if (known_focal if target == "focal" else own_shift) is not None:
             continue
-        prediction = predict(target)
+        prediction, factor = predict(target)
         if prediction is None:
             continue
+        posterior = factor * prediction.log_probability[target]
         if target == "shift":
             shift = depth.ratio_to_shift(prediction.medians["shift"])
+            learned = learned._replace(shift=posterior)
         else:
             focal = jnp.exp(prediction.medians["focal"]) * prediction.focal
-    scale = predict("scale")
-    if scale is not None and scale.metres is not None:
-        space = models[0].config.clouds.space
-        unit = scale.metres if space == "depth" else 1 / scale.metres
-        unit = unit / (depth.FAR_VALUE + shift)
-    canonical = _canonical(blocks.values, blocks.mask)
-    return Recovery(
-        *(
-            np.asarray(x, np.float64)
-            for x in (canonical.solvable, shift, focal, canonical.scale, canonical.offset, unit)
-        )
-    )._replace(solvable=np.asarray(canonical.solvable))
-
-
-class _Prediction(NamedTuple):
-    """Medians by target, the focal length that clouds were made with, metres at the far value."""
-
-    medians: dict[Target, jax.Array]
-    focal: jax.Array
-    metres: jax.Array | None
+            learned = learned._replace(focal=posterior, assumed=prediction.focal)
+    scale, _ = predict("scale")
+    return learned, None if scale is None else scale.metres
 
 
 _canonical = jax.jit(depth.canonicalise)
+_solve = jax.jit(solver.solve, static_argnames="space")
 
 
 @functools.lru_cache
@@ -224,9 +453,137 @@ def _predictor(config: TrainingConfig, focal_given: bool) -> Callable[..., _Pred
         medians: dict[Target, jax.Array] = {
             target: median(posterior, target) for target, posterior in posteriors.items()
         }
+        logs: dict[Target, jax.Array] = {
+            target: posterior.log_probability for target, posterior in posteriors.items()
+        }
         metres = None
         if "scale" in medians:
             metres = jnp.exp(medians["scale"]) * config.init_scale
-        return _Prediction(medians, cloud.focal, metres)
+        return _Prediction(medians, logs, cloud.focal, metres)
 
     return jax.jit(run)
+
+
+@functools.partial(jax.jit, static_argnames=("method", "space"))
+def _answer(
+    geometry: solver.Solution,
+    learned: _Learned,
+    blocks: clouds.Blocks,
+    method: Method,
+    space: depth.Space,
+    own_shift: jax.Array | None,
+    known_focal: jax.Array | None,
+) -> _Answers:
+    first_guess = camera.initial_focal(blocks.size[..., 0])
+    ratios = _Opinions(_finer_ratio(learned), geometry.shift)
+    alphas = _Opinions(_finer_focal(learned, first_guess), geometry.focal)
+    judged = geometry.windows.mask.sum(-1) >= solver.LEAST_WINDOWS
+    ratio = solver.quantiles(ratios.weighed(method), solver.ratio_bins(), INTERVAL)
+    log_alpha = solver.quantiles(alphas.weighed(method), solver.focal_bins(), INTERVAL)
+    if method == "learned":
+        judged = jnp.ones_like(judged)
+    else:
+        # A bin is coarser than what clean maps tell.
+        finer = solver.refine_ratio(geometry, ratio[:, 1])
+        ratio = _with_median(ratio, finer)
+        within = jnp.clip(finer, *solver.SAFE_RATIO)
+        log_alpha = _with_median(
+            log_alpha, solver.refine_log_alpha(geometry, within, log_alpha[:, 1], space)
+        )
+    shift = depth.ratio_to_shift(jnp.clip(ratio, *solver.SAFE_RATIO))
+    focal = jnp.exp(log_alpha) * first_guess[:, None]
+    disagrees = out_of_range = jnp.zeros_like(judged)
+    if own_shift is not None:
+        shift = jnp.repeat(own_shift[:, None], 3, 1)
+    else:
+        disagrees |= ratios.exclude_each_other(solver.ratio_bins())
+        out_of_range |= _at_border(ratio[:, 1], "shift")
+    if known_focal is not None:
+        focal = jnp.repeat(known_focal[:, None], 3, 1)
+    else:
+        disagrees |= alphas.exclude_each_other(solver.focal_bins())
+        out_of_range |= _at_border(log_alpha[:, 1], "focal")
+    canonical = depth.canonicalise(blocks.values, blocks.mask)
+    spread = jnp.abs(jnp.where(canonical.mask, canonical.values, 1.0) - 0.5 - 0.25)
+    out_of_range |= (spread.max(-1) > FAR_TAIL) & canonical.solvable
+    planes = solver.plane_share(blocks, space, shift[:, 1], focal[:, 1])
+    flags = {
+        "near_planar": (planes > ONE_PLANE_SHARE) & canonical.solvable,
+        "few_valid_pixels": jnp.asarray(blocks.mask).sum(-1) < FEW_BLOCKS,
+        "out_of_training_range": out_of_range & canonical.solvable,
+        "solver_disagrees": disagrees & canonical.solvable,
+    }
+    return _Answers(shift, focal, judged, flags)
+
+
+@functools.partial(jax.jit, static_argnames="method")
+def _focal_evidence(geometry, learned, blocks, method) -> tuple[jax.Array, jax.Array]:
+    first_guess = camera.initial_focal(blocks.size[..., 0])
+    judged = geometry.windows.mask.sum(-1) >= solver.LEAST_WINDOWS
+    if method == "learned":
+        judged = jnp.ones_like(judged)
+    posterior = _Opinions(_finer_focal(learned, first_guess), geometry.focal).weighed(method)
+    # A network's prior is that of its training, crops of many cameras: about as broad as ours.
+    likelihood = jax.nn.log_softmax(_doubted(posterior) - solver.focal_prior())
+    return likelihood - likelihood.max(-1, keepdims=True), judged
+
+
+class _Opinions(NamedTuple):
+    """Log-probabilities over the same bins by the network, if it has any, and by geometry."""
+
+    network: jax.Array | None
+    geometry: jax.Array
+
+    def weighed(self, method: Method) -> jax.Array:
+        """The posterior that a method answers by."""
+        if method == "geometric" or self.network is None:
+            return self.geometry
+        if method == "learned":
+            return self.network
+        network = NETWORK_WEIGHT * self.network
+        return jax.nn.log_softmax(_doubted(network) + _doubted(self.geometry))
+
+    def exclude_each_other(self, bins: np.ndarray) -> jax.Array:
+        """Whether the median of either lies outside of the other's interval."""
+        if self.network is None:
+            return jnp.zeros(self.geometry.shape[:-1], bool)
+        one, other = (solver.quantiles(posterior, bins, INTERVAL) for posterior in self)
+        outside = lambda x, y: (x[:, 1] < y[:, 0]) | (x[:, 1] > y[:, 2])  # noqa: E731
+        return outside(one, other) & outside(other, one)
+
+
+def _doubted(log_probability: jax.Array) -> jax.Array:
+    """A posterior that holds anything possible, see `DOUBT`."""
+    bins = log_probability.shape[-1]
+    normalised = jax.nn.log_softmax(log_probability)
+    return jnp.logaddexp(normalised + np.log1p(-DOUBT), np.log(DOUBT / bins))
+
+
+def _finer_ratio(learned: _Learned) -> jax.Array | None:
+    if learned.shift is None:
+        return None
+    return jax.nn.log_softmax(jnp.repeat(learned.shift, solver.SHIFT_BINS // BINS, -1))
+
+
+def _finer_focal(learned: _Learned, first_guess: jax.Array) -> jax.Array | None:
+    """On the solver's bins: the network's count from the focal length that it was shown."""
+    if learned.focal is None or learned.assumed is None:
+        return None
+    low, high = RANGES["focal"]
+    from_assumed = solver.focal_bins() - jnp.log(learned.assumed / first_guess)[:, None]
+    # Rounding must not decide where both counts agree: bins are asked a hair above their centre.
+    index = jnp.floor((from_assumed - low) / (high - low) * BINS + 1e-3).astype(jnp.int32)
+    taken = jnp.take_along_axis(learned.focal, jnp.clip(index, 0, BINS - 1), -1)
+    return jax.nn.log_softmax(jnp.where((index >= 0) & (index < BINS), taken, -30.0))
+
+
+def _with_median(quantiles: jax.Array, middle: jax.Array) -> jax.Array:
+    """Puts a finer median between the ends, which it may push outwards."""
+    low, high = jnp.minimum(quantiles[:, 0], middle), jnp.maximum(quantiles[:, 2], middle)
+    return jnp.stack([low, middle, high], -1)
+
+
+def _at_border(value: jax.Array, target: Target) -> jax.Array:
+    low, high = RANGES[target]
+    part = (value - low) / (high - low)
+    return (part < BORDER_SHARE) | (part > 1 - BORDER_SHARE)

@@ -17,6 +17,7 @@ Sums over points make everything here independent of the order of the points.
 """
 
 import itertools
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -40,9 +41,15 @@ MINIMUM_POINTS = 8
 RIDGE = 1e-6
 """Added to the normal equations, relative to the number of points, for windows on few columns."""
 
+LEAST_EXTENT = 1e-4
+"""Half width, in ray units, below which a window of blocks never counts: where all are in a column
+the fit says nothing across it, and its deviations have to be large, not infinite."""
+
 _POWERS = tuple((i, j) for i, j in itertools.product(range(5), repeat=2) if i + j <= 4)
 _BASIS = ((0, 0), (1, 0), (0, 1), (2, 0), (1, 1), (0, 2))
-_NORMAL_MATRIX = np.array([[_POWERS.index((a + c, b + d)) for c, d in _BASIS] for a, b in _BASIS])
+_NORMAL_MATRIX = np.array(
+    [[_POWERS.index((a + c, b + d)) for c, d in _BASIS] for a, b in _BASIS], np.int32
+)
 
 
 class Windows(NamedTuple):
@@ -86,47 +93,127 @@ def fit_windows(rays: jax.Array, inverse_depth: jax.Array, mask: jax.Array, grid
     low, high = (jnp.where(mask.any(), x, fallback) for x, fallback in ((low, -1.0), (high, 1.0)))
     low = low - MARGIN * (high - low)
     span = jnp.maximum(high - low, 1e-6)
-    fits = [
-        _fit_grid(rays, inverse_depth, mask, low, span, np.array(grid, np.float32))
-        for grid in grids
-    ]
-    return jax.tree.map(lambda *parts: jnp.concatenate(parts), *fits)
+    cut = [_cut(rays, mask, low, span, np.array(grid, np.float32)) for grid in grids]
+    return _fit_quadrics(inverse_depth, cut)
 
 
-def _fit_grid(rays, w, mask, low, span, grid: np.ndarray) -> Windows:
+class _Cut(NamedTuple):
+    """Points cut into the windows of one grid.
+
+    `local` is where points are in their windows, of order one, (N, 2); `sums` adds values (K, N) up
+    to (M, K); `spread` hands what windows have, (M, ...), out to their points.
+    """
+
+    local: jax.Array
+    centre: jax.Array
+    extent: jax.Array
+    sums: Callable[[jax.Array], jax.Array]
+    spread: Callable[[jax.Array], jax.Array]
+
+
+def _cut(rays, mask, low, span, grid: np.ndarray) -> _Cut:
     columns, rows = int(grid[0]), int(grid[1])
     cell = jnp.clip(jnp.floor((rays - low) / span * grid), 0, grid - 1)
     index = (cell[:, 1] * columns + cell[:, 0]).astype(jnp.int32)
     half = span / grid / 2
     local = (rays - low) / half - 2 * cell - 1  # -1 to 1 across the window
-    weight = mask.astype(w.dtype)
+    cells = np.stack(np.meshgrid(np.arange(columns), np.arange(rows)), -1).reshape(-1, 2)
 
     def sums(values):
-        return jax.ops.segment_sum(values * weight[:, None], index, rows * columns)
+        return jax.ops.segment_sum((values * mask).T, index, rows * columns)
 
-    count, total = sums(jnp.stack([jnp.ones_like(w), w], -1)).T
-    mean = total / jnp.maximum(count, 1)
-    # About the mean: in float32 the curvature would drown in the rounding of w itself.
-    deviation = w - mean[index]
-    p, q = local[:, 0], local[:, 1]
-    powers = jnp.stack([p**i * q**j for i, j in _POWERS], -1)
-    basis = jnp.stack([p**i * q**j for i, j in _BASIS], -1)
-    moments = sums(jnp.concatenate([powers, basis * deviation[:, None]], -1))
-    matrix = moments[:, : len(_POWERS)][:, _NORMAL_MATRIX]
+    return _Cut(
+        local,
+        low + (2 * cells + 1) * half,
+        jnp.broadcast_to(half, cells.shape),
+        sums,
+        lambda of_windows: of_windows[index],
+    )
+
+
+def fit_block_windows(
+    rays: jax.Array, inverse_depth: jax.Array, mask: jax.Array, shape: tuple[int, int], grids=GRIDS
+) -> Windows:
+    """The same for points that lie on a grid of blocks: windows are fixed parts of that grid.
+
+    Several times faster than `fit_windows`, which suits points in any order.  A window lies where
+    its points are on average, and is as wide as they are spread.
+
+    Args:
+      rays: (u, v), shape (P, 2), row by row.
+      inverse_depth: w, shape (P,).
+      mask: points that count, shape (P,).
+      shape: rows and columns of the grid of blocks; P is their product.
+      grids: windows across and down at each scale.
+
+    Returns:
+      The windows of all grids, one after the other.
+    """
+    rays, w = (
+        jnp.where(mask.reshape(-1, *[1] * (x.ndim - 1)), x, 0.0) for x in (rays, inverse_depth)
+    )
+    return _fit_quadrics(w, [_cut_blocks(rays, mask, shape, *grid) for grid in grids])
+
+
+def _cut_blocks(rays, mask, shape, columns: int, rows: int) -> _Cut:
+    down, across = (
+        np.float32(np.arange(number)[:, None] == np.floor((np.arange(size) + 0.5) * number / size))
+        for number, size in zip((rows, columns), shape, strict=True)
+    )
+    index = np.int32((down.argmax(0)[:, None] * columns + across.argmax(0)).ravel())
+
+    def sums(values):
+        # Across, then down: two small matrix products in place of one large one.
+        values = (values * mask).reshape(-1, shape[1]) @ across.T
+        values = jnp.einsum("krx,yr->yxk", values.reshape(-1, shape[0], columns), down)
+        return values.reshape(rows * columns, -1)
+
+    total = sums(jnp.stack([jnp.ones_like(rays[:, 0]), *rays.T]))
+    count = jnp.maximum(total[:, :1], 1)
+    centre = total[:, 1:] / count
+    offset = rays - centre[index]
+    # Of points spread evenly over [-h, h] the variance is h^2 / 3.
+    extent = jnp.sqrt(3 * sums(offset.T**2) / count + LEAST_EXTENT**2)
+    return _Cut(offset / extent[index], centre, extent, sums, lambda of_windows: of_windows[index])
+
+
+def _fit_quadrics(w: jax.Array, cuts: list[_Cut]) -> Windows:
+    """Fits the windows of all cuts, one cut after the other; they are solved all at once."""
+    counts, means, matrices, rights, bases, deviations = [], [], [], [], [], []
+    for cut in cuts:
+        count, total = cut.sums(jnp.stack([jnp.ones_like(w), w])).T
+        mean = total / jnp.maximum(count, 1)
+        # About the mean: in float32 the curvature would drown in the rounding of w itself.
+        deviation = w - cut.spread(mean)
+        p, q = cut.local.T
+        powers = jnp.stack([p**i * q**j for i, j in _POWERS])
+        basis = jnp.stack([powers[_POWERS.index(power)] for power in _BASIS])
+        moments = cut.sums(jnp.concatenate([powers, basis * deviation]))
+        matrices.append(moments[:, : len(_POWERS)])
+        rights.append(moments[:, len(_POWERS) :])
+        for values, value in (
+            (counts, count), (means, mean), (bases, basis), (deviations, deviation)
+        ):  # fmt: skip
+            values.append(value)
+    count, extent = jnp.concatenate(counts), jnp.concatenate([cut.extent for cut in cuts])
+    matrix = jnp.concatenate(matrices)[:, _NORMAL_MATRIX]
     matrix = matrix + jnp.eye(6) * (RIDGE * count + 1e-6)[:, None, None]
-    coefficients = solve_positive_definite(matrix, moments[:, len(_POWERS) :])
-    error = deviation - (basis * coefficients[index]).sum(-1)
-    residual = jnp.sqrt(sums(error[:, None] ** 2)[:, 0] / jnp.maximum(count, 1))
-    cells = np.stack(np.meshgrid(np.arange(columns), np.arange(rows)), -1).reshape(-1, 2)
+    coefficients = solve_positive_definite(matrix, jnp.concatenate(rights))
+    ends = np.cumsum([len(values) for values in counts])[:-1]
+    squares = [
+        cut.sums((deviation - (basis * cut.spread(part).T).sum(0))[None] ** 2)[:, 0]
+        for cut, deviation, basis, part in zip(
+            cuts, deviations, bases, jnp.split(coefficients, ends), strict=True
+        )
+    ]
+    areas = jnp.stack([extent[:, 0] ** 2, extent[:, 0] * extent[:, 1], extent[:, 1] ** 2], -1)
     return Windows(
-        centre=low + (2 * cells + 1) * half,
-        extent=jnp.broadcast_to(half, cells.shape),
-        value=mean + coefficients[:, 0],
-        gradient=coefficients[:, 1:3] / half,
-        hessian=coefficients[:, 3:]
-        * jnp.array([2.0, 1.0, 2.0])
-        / jnp.stack([half[0] ** 2, half[0] * half[1], half[1] ** 2]),
-        residual=residual,
+        centre=jnp.concatenate([cut.centre for cut in cuts]),
+        extent=extent,
+        value=jnp.concatenate(means) + coefficients[:, 0],
+        gradient=coefficients[:, 1:3] / extent,
+        hessian=coefficients[:, 3:] * jnp.array([2.0, 1.0, 2.0]) / areas,
+        residual=jnp.sqrt(jnp.concatenate(squares) / jnp.maximum(count, 1)),
         count=count,
         mask=count >= MINIMUM_POINTS,
     )
@@ -179,10 +266,11 @@ RESIDUAL_FLOOR = 1e-5
 """Below this the residual of a fit is rounding (float32, 16-bit files), in units of w near 1."""
 
 _HESSIAN_NOISE = 6.7
+_TWIST_NOISE = 3.0
 _GRADIENT_NOISE = 1.73
-"""Deviation of a fitted second and first derivative per residual / sqrt(points), where the points
-are spread evenly over [-1, 1]: 2 / sqrt(4/45) and 1 / sqrt(1/3), the roots of the variances of p^2
-and p."""
+"""Deviation of a fitted second, mixed and first derivative per noise / sqrt(points), where the
+points are spread evenly over [-1, 1]: 2 / sqrt(4/45), 1 / (1/3) and 1 / sqrt(1/3), from the
+variances of p^2, p q and p."""
 
 
 def bending(windows: Windows) -> tuple[jax.Array, jax.Array, jax.Array]:
@@ -197,10 +285,18 @@ def bending(windows: Windows) -> tuple[jax.Array, jax.Array, jax.Array]:
     along = h[..., 0] * g[..., 0] ** 2 + 2 * h[..., 1] * g[..., 0] * g[..., 1]
     along = (along + h[..., 2] * g[..., 1] ** 2) / slope
     q = along / slope
-    noise = _noise(windows) * _HESSIAN_NOISE / windows.extent.prod(-1)
     rest = h[..., 0] ** 2 + 2 * h[..., 1] ** 2 + h[..., 2] ** 2 - along**2
-    misfit = jnp.sqrt(jnp.maximum(rest, 0.0) + 1e-12) / noise
-    return q, noise / slope, misfit
+    width, height = windows.extent[..., 0], windows.extent[..., 1]
+    noise = _noise(windows)
+    uu, vv = (noise * _HESSIAN_NOISE / side**2 for side in (width, height))
+    uv = noise * _TWIST_NOISE / (width * height)
+    cosine, sine = jnp.moveaxis(g / jnp.sqrt(slope)[..., None], -1, 0)
+    along_noise = jnp.sqrt(
+        (uu * cosine**2) ** 2 + (2 * uv * cosine * sine) ** 2 + (vv * sine**2) ** 2
+    )
+    whole_noise = jnp.sqrt(uu**2 + 2 * uv**2 + vv**2)
+    misfit = jnp.sqrt(jnp.maximum(rest, 0.0) + 1e-12) / whole_noise
+    return q, along_noise / slope, misfit
 
 
 def shift_votes(windows: Windows) -> Votes:
@@ -242,6 +338,53 @@ def plane_normals(windows: Windows, shift: jax.Array, space: Space) -> tuple[jax
     return windows.gradient, true_inverse - (windows.gradient * windows.centre).sum(-1)
 
 
+class PairAngles(NamedTuple):
+    """The angle between the planes of pairs of windows, as polynomials of the focal ratio alpha.
+
+    With a = alpha^2, n1 . n2 = a * across + along; |n|^2 = a * slopes + offsets; the variance of
+    n1 . n2 by the fits' noise is a^2 * noise[0] + a * noise[1] + noise[2].  Each of shape (P,).
+    """
+
+    across: jax.Array
+    along: jax.Array
+    slopes: tuple[jax.Array, jax.Array]
+    offsets: tuple[jax.Array, jax.Array]
+    noise: tuple[jax.Array, jax.Array, jax.Array]
+    mask: jax.Array
+
+
+def pair_angles(windows: Windows, shift: jax.Array, pairs: np.ndarray, space: Space) -> PairAngles:
+    """The angles of pairs of windows' planes, for any focal ratio; arguments as of `focal_votes`.
+
+    n = (alpha g, m), and m leans on g too, by the window's centre c: n1 . n2 changes with g1 by
+    alpha^2 g2 - m2 c1.
+    """
+    g, m = plane_normals(windows, shift, space)
+    first, second = pairs[:, 0], pairs[:, 1]
+    noise = ((_noise(windows) * _GRADIENT_NOISE)[..., None] / windows.extent) ** 2
+
+    def leaning(one, other):
+        lever = m[other][:, None] * windows.centre[one]
+        return (
+            (g[other] ** 2 * noise[one]).sum(-1),
+            -2 * (g[other] * lever * noise[one]).sum(-1),
+            (lever**2 * noise[one]).sum(-1),
+        )
+
+    square = (g**2).sum(-1)
+    quadratic, linear, constant = (
+        x + y for x, y in zip(leaning(first, second), leaning(second, first), strict=True)
+    )
+    return PairAngles(
+        across=(g[first] * g[second]).sum(-1),
+        along=m[first] * m[second],
+        slopes=(square[first], square[second]),
+        offsets=(m[first] ** 2, m[second] ** 2),
+        noise=(quadratic, linear, constant),
+        mask=windows.mask[first] & windows.mask[second],
+    )
+
+
 def focal_votes(windows: Windows, shift: jax.Array, pairs: np.ndarray, space: Space) -> Votes:
     """Each pair's vote for log(alpha), were its two planes at a right angle.
 
@@ -255,26 +398,20 @@ def focal_votes(windows: Windows, shift: jax.Array, pairs: np.ndarray, space: Sp
       Votes for log(alpha), P of them; a pair whose planes no focal length makes orthogonal is
       masked.
     """
-    g, m = plane_normals(windows, shift, space)
-    first, second = pairs[:, 0], pairs[:, 1]
-    across = (g[first] * g[second]).sum(-1)
-    along = m[first] * m[second]
-    possible = windows.mask[first] & windows.mask[second]
-    possible &= (across * along < 0) & (jnp.abs(across) > 1e-8) & (jnp.abs(along) > 1e-8)
+    pair = pair_angles(windows, shift, pairs, space)
+    across, along = pair.across, pair.along
+    possible = pair.mask & (across * along < 0)
+    possible &= (jnp.abs(across) > 1e-8) & (jnp.abs(along) > 1e-8)
     ratio = jnp.where(possible, -along, 1.0) / jnp.where(possible, across, 1.0)
+    # n1 . n2 = alpha^2 across + along changes by 2 |along| for each unit of log(alpha) there.
+    quadratic, linear, constant = pair.noise
+    variance = jnp.maximum((ratio * quadratic + linear) * ratio + constant, 0.0)
+    deviation = jnp.sqrt(variance + 1e-20) / jnp.where(possible, 2 * jnp.abs(along), 1.0)
     log_alpha = jnp.log(ratio) / 2
-    # The cosine of the angle changes by 2 |m1 m2| / (|n1| |n2|) for each unit of log(alpha) there.
-    square = (g**2).sum(-1)
-    length_first = jnp.sqrt(ratio * square[first] + m[first] ** 2 + 1e-12)
-    length_second = jnp.sqrt(ratio * square[second] + m[second] ** 2 + 1e-12)
-    steepness = 2 * jnp.abs(along) / (length_first * length_second)
-    alpha = jnp.sqrt(ratio)
-    noise = _noise(windows) * _GRADIENT_NOISE / jnp.sqrt(windows.extent.prod(-1))
-    tilt = alpha * jnp.hypot(noise[first] / length_first, noise[second] / length_second)
-    deviation = tilt / jnp.maximum(steepness, 1e-3)
     return Votes(jnp.where(possible, log_alpha, 0.0), deviation, possible)
 
 
 def _noise(windows: Windows) -> jax.Array:
-    points = jnp.maximum(windows.count, 1.0)
-    return jnp.maximum(windows.residual, RESIDUAL_FLOOR) / jnp.sqrt(points)
+    """Deviation of the mean of a window by its residual, from which six coefficients took part."""
+    freedom = jnp.maximum(windows.count - len(_BASIS), 1.0)
+    return jnp.maximum(windows.residual, RESIDUAL_FLOOR) / jnp.sqrt(freedom)
