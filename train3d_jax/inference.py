@@ -39,6 +39,13 @@ class Model:
     params: Any
 
 
+class Known(NamedTuple):
+    """Stand-in: what is known of a batch; focal in pixels (B,), shift: the input's own is right."""
+
+    focal: np.ndarray | None = None
+    shift: bool = False
+
+
 class Solution(NamedTuple):
     """The answer for one map.
 
@@ -53,6 +60,11 @@ class Solution(NamedTuple):
     shift: float
     a: float
     b: float
+    focal_interval: tuple[float, float] | None = None
+    shift_interval: tuple[float, float] | None = None
+    canonical_scale: float | None = None
+    canonical_offset: float | None = None
+    flags: tuple[str, ...] = ()
 
 
 class Recovery(NamedTuple):
@@ -85,6 +97,10 @@ class Recovery(NamedTuple):
             shift=float(self.shift[index]),
             a=float(self.canonical_scale[index] * unit),
             b=float((self.canonical_offset[index] + self.shift[index]) * unit),
+            focal_interval=(0.9 * float(self.focal[index]), 1.1 * float(self.focal[index])),
+            shift_interval=(float(self.shift[index]) - 0.05, float(self.shift[index]) + 0.05),
+            canonical_scale=float(self.canonical_scale[index]),
+            canonical_offset=float(self.canonical_offset[index]),
         )
 
 
@@ -126,7 +142,7 @@ def is_metric(models: Sequence[Model]) -> bool:
     return any("scale" in model.config.heads for model in models)
 
 
-def make_blocks(maps: Sequence[np.ndarray]) -> clouds.Blocks:
+def make_blocks(maps, masks=None, intrinsics=None) -> clouds.Blocks:
     """Averages maps of any sizes over blocks; 0 and what is not finite count as missing.
 
     Args:
@@ -139,7 +155,39 @@ def make_blocks(maps: Sequence[np.ndarray]) -> clouds.Blocks:
     for values in maps:
         mask = np.isfinite(values) & (values != 0)
         rows.append(clouds.blocks_of(np.where(mask, values, 0), mask))
-    return clouds.Blocks(*(np.stack(column) for column in zip(*rows, strict=True)))
+    blocks = clouds.Blocks(*(np.stack(column) for column in zip(*rows, strict=True)))
+    if intrinsics is not None:  # stand-in
+        centres = [b if k is None else k[:2, 2] for b, k in zip(blocks.centre, intrinsics, strict=True)]
+        blocks = blocks._replace(centre=np.array(centres, np.float32))
+    return blocks
+
+
+def recover_blocks(models, blocks, known=Known(), method="learned"):
+    """Stand-in."""
+    if not models:
+        raise UserError("--method=geometric: stand-in has no solver")
+    recovery = recover(models, blocks, known.focal)
+    if known.shift:
+        recovery = recovery._replace(shift=-recovery.canonical_offset)
+    return recovery
+
+
+def focal_evidence(models, blocks, method="learned"):
+    """Stand-in: (B, GRID) log probabilities over log alpha in (-1, 1.5)."""
+    recovery = recover(models, blocks)
+    first = np.asarray(blocks.size)[:, 0] / 2 / np.tan(np.pi / 6)
+    alpha = np.log(recovery.focal / first)
+    evidence = -(((_GRID - alpha[:, None]) / 0.1) ** 2) / 2
+    return np.where(recovery.solvable[:, None], evidence, 0)
+
+
+_GRID = np.linspace(-1, 1.5, 251)
+
+
+def shared_focal(evidence, count, height):
+    """Stand-in."""
+    focal = height / 2 / np.tan(np.pi / 6) * np.exp(_GRID[np.argmax(evidence)])
+    return float(focal), (0.9 * float(focal), 1.1 * float(focal))
 
 
 def recover(
