@@ -58,12 +58,15 @@ class ReadSettings:
     invalid: tuple[float, ...] = ()
 
 
-def find_depth_files(source: Path, leave_out: Path | None = None) -> list[DepthFile]:
+def find_depth_files(
+    source: Path, leave_out: Path | None = None, reserved: tuple[str, ...] = ()
+) -> list[DepthFile]:
     """The depth maps of a file, of a folder and all folders in it, or of a pattern.
 
     Args:
       source: a file, a folder, or a pattern with *, ?, [] or ** for any folders.
       leave_out: a folder whose files are left out: what an earlier call left in it is no input.
+      reserved: names that no map gets without its suffix.
 
     Returns:
       In the order of their paths.  Names are relative to the folder, or to the part of the pattern
@@ -75,7 +78,8 @@ def find_depth_files(source: Path, leave_out: Path | None = None) -> list[DepthF
     if source.is_file():
         if source.suffix.lower() not in SUFFIXES:
             raise UserError(f"{source}: is not a depth map; readable are {_READABLE}")
-        return [DepthFile(source.parent, source.name, source.stem)]
+        name = source.name if source.stem in reserved else source.stem
+        return [DepthFile(source.parent, source.name, name)]
     if source.is_dir():
         root, found = source, _files_below(source)
     elif glob.has_magic(str(source)):
@@ -98,7 +102,7 @@ def find_depth_files(source: Path, leave_out: Path | None = None) -> list[DepthF
     stems = [os.path.splitext(path)[0] for path in outside]
     # A bare name is taken where two files share it, and where another file is called that in full,
     # as a.npy is beside a.npy.png.
-    uses = Counter([*stems, *outside])
+    uses = Counter([*stems, *outside, *reserved])
     return [
         DepthFile(root, path, stem if uses[stem] == 1 else path)
         for path, stem in zip(outside, stems, strict=True)

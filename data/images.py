@@ -196,7 +196,7 @@ def _opened(path: Path, kind: str | None) -> Iterator[Image.Image]:
         raise DataError(path, "is missing")
     name = kind or "picture"
     try:
-        with Image.open(io.BytesIO(path.read_bytes()), formats=kind and [kind]) as image:
+        with Image.open(io.BytesIO(path.read_bytes()), formats=[kind] if kind else None) as image:
             check_size(path, *image.size)
             yield image
     except DataError:

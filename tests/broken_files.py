@@ -64,21 +64,24 @@ def claims_too_much(side=1_000_000):
     # The head's length is fixed: what the numbers take is taken from the spaces behind them.
     head = head.replace(b" " * len(f"{2 * side}") + b"\n", b"\n", 1)
     bomb = io.BytesIO()
-    with zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as held:
-        with held.open("depth.npy", "w") as file:
-            np.lib.format.write_array_header_1_0(
-                file, {"descr": "<f4", "fortran_order": False, "shape": (1 << 14, 1 << 14)}
-            )
-            for _ in range(64):
-                file.write(bytes(1 << 20))
+    claim = {"descr": "<f4", "fortran_order": False, "shape": (1 << 14, 1 << 14)}
+    with (
+        zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as held,
+        held.open("depth.npy", "w") as file,
+    ):
+        np.lib.format.write_array_header_1_0(file, claim)
+        for _ in range(64):
+            file.write(bytes(1 << 20))
     png = png16(values)
     png = png[:16] + struct.pack(">II", side, side) + png[24:]
     whole_tiff = tiff(values)
     tiff_head = bytearray(whole_tiff)
     for tag in (256, 257):  # width and length; each entry: tag, type, count, value
-        place = whole_tiff.index(struct.pack("<HHI", tag, 4, 1)) if (
-            struct.pack("<HHI", tag, 4, 1) in whole_tiff
-        ) else whole_tiff.index(struct.pack("<HHI", tag, 3, 1))
+        place = (
+            whole_tiff.index(struct.pack("<HHI", tag, 4, 1))
+            if (struct.pack("<HHI", tag, 4, 1) in whole_tiff)
+            else whole_tiff.index(struct.pack("<HHI", tag, 3, 1))
+        )
         tiff_head[place : place + 12] = struct.pack("<HHII", tag, 4, 1, side)
     window = struct.pack("<4i", 0, 0, 3, 3)
     whole_exr = exr(np.ones((4, 4), np.float16))

@@ -80,10 +80,11 @@ def cloud_of(depth: np.ndarray, camera: float | np.ndarray) -> np.ndarray:
       float32, one row for each pixel that is not missing, shape (N, 3).
     """
     height, width = depth.shape
-    if np.ndim(camera):
-        (fx, _, cx), (_, fy, cy), _ = np.asarray(camera, np.float64)
+    if isinstance(camera, np.ndarray):
+        (fx, _, cx), (_, fy, cy), _ = camera.tolist()
     else:
-        fx, fy, cx, cy = camera, camera, (width - 1) / 2, (height - 1) / 2
+        fx = fy = camera
+        cx, cy = (width - 1) / 2, (height - 1) / 2
     points = np.empty((height, width, 3), np.float32)
     np.multiply(depth, (np.arange(width) - cx) / fx, out=points[..., 0], casting="same_kind")
     np.multiply(
@@ -134,9 +135,7 @@ def read_ply(path: Path) -> np.ndarray:
     return np.ascontiguousarray(rows[:, :12]).view("<f4").reshape(-1, 3)
 
 
-def write_glb(
-    path: Path, points: np.ndarray, unit: str, colours: np.ndarray | None = None
-) -> None:
+def write_glb(path: Path, points: np.ndarray, unit: str, colours: np.ndarray | None = None) -> None:
     """Writes a point cloud as binary glTF 2.0 (GLB), one primitive of points.
 
     glTF's axes are x right, y up and z backward, so y and z change their signs.
@@ -151,11 +150,11 @@ def write_glb(
       UserError: the file cannot be written.
     """
     vertices = np.ascontiguousarray(points * np.float32([1, -1, -1]), "<f4")
-    parts, views, accessors = [vertices.tobytes()], [], []
+    parts, views = [vertices.tobytes()], []
     extremes = {} if not len(points) else {
         "min": vertices.min(0).tolist(), "max": vertices.max(0).tolist(),
     }  # fmt: skip
-    accessors.append({"componentType": 5126, "type": "VEC3", **extremes})
+    accessors: list[dict[str, Any]] = [{"componentType": 5126, "type": "VEC3", **extremes}]
     attributes = {"POSITION": 0}
     if colours is not None:
         # Four bytes a colour keep it aligned; the standard wants it linear, not as on a screen.
@@ -230,7 +229,8 @@ def write_depth(path: Path, depth: np.ndarray, intrinsics: np.ndarray, unit: str
 ANSWER_FIELDS = (
     "input", "space", "width", "height", "focal_px", "normalised_focal", "fov_x_deg", "fov_y_deg",
     "cx", "cy", "intrinsics", "shift", "a", "b", "unit", "focal_interval_px", "shift_interval",
-    "canonical_scale", "canonical_offset", "method", "flags", "model", "version", "error",
+    "canonical_scale", "canonical_offset", "method", "flags", "model", "version",
+    "settings", "error",
 )  # fmt: skip
 """What the JSON beside a cloud holds."""
 
@@ -246,6 +246,7 @@ def answer(
     method: str = "learned",
     intrinsics: np.ndarray | None = None,
     flags: tuple[str, ...] = (),
+    settings: str = "",
     error: str | None = None,
 ) -> dict[str, Any]:
     """The contents of the JSON beside a cloud; numbers that could not be found are None.
@@ -261,12 +262,13 @@ def answer(
       intrinsics: what is known of the camera, (3, 3) in pixels: its principal point and the ratio
         of its focal lengths are kept; None for the image centre and square pixels.
       flags: what else is to be said about the map, besides the flags of the solution.
+      settings: a digest of all that the answer depends on besides the input.
       error: why there is no answer.
 
     Returns:
       A value for each of `ANSWER_FIELDS`.
     """
-    values = dict.fromkeys(ANSWER_FIELDS)
+    values: dict[str, Any] = dict.fromkeys(ANSWER_FIELDS)
     values |= {
         "input": input_name,
         "space": space,
@@ -275,6 +277,7 @@ def answer(
         "flags": [*(solution.flags if solution else ()), *flags],
         "model": model,
         "version": __version__,
+        "settings": settings,
         "error": error,
     }
     if size is not None:
@@ -333,3 +336,12 @@ def _finite(interval: tuple[float, float] | None) -> list[float] | None:
 def write_answer(path: Path, contents: dict[str, Any]) -> None:
     """Writes an `answer` as JSON.  Raises UserError where it cannot be written."""
     write_whole(path, (json.dumps(contents, indent=2, allow_nan=False) + "\n").encode())
+
+
+def read_answer(path: Path) -> dict[str, Any] | None:
+    """What `write_answer` wrote; None where there is no such file, or something else is in it."""
+    try:
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) and found.keys() == set(ANSWER_FIELDS) else None

@@ -157,7 +157,9 @@ def make_blocks(maps, masks=None, intrinsics=None) -> clouds.Blocks:
         rows.append(clouds.blocks_of(np.where(mask, values, 0), mask))
     blocks = clouds.Blocks(*(np.stack(column) for column in zip(*rows, strict=True)))
     if intrinsics is not None:  # stand-in
-        centres = [b if k is None else k[:2, 2] for b, k in zip(blocks.centre, intrinsics, strict=True)]
+        centres = [
+            b if k is None else k[:2, 2] for b, k in zip(blocks.centre, intrinsics, strict=True)
+        ]
         blocks = blocks._replace(centre=np.array(centres, np.float32))
     return blocks
 

@@ -171,10 +171,7 @@ def _step(values: np.ndarray) -> int:
 def _cloud(shape: Shape, after: Shape, colours: np.ndarray | None, step: int) -> _Cloud:
     """The cloud of a shape; painted the same before and after, so that parts can be found again."""
     depth = shape.depth[::step, ::step]
-    if colours is None:
-        paint = _facing(_thinned(after, step))
-    else:
-        paint = colours[::step, ::step]
+    paint = _facing(_thinned(after, step)) if colours is None else colours[::step, ::step]
     present = depth > 0
     points = cloud_of(depth, _thinned(shape, step).intrinsics)
     if not len(points):
