@@ -149,7 +149,7 @@ def write_glb(path: Path, points: np.ndarray, unit: str, colours: np.ndarray | N
     Raises:
       UserError: the file cannot be written.
     """
-    vertices = np.ascontiguousarray(points * np.float32([1, -1, -1]), "<f4")
+    vertices = np.ascontiguousarray(points * np.array([1, -1, -1], np.float32), "<f4")
     parts, views = [vertices.tobytes()], []
     extremes = {} if not len(points) else {
         "min": vertices.min(0).tolist(), "max": vertices.max(0).tolist(),

@@ -335,9 +335,13 @@ def _turned(cloud: _Cloud, middle: np.ndarray, reach: float, angle: float) -> np
     seen &= (column >= 0) & (column < _FRAME - 1) & (row >= 0) & (row < _FRAME - 1)
     order = np.flatnonzero(seen)
     order = order[np.argsort(-z[order])]  # far first, so that near points cover them
-    column, row, paint = column[order], row[order], cloud.colours[order]
-    picture = np.full((_FRAME, _FRAME, 3), _PAPER, np.uint8)
-    # Each point covers 2 x 2 pixels, or its surface would have gaps.
-    covered = (row[:, None] + [0, 0, 1, 1], column[:, None] + [0, 1, 0, 1])
-    picture[covered] = paint[:, None]
-    return picture
+    place = (row * _FRAME + column)[order]
+    # One integer a colour, so that a pixel is one assignment.
+    paint = np.full((len(order), 4), _PAPER, np.uint8)
+    paint[:, :3] = cloud.colours[order]
+    paint = paint.view(np.uint32)[:, 0]
+    picture = np.full(_FRAME * _FRAME, 0xFFFFFFFF, np.uint32)
+    # 2 x 2 pixels a point, or surfaces have gaps; what comes later, that is nearer, stays.
+    covered = place[:, None] + np.array([0, 1, _FRAME, _FRAME + 1])
+    picture[covered.ravel()] = np.repeat(paint, 4)
+    return picture.view(np.uint8).reshape(_FRAME, _FRAME, 4)[..., :3]
