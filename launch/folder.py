@@ -311,6 +311,8 @@ def _reason(file: DepthFile, error: BaseException) -> str:
     """What went wrong with a map, without its path, which is told beside it."""
     if isinstance(error, MemoryError):
         return "needs more memory than there is"
+    if isinstance(error, OSError):
+        return f"cannot be written: {error.strerror}"
     if isinstance(error, DataError) and error.file == str(file.path):
         return error.reason
     return " ".join(str(error).split())

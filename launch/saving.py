@@ -1,5 +1,6 @@
 """What is written for a recovered map, and in which order: the answer last."""
 
+import contextlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,9 @@ ENDINGS = {
     "turntable": ".gif",
 }
 """What can be saved, and what its name ends in; COLMAP's and nerfstudio's are folders."""
+
+_FOLDERS = (ENDINGS["colmap"], ENDINGS["nerfstudio"])
+_IN_FOLDERS = ("cameras.txt", "images.txt", "points3D.txt", "transforms.json")
 
 _COLOUR_SUFFIXES = (".png", ".jpg", ".jpeg", ".PNG", ".JPG", ".JPEG")
 
@@ -166,10 +170,13 @@ def _draw(
 
 def remove(out: Path, name: str) -> None:
     """Removes what an earlier run left of a map, first its answer, which vouches for the rest."""
-    for ending in (".json", *ENDINGS.values()):
+    (out / f"{name}.json").unlink(missing_ok=True)
+    for ending in ENDINGS.values():
         path = out / f"{name}{ending}"
-        if path.is_file():
+        if ending not in _FOLDERS:
             path.unlink(missing_ok=True)
-        for inner in ("cameras.txt", "images.txt", "points3D.txt", "transforms.json"):
-            if path.is_dir():
+        elif path.is_dir():
+            for inner in _IN_FOLDERS:
                 (path / inner).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # holds something else
+                path.rmdir()
