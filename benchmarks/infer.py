@@ -64,13 +64,16 @@ def _parts(folder: Path, out: Path, model: inference.Model) -> dict[str, Callabl
     files = find_depth_files(folder)
     maps = [read_depth_file(file.path) for file in files]
     batches = [inference.make_blocks(maps[at : at + BATCH]) for at in range(0, MAPS, BATCH)]
-    solution = inference.Solution(500.0, -0.2, 1.0, 0.1, canonical_scale=1.0, canonical_offset=0.0)
+    solution = inference.Solution(
+        focal=500.0, shift=-0.2, a=1.0, b=0.1, focal_interval=(450.0, 550.0),
+        shift_interval=(-0.3, -0.1), flags=(),
+    )  # fmt: skip
     intrinsics = export.camera_of(500.0, SIZE)
 
     def write() -> None:
         for file, values in zip(files, maps, strict=True):
             recovered = saving.Recovered(
-                file, values, "depth", solution, intrinsics, False, "arbitrary"
+                file, values, "depth", solution, (1.0, 0.0), intrinsics, False, "arbitrary"
             )
             saving.save(out, recovered, saving.SaveSettings())
 

@@ -50,6 +50,13 @@ class _Map(NamedTuple):
     intrinsics: np.ndarray | None
 
 
+class _Solved(NamedTuple):
+    """An answer, and scale and offset of the canonical form that it is in."""
+
+    solution: inference.Solution
+    canonical: tuple[float, float]
+
+
 class _Failure(NamedTuple):
     """A map that cannot be had, and why."""
 
@@ -83,8 +90,9 @@ def recover_folder(
         raise UserError(f"--out={config.out}: is where the input is; give another folder")
     if models is None:
         models = [inference.load_model(run) for run in config.runs]
-    if models:
-        inference.check_models(models, config.space, config.camera.is_known)
+    inference.check_models(
+        models, config.space, config.camera.is_known, config.shift_known, config.method
+    )
     with Summary(config.out, config.told()) as summary:
         recovery = _Recovery(config, models)
         if config.shared_camera:
@@ -134,9 +142,7 @@ class _Recovery:
 
     def share_camera(self, files: Sequence[DepthFile]) -> None:
         """Finds the one focal length of all maps, before any of them is recovered."""
-        self._shared = shared_camera.find(
-            files, self._config.reading, self._models, self._config.method, self._config.batch_size
-        )
+        self._shared = shared_camera.find(files, self._config, self._models)
         tqdm.write(self._shared.told())
 
     def run(self, files: Sequence[DepthFile]) -> Iterator[_Row]:
@@ -209,7 +215,7 @@ class _Recovery:
             else:
                 yield writers.submit(lambda row: row, result)
 
-    def _solve(self, maps: list[_Map]) -> list[inference.Solution | None]:
+    def _solve(self, maps: list[_Map]) -> list[_Solved | None]:
         # Always a full batch: another size would be compiled anew.
         full = maps + maps[:1] * (self._config.batch_size - len(maps))
         intrinsics = [found.intrinsics for found in full]
@@ -223,24 +229,32 @@ class _Recovery:
             inference.make_blocks([found.values for found in full], intrinsics=intrinsics),
             inference.Known(focal, self._config.shift_known),
             self._config.method,
+            self._config.space,
         )
-        solutions = [recovery.at(number) for number in range(len(maps))]
-        if self._shared is None:
-            return solutions
-        interval = self._shared.interval
-        return [found and found._replace(focal_interval=interval) for found in solutions]
+        solved: list[_Solved | None] = []
+        for number in range(len(maps)):
+            solution = recovery.at(number)
+            if solution is not None and self._shared is not None:
+                solution = solution._replace(focal_interval=self._shared.interval)
+            scale, offset = (
+                float(values[number])
+                for values in (recovery.canonical_scale, recovery.canonical_offset)
+            )
+            solved.append(solution and _Solved(solution, (scale, offset)))
+        return solved
 
-    def _write(self, found: _Map, solution: inference.Solution | None) -> _Row:
+    def _write(self, found: _Map, solved: _Solved | None) -> _Row:
         """Writes what is asked for of one map, its answer last."""
-        if solution is None:
+        if solved is None:
             return self._write_failure(_Failure(found.file, NOT_SOLVABLE), found)
-        config = self._config
+        config, solution = self._config, solved.solution
         height, width = found.values.shape
         recovered = saving.Recovered(
             file=found.file,
             values=found.values,
             space=config.space,
             solution=solution,
+            canonical=solved.canonical,
             intrinsics=export.camera_of(solution.focal, (height, width), found.intrinsics),
             camera_known=config.camera.is_known,
             unit="metres" if self._metric else "arbitrary",
@@ -248,7 +262,7 @@ class _Recovery:
         try:
             saving.remove(config.out, found.file.name)
             flags = saving.save(config.out, recovered, config.saving)
-            answer = self._answer(found.file, found, solution, flags)
+            answer = self._answer(found.file, found, solved, flags)
             export.write_answer(config.out / f"{found.file.name}.json", answer)
         except (UserError, OSError, MemoryError) as error:
             if _is_full(error):
@@ -271,7 +285,7 @@ class _Recovery:
         self,
         file: DepthFile,
         found: _Map | None,
-        solution: inference.Solution | None = None,
+        solved: _Solved | None = None,
         flags: tuple[str, ...] = (),
         error: str | None = None,
     ) -> dict[str, Any]:
@@ -279,7 +293,8 @@ class _Recovery:
             input_name=file.relative,
             space=self._config.space,
             size=None if found is None else (found.values.shape[0], found.values.shape[1]),
-            solution=solution,
+            solution=solved and solved.solution,
+            canonical=solved and solved.canonical,
             metric=self._metric,
             model=",".join(model.name for model in self._models),
             method=self._config.method,

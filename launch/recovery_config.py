@@ -63,10 +63,6 @@ class RecoveryConfig:
                 f"--method={self.method} needs --model; --method=geometric needs none",
             ),
             (
-                self.method == "geometric" and bool(self.runs),
-                "--model is not used by --method=geometric; leave it out, or take hybrid",
-            ),
-            (
                 self.ray_depth and not known,
                 "--ray_depth needs to know the camera: give --focal_px, --fov_deg or --intrinsics",
             ),
@@ -75,9 +71,8 @@ class RecoveryConfig:
                 "--shift_known and a known camera leave nothing to recover; leave one out",
             ),
             (
-                self.shared_camera and (known or self.shift_known),
-                "--shared_camera seeks the focal length and the shift; leave out what makes either "
-                "known",
+                self.shared_camera and known,
+                "--shared_camera seeks the focal length; leave out what makes the camera known",
             ),
         ):
             if wrong:

@@ -59,6 +59,7 @@ class Recovered(NamedTuple):
       values: the map, shape (H, W).
       space: of the map.
       solution: its answer.
+      canonical: scale and offset of its canonical form.
       intrinsics: as recovered, (3, 3) in pixels.
       camera_known: nobody guessed the camera, so the picture "before" is made with it too.
       unit: of recovered depth.
@@ -68,6 +69,7 @@ class Recovered(NamedTuple):
     values: np.ndarray
     space: Space
     solution: Solution
+    canonical: tuple[float, float]
     intrinsics: np.ndarray
     camera_known: bool
     unit: str
@@ -150,9 +152,8 @@ def _draw(
     solution, values = recovered.solution, recovered.values
     height, width = values.shape
     first_guess = height / 2 / np.tan(np.radians(INITIAL_FOV_DEGREES) / 2)
-    scale, offset = solution.canonical_scale or 1.0, solution.canonical_offset or 0.0
     before = pictures.Shape(
-        export.recovered_depth(values, scale, offset, recovered.space),
+        export.recovered_depth(values, *recovered.canonical, recovered.space),
         recovered.intrinsics
         if recovered.camera_known
         else export.camera_of(first_guess, (height, width)),

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from data.depth_files import DepthFile, ReadSettings, read_depth_file
+from data.depth_files import DepthFile, read_depth_file
+from launch.recovery_config import RecoveryConfig
 from train3d_jax import inference
 from train3d_jax.errors import UserError
 
@@ -22,13 +23,13 @@ class Shared:
     Attributes:
       focal: pixels.
       interval: pixels, central 90 %.
-      asked: maps that it was found from.
+      told_by: maps that it was found from.
       total: maps in the folder.
     """
 
     focal: float
     interval: tuple[float, float]
-    asked: int
+    told_by: int
     total: int
 
     def told(self) -> str:
@@ -36,41 +37,42 @@ class Shared:
         low, high = self.interval
         return (
             f"shared camera: focal length {self.focal:.1f} px ({low:.1f} to {high:.1f}), from "
-            f"{self.asked} of {self.total} maps"
+            f"{self.told_by} of {self.total} maps"
         )
 
 
 def find(
-    files: Sequence[DepthFile],
-    reading: ReadSettings,
-    models: Sequence[inference.Model],
-    method: str,
-    batch_size: int,
+    files: Sequence[DepthFile], config: RecoveryConfig, models: Sequence[inference.Model]
 ) -> Shared:
     """Adds up what all maps tell about the focal length.
 
-    Maps that cannot be read are left to the second pass to report.
+    Maps that cannot be read or solved are left to the second pass to report.
 
     Raises:
       UserError: maps differ in size, or none tells anything.
     """
     chosen = np.unique(np.linspace(0, len(files) - 1, min(len(files), MOST_MAPS)).round())
     first: tuple[Path, tuple[int, ...]] | None = None
-    evidence, asked, batch = np.zeros(()), 0, []
+    total, told_by, batch = np.zeros(()), 0, []
 
     def take_batch() -> None:
-        nonlocal evidence, asked
-        full = batch + batch[:1] * (batch_size - len(batch))
-        blocks = inference.make_blocks(full)
-        found = np.asarray(inference.focal_evidence(models, blocks, method))[: len(batch)]
-        evidence = evidence + found.sum(0)
-        asked += len(batch)
+        nonlocal total, told_by
+        full = batch + batch[:1] * (config.batch_size - len(batch))
+        evidence = inference.focal_evidence(
+            models,
+            inference.make_blocks(full),
+            config.method,
+            inference.Known(shift=config.shift_known),
+            config.space,
+        )[: len(batch)]
+        total = total + evidence.sum(0)
+        told_by += int(evidence.any(-1).sum())  # all 0 is a map that cannot be solved
         batch.clear()
 
     for index in tqdm(chosen, desc="camera", unit="map"):
         path = files[int(index)].path
         try:
-            values = read_depth_file(path, reading)
+            values = read_depth_file(path, config.reading)
         except UserError:
             continue
         if first is None:
@@ -81,14 +83,14 @@ def find(
                 f"{_size(values.shape)}; one camera has one size"
             )
         batch.append(values)
-        if len(batch) == batch_size:
+        if len(batch) == config.batch_size:
             take_batch()
     if batch:
         take_batch()
-    if first is None:
-        raise UserError(f"--shared_camera: none of {len(files)} maps can be read")
-    focal, interval = inference.shared_focal(evidence, asked, first[1][0])
-    return Shared(float(focal), (float(interval[0]), float(interval[1])), asked, len(files))
+    if first is None or not told_by:
+        raise UserError(f"--shared_camera: none of {len(files)} maps can be read and solved")
+    focal, interval = inference.shared_focal(total, told_by, first[1][0])
+    return Shared(focal, interval, told_by, len(files))
 
 
 def _size(shape: tuple[int, ...]) -> str:

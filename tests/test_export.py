@@ -164,8 +164,6 @@ SOLUTION = Solution(
     b=-1.5,
     focal_interval=(90.0, 110.0),
     shift_interval=(0.2, 0.3),
-    canonical_scale=2.0,
-    canonical_offset=-1.75,
     flags=("near_planar",),
 )
 
@@ -179,6 +177,7 @@ def answer(**changes):
         "metric": False,
         "model": "both@40",
         "method": "hybrid",
+        "canonical": (2.0, -1.75),
         "flags": ("rgb_missing",),
         "settings": "abc",
     }

@@ -39,19 +39,23 @@ class Solved:
 
     def __init__(self, blocks, known):
         self.blocks, self.known = blocks, known
+        present = [v[mask] for v, mask in zip(blocks.values, blocks.mask, strict=True)]
+        self.solvable = [len(values) >= 16 and np.ptp(values) > 0 for values in present]
+        spread = [np.ptp(v) if ok else 1 for v, ok in zip(present, self.solvable, strict=True)]
+        self.canonical_scale = 0.5 / np.array(spread)
+        least = [values.min() if len(values) else 0 for values in present]
+        self.canonical_offset = 0.5 - self.canonical_scale * least
 
     def at(self, index):
-        values = self.blocks.values[index][self.blocks.mask[index]]
-        if len(values) < 16 or np.ptp(values) == 0:
+        if not self.solvable[index]:
             return None
         focal = 30.0 if self.known.focal is None else float(self.known.focal[index])
-        scale = float(0.5 / np.ptp(values))
-        offset = float(0.5 - scale * values.min())
+        scale, offset = float(self.canonical_scale[index]), float(self.canonical_offset[index])
         shift = -offset if self.known.shift else -0.2
         return inference.Solution(
             focal=focal, shift=shift, a=scale, b=offset + shift,
             focal_interval=(0.9 * focal, 1.1 * focal), shift_interval=(shift, shift + 0.1),
-            canonical_scale=scale, canonical_offset=offset, flags=(),
+            flags=(),
         )  # fmt: skip
 
 
@@ -60,7 +64,7 @@ def solver(monkeypatch):
     """Lists the blocks and what was known of each batch."""
     batches = []
 
-    def recover_blocks(models, blocks, known, method):
+    def recover_blocks(models, blocks, known, method, space):
         batches.append((blocks, known))
         return Solved(blocks, known)
 
@@ -355,7 +359,7 @@ def test_values_that_mean_missing_are_left_out_of_the_cloud(tmp_path, solver):
         {"shift_known": True, "camera": KnownCamera(focal_px=3.0)},
         {"shared_camera": True, "camera": KnownCamera(fov_deg=60.0)},
         {"method": "learned"},
-        {"runs": ("run",)},
+        {"method": "hybrid"},
     ],
 )
 def test_settings_that_exclude_each_other_are_refused_in_one_line(tmp_path, changes):
@@ -371,8 +375,9 @@ def test_settings_that_exclude_each_other_are_refused_in_one_line(tmp_path, chan
 def evidence(monkeypatch):
     """Each map votes for a focal length of its own number of valid blocks; the sum is told."""
 
-    def focal_evidence(models, blocks, method):
-        return np.stack([np.asarray(blocks.mask).sum(-1), np.ones(len(blocks.size))], -1)
+    def focal_evidence(models, blocks, method, known, space):
+        votes = np.stack([np.asarray(blocks.mask).sum(-1), np.ones(len(blocks.size))], -1)
+        return np.where(np.ptp(blocks.values, axis=-1, keepdims=True) > 0, votes, 0)
 
     def shared_focal(total, count, height):
         assert total[1] == count  # what fills up a batch does not vote
@@ -385,11 +390,12 @@ def evidence(monkeypatch):
 def test_all_maps_get_the_camera_that_they_agree_on(tmp_path, solver, evidence, capsys):
     fill(tmp_path / "in", NAMES)
     put(tmp_path / "in" / "broken.npy", b"nothing")
-    assert recovered(tmp_path, shared_camera=True) == (9, 1, 0)
+    np.save(tmp_path / "in" / "nothing.npy", np.zeros(SIZE))
+    assert recovered(tmp_path, shared_camera=True) == (9, 2, 0)
     rows = [row for row in rows_of(tmp_path / "out") if not row["error"]]
     assert {float(row["focal_px"]) for row in rows} == {SIZE[0] * SIZE[1]}
     assert {(row["focal_low_px"], row["focal_high_px"]) for row in rows} == {("10.0", "90.0")}
-    assert "from 9 of 10 maps" in capsys.readouterr().out
+    assert "from 9 of 11 maps" in capsys.readouterr().out
 
 
 def test_of_a_huge_folder_an_even_share_is_asked_for_the_camera(

@@ -245,6 +245,7 @@ def answer(
     model: str,
     method: str = "learned",
     intrinsics: np.ndarray | None = None,
+    canonical: tuple[float, float] | None = None,
     flags: tuple[str, ...] = (),
     settings: str = "",
     error: str | None = None,
@@ -261,6 +262,7 @@ def answer(
       method: "learned", "geometric" or "hybrid".
       intrinsics: what is known of the camera, (3, 3) in pixels: its principal point and the ratio
         of its focal lengths are kept; None for the image centre and square pixels.
+      canonical: scale and offset of the canonical form: canonical = scale * input + offset.
       flags: what else is to be said about the map, besides the flags of the solution.
       settings: a digest of all that the answer depends on besides the input.
       error: why there is no answer.
@@ -297,9 +299,9 @@ def answer(
             "b": solution.b,
             "focal_interval_px": _finite(solution.focal_interval),
             "shift_interval": _finite(solution.shift_interval),
-            "canonical_scale": solution.canonical_scale,
-            "canonical_offset": solution.canonical_offset,
         }
+    if solution is not None and canonical is not None:
+        values |= {"canonical_scale": canonical[0], "canonical_offset": canonical[1]}
     return values
 
 
@@ -328,9 +330,9 @@ def _fov_degrees(focal: float, pixels: int) -> float:
     return math.degrees(2 * math.atan(pixels / 2 / focal))
 
 
-def _finite(interval: tuple[float, float] | None) -> list[float] | None:
+def _finite(interval: tuple[float, float]) -> list[float] | None:
     """JSON has no word for an end that is not finite."""
-    return None if interval is None or not np.isfinite(interval).all() else [*map(float, interval)]
+    return [*map(float, interval)] if np.isfinite(interval).all() else None
 
 
 def write_answer(path: Path, contents: dict[str, Any]) -> None:

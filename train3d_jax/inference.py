@@ -60,11 +60,9 @@ class Solution(NamedTuple):
     shift: float
     a: float
     b: float
-    focal_interval: tuple[float, float] | None = None
-    shift_interval: tuple[float, float] | None = None
-    canonical_scale: float | None = None
-    canonical_offset: float | None = None
-    flags: tuple[str, ...] = ()
+    focal_interval: tuple[float, float]
+    shift_interval: tuple[float, float]
+    flags: tuple[str, ...]
 
 
 class Recovery(NamedTuple):
@@ -99,8 +97,7 @@ class Recovery(NamedTuple):
             b=float((self.canonical_offset[index] + self.shift[index]) * unit),
             focal_interval=(0.9 * float(self.focal[index]), 1.1 * float(self.focal[index])),
             shift_interval=(float(self.shift[index]) - 0.05, float(self.shift[index]) + 0.05),
-            canonical_scale=float(self.canonical_scale[index]),
-            canonical_offset=float(self.canonical_offset[index]),
+            flags=(),
         )
 
 
@@ -114,7 +111,13 @@ def load_model(run: Path) -> Model:
     return Model(f"{run.resolve().name}@{step}", config, params)
 
 
-def check_models(models: Sequence[Model], space: depth.Space, focal_known: bool) -> None:
+def check_models(
+    models: Sequence[Model],
+    space: depth.Space,
+    focal_known: bool,
+    shift_known: bool = False,
+    method: str = "learned",
+) -> None:
     """Makes sure that the networks can answer together.
 
     Raises:
@@ -126,6 +129,8 @@ def check_models(models: Sequence[Model], space: depth.Space, focal_known: bool)
                 f"--space={space}: {model.name} was trained in {model.config.clouds.space} space; "
                 "use a run that was trained in the space of the maps"
             )
+    if method == "geometric":
+        return
     covered = {target for model in models for target in model.config.heads}
     names = ", ".join(model.name for model in models)
     if "shift" not in covered:
@@ -164,7 +169,7 @@ def make_blocks(maps, masks=None, intrinsics=None) -> clouds.Blocks:
     return blocks
 
 
-def recover_blocks(models, blocks, known=Known(), method="learned"):
+def recover_blocks(models, blocks, known=Known(), method="learned", space=None):  # noqa: B008
     """Stand-in."""
     if not models:
         raise UserError("--method=geometric: stand-in has no solver")
@@ -174,7 +179,7 @@ def recover_blocks(models, blocks, known=Known(), method="learned"):
     return recovery
 
 
-def focal_evidence(models, blocks, method="learned"):
+def focal_evidence(models, blocks, method="learned", known=Known(), space=None):  # noqa: B008
     """Stand-in: (B, GRID) log probabilities over log alpha in (-1, 1.5)."""
     recovery = recover(models, blocks)
     first = np.asarray(blocks.size)[:, 0] / 2 / np.tan(np.pi / 6)
