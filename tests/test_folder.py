@@ -41,9 +41,11 @@ class Solved:
         self.blocks, self.known = blocks, known
         present = [v[mask] for v, mask in zip(blocks.values, blocks.mask, strict=True)]
         self.solvable = [len(values) >= 16 and np.ptp(values) > 0 for values in present]
-        spread = [np.ptp(v) if ok else 1 for v, ok in zip(present, self.solvable, strict=True)]
+        spread = [
+            float(np.ptp(v)) if ok else 1 for v, ok in zip(present, self.solvable, strict=True)
+        ]
         self.canonical_scale = 0.5 / np.array(spread)
-        least = [values.min() if len(values) else 0 for values in present]
+        least = [float(values.min()) if len(values) else 0.0 for values in present]
         self.canonical_offset = 0.5 - self.canonical_scale * least
 
     def at(self, index):
