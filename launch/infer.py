@@ -20,6 +20,7 @@ from launch.folder import recover_folder
 from launch.recovery_config import METHODS, RecoveryConfig
 from launch.saving import ENDINGS, SaveSettings
 from train3d_jax.depth import Space
+from train3d_jax.inference import Method
 
 _INPUT = flags.DEFINE_string(
     "input", None, "A depth map, a folder of them, or a pattern in quotes ('a/**/depth_*.png').",
@@ -107,7 +108,7 @@ def main() -> int:
         Path(_OUT.value),
         tuple(Path(run) for run in _MODEL.value),
         cast(Space, _SPACE.value),
-        _METHOD.value,
+        cast(Method, _METHOD.value),
         _BATCH_SIZE.value,
         KnownCamera(_FOCAL_PX.value, _FOV_DEG.value, _path(_INTRINSICS.value)),
         _SHIFT_KNOWN.value,

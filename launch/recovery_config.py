@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from data.depth_files import ReadSettings
 from data.known_cameras import KnownCamera
@@ -14,9 +14,9 @@ from launch.saving import SaveSettings
 from train3d_jax import __version__
 from train3d_jax.depth import Space
 from train3d_jax.errors import UserError
-from train3d_jax.inference import Model
+from train3d_jax.inference import Method, Model
 
-METHODS = ("learned", "geometric", "hybrid")
+METHODS = get_args(Method)
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class RecoveryConfig:
     out: Path
     runs: tuple[Path, ...]
     space: Space
-    method: str = "learned"
+    method: Method = "learned"
     batch_size: int = 16
     camera: KnownCamera = field(default_factory=KnownCamera)
     shift_known: bool = False

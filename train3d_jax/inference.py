@@ -9,7 +9,7 @@ import dataclasses
 import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +19,8 @@ from train3d_jax import checkpoint, clouds, depth
 from train3d_jax.encoder import Target, encode, median
 from train3d_jax.errors import UserError
 from train3d_jax.training import TrainingConfig, build_encoder
+
+Method = Literal["learned", "geometric", "hybrid"]
 
 _SAMPLE_SEED = 0
 """Of the points that are drawn; the same for every map, so an answer does not depend on others."""
@@ -116,7 +118,7 @@ def check_models(
     space: depth.Space,
     focal_known: bool,
     shift_known: bool = False,
-    method: str = "learned",
+    method: Method = "learned",
 ) -> None:
     """Makes sure that the networks can answer together.
 
@@ -147,7 +149,7 @@ def is_metric(models: Sequence[Model]) -> bool:
     return any("scale" in model.config.heads for model in models)
 
 
-def make_blocks(maps, masks=None, intrinsics=None) -> clouds.Blocks:
+def make_blocks(maps, masks=None, intrinsics=None) -> clouds.Blocks:  # noqa: D417
     """Averages maps of any sizes over blocks; 0 and what is not finite count as missing.
 
     Args:
