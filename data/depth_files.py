@@ -146,7 +146,8 @@ def read_depth_file(path: Path, settings: ReadSettings = ReadSettings()) -> np.n
     if values.ndim != 2 or not values.size:
         raise DataError(path, f"holds an array of shape {values.shape}, not one (H, W) map")
     missing = np.isin(values, settings.invalid) if settings.invalid else None
-    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, that is, missing
+    # What float32 cannot hold becomes infinite, that is, missing; some NaN of float64 are invalid.
+    with np.errstate(over="ignore", invalid="ignore"):
         values = values.astype(np.float32)
     return values if missing is None else np.where(missing, np.float32(0), values)
 

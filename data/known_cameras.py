@@ -173,4 +173,5 @@ def ray_length_to_depth(values: np.ndarray, intrinsics: np.ndarray, space: str) 
     x = (np.arange(width) - intrinsics[0, 2]) / intrinsics[0, 0]
     y = (np.arange(height) - intrinsics[1, 2]) / intrinsics[1, 1]
     length = np.sqrt(1 + x**2 + y[:, None] ** 2).astype(np.float32)
-    return values / length if space == "depth" else values * length
+    with np.errstate(over="ignore"):  # infinite is missing
+        return values / length if space == "depth" else values * length

@@ -25,7 +25,9 @@ from launch.summary import NAME, Counts, Summary
 from train3d_jax import export, inference
 from train3d_jax.errors import UserError
 
-NOT_SOLVABLE = "too few valid pixels, or all of one value"
+NOT_SOLVABLE = "too few valid pixels, all of one value, or no surface to judge by"
+
+NOT_FINITE = "its values are too large, too small or too far apart to compute with"
 
 _READERS = _WRITERS = 2
 """Threads; what they do is mostly done outside of Python's lock."""
@@ -55,6 +57,11 @@ class _Solved(NamedTuple):
 
     solution: inference.Solution
     canonical: tuple[float, float]
+
+    def is_finite(self) -> bool:
+        """Whether there is a number for everything."""
+        focal, shift, a, b = self.solution[:4]
+        return bool(np.isfinite([focal, shift, a, b, *self.canonical]).all()) and focal > 0
 
 
 class _Failure(NamedTuple):
@@ -247,6 +254,8 @@ class _Recovery:
         """Writes what is asked for of one map, its answer last."""
         if solved is None:
             return self._write_failure(_Failure(found.file, NOT_SOLVABLE), found)
+        if not solved.is_finite():
+            return self._write_failure(_Failure(found.file, NOT_FINITE), found)
         config, solution = self._config, solved.solution
         height, width = found.values.shape
         recovered = saving.Recovered(

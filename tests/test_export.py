@@ -105,6 +105,14 @@ def test_a_depth_map_is_stored_with_its_camera_unit_and_axes(tmp_path):
         assert str(held["unit"]) == "metres" and "z forward" in str(held["axes"])
 
 
+@pytest.mark.parametrize("space", ["depth", "disparity"])
+def test_depth_beyond_all_bounds_is_missing_and_makes_no_warning(space):
+    values = np.array([[1.0, 3e38, 1e-45, 2.0]], np.float32)
+    depth = export.recovered_depth(values, 100.0, 0.0, space)
+    assert (depth[0, [0, 3]] > 0).all() and depth[0, 1 if space == "depth" else 2] == 0
+    assert np.isfinite(export.cloud_of(depth, 0.01)).all()
+
+
 def test_edges_are_where_depth_jumps_and_holes_are_none():
     depth = np.full((6, 8), 2.0)
     depth[:, 4:] = 2.3  # 15 % further

@@ -34,6 +34,10 @@ pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL")
 SIZE = (24, 32)
 
 
+OUTLIER = box_room(0, SIZE)[0]
+OUTLIER[3, 5] = 1e25
+
+
 class Solved:
     """In the place of `inference.Recovery`."""
 
@@ -51,6 +55,9 @@ class Solved:
     def at(self, index):
         if not self.solvable[index]:
             return None
+        if self.canonical_scale[index] < 1e-36:  # as float32 overflows
+            nan = float("nan")
+            return inference.Solution(nan, nan, nan, nan, (nan, nan), (nan, nan), ())
         focal = 30.0 if self.known.focal is None else float(self.known.focal[index])
         scale, offset = float(self.canonical_scale[index]), float(self.canonical_offset[index])
         shift = -offset if self.known.shift else -0.2
@@ -132,7 +139,8 @@ def test_bad_files_between_good_ones_are_told_counted_and_hinder_none(tmp_path, 
         "one": np.ones((1, 1)), "constant": np.full(SIZE, 3.0), "missing": np.zeros(SIZE),
         "nan": np.full(SIZE, np.nan), "negative": -box_room(0, SIZE)[0], "thin": np.ones((1, 300)),
         "tiny": 1e-38 * box_room(0, SIZE)[0], "vast": 3e37 * box_room(0, SIZE)[0],
-        "over": 1e300 * box_room(0, SIZE)[0].astype(float),
+        "over": 1e300 * box_room(0, SIZE)[0].astype(float), "outlier": OUTLIER,
+        "signalling": np.full(SIZE, 0x7FF0000000000001, np.uint64).view(float),
     }  # fmt: skip
     for name, map_values in odd.items():
         np.save(tmp_path / "in" / f"odd_{name}.npy", map_values)
@@ -141,7 +149,7 @@ def test_bad_files_between_good_ones_are_told_counted_and_hinder_none(tmp_path, 
     rows = {row["input"]: row for row in rows_of(out)}
     assert len(rows) == sum(counts[:2]) == 9 + 120 + len(odd)
     assert not any(rows[name]["error"] for name in NAMES)
-    for name in ("one", "constant", "missing", "nan", "thin", "over"):
+    for name in ("one", "constant", "missing", "nan", "thin", "over", "vast", "signalling"):
         assert rows[f"odd_{name}.npy"]["error"]
         answer = json.loads((out / f"odd_{name}.json").read_text())
         assert answer["error"] and answer["focal_px"] is None and answer["intrinsics"] is None
@@ -153,6 +161,7 @@ def test_bad_files_between_good_ones_are_told_counted_and_hinder_none(tmp_path, 
     summary = json.loads((out / "summary.json").read_text())
     assert sum(summary["failures"].values()) == summary["failed"] == counts.failed
     assert summary["failures"][folder.NOT_SOLVABLE] >= 5
+    assert summary["failures"][folder.NOT_FINITE] >= 1
 
 
 def test_names_and_reasons_cannot_break_the_page_or_the_terminal(tmp_path, solver, capsys):

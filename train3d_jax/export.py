@@ -17,6 +17,9 @@ from train3d_jax.inference import Solution
 AXES = "x right, y down, z forward"
 """Of every cloud and camera (OpenCV's), but where a format has axes of its own."""
 
+FARTHEST = 1e30
+"""What comes out farther is no depth; its x and y would not fit float32 either."""
+
 _PLY_COLOURS = ("red", "green", "blue")
 
 
@@ -30,14 +33,15 @@ def recovered_depth(values: np.ndarray, a: float, b: float, space: Space) -> np.
       space: of the input.
 
     Returns:
-      float64, shape (H, W); 0 where the input is missing (0 or not finite) or its depth not
-      positive.
+      float64, shape (H, W); 0 where the input is missing (0 or not finite), or its depth is not
+      positive or over `FARTHEST`.
     """
     present = np.isfinite(values) & (values != 0)
     affine = a * np.where(present, values, 0).astype(np.float64) + b
     present &= affine > 0
     affine = np.where(present, affine, 1)
-    return np.where(present, affine if space == "depth" else 1 / affine, 0.0)
+    depth = affine if space == "depth" else 1 / np.maximum(affine, 1 / (2 * FARTHEST))
+    return np.where(present & (depth <= FARTHEST), depth, 0.0)
 
 
 def edges(depth: np.ndarray, threshold: float) -> np.ndarray:

@@ -173,7 +173,7 @@ def _cloud(shape: Shape, after: Shape, colours: np.ndarray | None, step: int) ->
     depth = shape.depth[::step, ::step]
     paint = _facing(_thinned(after, step)) if colours is None else colours[::step, ::step]
     present = depth > 0
-    points = cloud_of(depth, _thinned(shape, step).intrinsics)
+    points = cloud_of(depth, _thinned(shape, step).intrinsics).astype(np.float64)
     if not len(points):
         return _Cloud(np.zeros((1, 3), np.float32), np.zeros((1, 3), np.uint8), np.ones(1))
     points = points / (np.median(np.linalg.norm(points, axis=-1)) or 1)
@@ -225,8 +225,9 @@ def _see_through(
 ) -> Image.Image:
     """A parallel projection in which colours add up, so that walls seen edge on stand out."""
     width, height = (max(1, math.ceil((h - lo) * scale)) for lo, h in zip(low, high, strict=True))
-    column = ((right - low[0]) * scale).astype(int)
-    row = height - 1 - ((up - low[1]) * scale).astype(int)
+    # Held near the picture, since far outliers fit no integer.
+    column = np.floor(np.clip((right - low[0]) * scale, -1, width)).astype(int)
+    row = height - 1 - np.floor(np.clip((up - low[1]) * scale, -1, height)).astype(int)
     inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
     place = (row * width + column)[inside]
     areas = cloud.areas[inside]
@@ -277,7 +278,7 @@ def _picture_of(values: np.ndarray) -> Image.Image:
     painted = np.full((*values.shape, 3), _MISSING, np.uint8)
     if present.any():
         near, far = np.quantile(values[present][::17], (0.01, 0.99))
-        shade = np.clip((values - near) / ((far - near) or 1), 0, 1)
+        shade = np.clip((values.astype(np.float64) - near) / ((far - near) or 1), 0, 1)
         table = matplotlib.colormaps["viridis"](np.arange(256), bytes=True)[:, :3]
         painted[present] = table[np.round(255 * shade[present]).astype(int)]
     height = max(1, round(values.shape[0] * _COLUMN / values.shape[1]))
@@ -312,7 +313,7 @@ def _middle_of(points: np.ndarray) -> tuple[np.ndarray, float]:
     """The middle of a cloud, and the radius about it that holds nearly all of it."""
     edge = (1 - _MIDDLE) / 2
     low, high = np.quantile(points, (edge, 1 - edge), axis=0)
-    return ((low + high) / 2).astype(np.float32), float(np.linalg.norm(high - low)) / 2 or 1.0
+    return (low + high) / 2, float(np.linalg.norm(high - low)) / 2 or 1.0
 
 
 def _turned(cloud: _Cloud, middle: np.ndarray, reach: float, angle: float) -> np.ndarray:
@@ -325,13 +326,14 @@ def _turned(cloud: _Cloud, middle: np.ndarray, reach: float, angle: float) -> np
         [[1, 0, 0], [0, math.cos(nod), -math.sin(nod)], [0, math.sin(nod), math.cos(nod)]]
     )
     distance = 0.9 * reach / math.sin(math.radians(_TURNTABLE_FOV_DEGREES / 2))
-    x, y, z = ((cloud.points - middle) @ (tilt @ turn).T.astype(np.float32)).T
+    x, y, z = ((cloud.points - middle) @ (tilt @ turn).T).T
     z = z + distance
     focal = _FRAME / 2 / math.tan(math.radians(_TURNTABLE_FOV_DEGREES / 2))
     seen = z > 0.1 * reach
     z = np.where(seen, z, 1)
-    column = (x * focal / z + _FRAME / 2).astype(int)
-    row = (y * focal / z + _FRAME / 2).astype(int)
+    column, row = (
+        np.clip(axis * focal / z + _FRAME / 2, -1, _FRAME).astype(int) for axis in (x, y)
+    )
     seen &= (column >= 0) & (column < _FRAME - 1) & (row >= 0) & (row < _FRAME - 1)
     order = np.flatnonzero(seen)
     order = order[np.argsort(-z[order])]  # far first, so that near points cover them
