@@ -36,6 +36,7 @@ bench: .venv/installed
 	$(BIN)/python -m benchmarks.operations
 	$(BIN)/python -m benchmarks.prepare
 	$(BIN)/python -m benchmarks.train
+	$(BIN)/python -m benchmarks.infer
 
 .venv/installed: pyproject.toml
 	@test -n "$(PYTHON)" || { echo "Python 3.11, 3.12 or 3.13 is needed and not found;" \

@@ -25,7 +25,7 @@ ROUNDS = 7
 def main() -> None:
     """Prints a table."""
     rng = np.random.default_rng(0)
-    maps = [_room_like(rng) for _ in range(BATCH)]
+    maps = [room_like(rng) for _ in range(BATCH)]
     blocks = inference.make_blocks(maps)
     settings = clouds.CloudSettings()
     key = jax.random.key(0)
@@ -73,7 +73,7 @@ def _in_turns(tasks: dict[str, Callable[[], object]]) -> dict[str, float]:
     return {name: statistics.median(times) for name, times in taken.items()}
 
 
-def _room_like(rng: np.random.Generator) -> np.ndarray:
+def room_like(rng: np.random.Generator) -> np.ndarray:
     """Two slanted walls and a floor, some noise, some holes."""
     v, u = np.mgrid[-1 : 1 : SIZE[0] * 1j, -1 : 1 : SIZE[1] * 1j]
     inverse = np.maximum(0.3 + 0.2 * u, np.maximum(0.25 - 0.1 * u, 0.2 + 0.3 * v))

@@ -1,141 +1,342 @@
-"""Recovers a folder of depth maps: reads, solves and writes, batch by batch."""
+"""Recovers a folder of depth maps: reads, solves and writes at the same time, map by map in order.
 
-import csv
-import io
-import math
+Memory does not depend on how many maps there are: some are being read, a batch is being solved,
+some are being written, and all the rest is on disk.
+"""
+
+import contextlib
+import errno
+from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from typing import Any, NamedTuple
 
 import numpy as np
 from tqdm import tqdm
 
-from data.depth_files import find_depth_files, read_depth_file
+from data.depth_files import DepthFile, find_depth_files, read_depth_file
+from data.images import SILENCED
+from data.known_cameras import ray_length_to_depth
+from data.protocol import DataError
+from data.work import run_in_order
+from launch import saving, shared_camera
+from launch.recovery_config import RecoveryConfig
+from launch.summary import NAME, Counts, Summary
 from train3d_jax import export, inference
-from train3d_jax.depth import Space
 from train3d_jax.errors import UserError
-from train3d_jax.files import write_whole
 
-SUMMARY = "summary.csv"
-NOT_SOLVABLE = "too few valid pixels, or all of one value"
+NOT_SOLVABLE = "too few valid pixels, all of one value, or no surface to judge by"
 
+NOT_FINITE = "its values are too large, too small or too far apart to compute with"
 
-@dataclass(frozen=True)
-class RecoveryConfig:
-    """What to recover, with what, and where to.
+_READERS = _WRITERS = 2
+"""Threads; what they do is mostly done outside of Python's lock."""
 
-    Attributes:
-      input: a depth map, or a folder of them.
-      out: folder for the answers.
-      runs: folders of runs that together cover what is asked for.
-      space: of the maps.
-      batch_size: maps solved at once.
-      focal_px: focal length in pixels, where it is known.
-      fov_deg: horizontal field of view in degrees, where it is known.
-    """
+_BATCH_PIXELS = 1 << 26
+"""A batch of very large maps is closed early: at this many pixels (256 MiB in float32)."""
 
-    input: Path
-    out: Path
-    runs: tuple[Path, ...]
-    space: Space
-    batch_size: int = 16
-    focal_px: float | None = None
-    fov_deg: float | None = None
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+"""No other map could be written either."""
 
-    def known_focal(self, width: int) -> float | None:
-        """The focal length in pixels that the user gave, for a map of this width."""
-        if self.fov_deg is not None:
-            return width / 2 / math.tan(math.radians(self.fov_deg) / 2)
-        return self.focal_px
-
-    def name_of(self, path: Path) -> str:
-        """A file's path as answers tell it: relative to `input` where that is a folder."""
-        return path.name if path == self.input else path.relative_to(self.input).as_posix()
+_NOTES = {
+    saving.NO_COLOURS: "no image of this name in --rgb; its cloud has no colours",
+    saving.RESIZED_COLOURS: "its image in --rgb is of another size, and is resized",
+}
 
 
-def recover_folder(config: RecoveryConfig) -> list[dict[str, Any]]:
+class _Map(NamedTuple):
+    """A map that was read.  intrinsics: where the camera is known."""
+
+    file: DepthFile
+    values: np.ndarray
+    intrinsics: np.ndarray | None
+
+
+class _Solved(NamedTuple):
+    """An answer, and scale and offset of the canonical form that it is in."""
+
+    solution: inference.Solution
+    canonical: tuple[float, float]
+
+    def is_finite(self) -> bool:
+        """Whether there is a number for everything."""
+        focal, shift, a, b = self.solution[:4]
+        return bool(np.isfinite([focal, shift, a, b, *self.canonical]).all()) and focal > 0
+
+
+class _Failure(NamedTuple):
+    """A map that cannot be had, and why."""
+
+    file: DepthFile
+    reason: str
+
+
+class _Row(NamedTuple):
+    """What the summary takes: an answer, whether an earlier run gave it."""
+
+    file: DepthFile
+    answer: dict[str, Any]
+    resumed: bool = False
+
+
+def recover_folder(
+    config: RecoveryConfig, models: Sequence[inference.Model] | None = None
+) -> Counts:
     """Recovers every map and writes its answer; shows progress, and what failed as it fails.
 
-    Returns:
-      What each JSON holds, in the order of the inputs; `error` is None where a map was recovered.
+    Args:
+      config: what, with what, and where to.
+      models: in place of those that `config.runs` names.
 
     Raises:
-      UserError: nothing to read, or networks that do not fit; before any work.
+      UserError: nothing to read, or networks that do not fit; before any work.  Later only where
+        nothing more can be written.
     """
-    files = find_depth_files(config.input)
-    models = [inference.load_model(run) for run in config.runs]
-    inference.check_models(models, config.space, config.known_focal(1) is not None)
-    answers: list[dict[str, Any]] = []
-    with tqdm(total=len(files), desc="recovering", unit="map") as bar:
-        for start in range(0, len(files), config.batch_size):
-            batch = files[start : start + config.batch_size]
-            for answer in _recover_batch(config, models, batch):
-                if answer["error"]:
-                    tqdm.write(f"{answer['input']}: {answer['error']}")
-                answers.append(answer)
-                bar.update()
-    order = {config.name_of(path): place for place, (path, _) in enumerate(files)}
-    answers.sort(key=lambda answer: order[answer["input"]])
-    _write_summary(config.out / SUMMARY, answers)
-    return answers
+    files = find_depth_files(config.input, leave_out=config.out, reserved=(NAME,))
+    if config.out.resolve() == files[0].root.resolve():
+        raise UserError(f"--out={config.out}: is where the input is; give another folder")
+    if models is None:
+        models = [inference.load_model(run) for run in config.runs]
+    inference.check_models(
+        models, config.space, config.camera.is_known, config.shift_known, config.method
+    )
+    with Summary(config.out, config.told()) as summary:
+        recovery = _Recovery(config, models)
+        if config.shared_camera:
+            recovery.share_camera(files)
+        told = set()
+        with tqdm(total=len(files), desc="recovering", unit="map") as bar:
+            for row in recovery.run(files):
+                with SILENCED:  # OpenEXR may be silenced just now
+                    _tell(row, told)
+                    bar.update()
+                summary.add(row.answer, _links(config, row), row.resumed)
+        return summary.finish()
 
 
-def _recover_batch(
-    config: RecoveryConfig, models: Sequence[inference.Model], files: Sequence[tuple[Path, str]]
-) -> Iterator[dict[str, Any]]:
-    read: list[tuple[str, str, np.ndarray]] = []
-    for path, name in files:
+def _tell(row: _Row, told: set[str]) -> None:
+    """Says why a map failed, and the first time what is odd about the colours of one."""
+    if row.answer["error"]:
+        tqdm.write(printable(f"{row.file.relative}: {row.answer['error']}"))
+    for flag in set(row.answer["flags"]) & _NOTES.keys() - told:
+        told.add(flag)
+        tqdm.write(
+            printable(f"{row.file.relative}: {_NOTES[flag]}; summary.json counts all ({flag})")
+        )
+
+
+def printable(text: str) -> str:
+    """Text on one line that no terminal takes for a command; file names can hold anything."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
+
+
+def _links(config: RecoveryConfig, row: _Row) -> dict[str, str]:
+    links = {"json": f"{row.file.name}.json"}
+    if row.answer["error"] is None:
+        for kind in config.saving.kinds:
+            links[kind] = f"{row.file.name}{saving.ENDINGS[kind]}"
+    return links
+
+
+class _Recovery:
+    """One run over a folder."""
+
+    def __init__(self, config: RecoveryConfig, models: Sequence[inference.Model]):
+        self._config, self._models = config, models
+        self._settings = config.digest(models)
+        self._metric = inference.is_metric(models)
+        self._shared: shared_camera.Shared | None = None
+
+    def share_camera(self, files: Sequence[DepthFile]) -> None:
+        """Finds the one focal length of all maps, before any of them is recovered."""
+        self._shared = shared_camera.find(files, self._config, self._models)
+        tqdm.write(self._shared.told())
+
+    def run(self, files: Sequence[DepthFile]) -> Iterator[_Row]:
+        """Recovers and writes; gives a row for each file, in their order."""
+        with _threads(_READERS) as readers, _threads(_WRITERS) as writers:
+            ahead = -(-self._config.batch_size // 3)  # run_in_order takes three tasks a worker
+            read = run_in_order(readers, self._read, files, ahead)
+            pending: deque[Future[_Row]] = deque()
+            for batch in self._batches(result for _, result in read):
+                pending.extend(self._recover(batch, writers))
+                while len(pending) > self._config.batch_size:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+
+    def _read(self, file: DepthFile) -> _Map | _Failure | _Row:
+        config = self._config
         try:
-            read.append((config.name_of(path), name, read_depth_file(path)))
-        except UserError as error:
-            reason = str(error).removeprefix(f"{path}: ")
-            yield {"input": config.name_of(path), "error": reason}
-    if not read:
-        return
-    # Always a full batch: another size would be compiled anew.
-    maps = [values for _, _, values in read]
-    maps += maps[:1] * (config.batch_size - len(maps))
-    known = [config.known_focal(values.shape[1]) for values in maps]
-    focals = None if known[0] is None else np.array(known)
-    recovery = inference.recover_blocks(
-        models, inference.make_blocks(maps), inference.Known(focals)
-    )
-    for i, (input_name, name, values) in enumerate(read):
-        yield _write_answer(config, models, recovery.at(i), input_name, name, values)
+            if config.resume and (answer := self._done(file)) is not None:
+                return _Row(file, answer, resumed=True)
+            values = read_depth_file(file.path, config.reading)
+            height, width = values.shape
+            intrinsics = config.camera.of(file, (height, width))
+            if config.ray_depth and intrinsics is not None:
+                values = ray_length_to_depth(values, intrinsics, config.space)
+            return _Map(file, values, intrinsics)
+        except (UserError, MemoryError) as error:
+            return _Failure(file, _reason(file, error))
+
+    def _done(self, file: DepthFile) -> dict[str, Any] | None:
+        """The answer of an earlier run, where it came out of this file and these settings."""
+        path = self._config.out / f"{file.name}.json"
+        answer = export.read_answer(path)
+        if answer is None or answer["error"] is not None or answer["input"] != file.relative:
+            return None
+        if answer["settings"] != self._settings:
+            return None
+        try:
+            return answer if path.stat().st_mtime >= file.path.stat().st_mtime else None
+        except OSError:
+            return None
+
+    def _batches(
+        self, read: Iterator[_Map | _Failure | _Row]
+    ) -> Iterator[list[_Map | _Failure | _Row]]:
+        """Groups with as many maps as are solved at once, and what failed between them."""
+        batch, maps, pixels = [], 0, 0
+        for result in read:
+            batch.append(result)
+            if isinstance(result, _Map):
+                maps, pixels = maps + 1, pixels + result.values.size
+            full = maps == self._config.batch_size or len(batch) >= 4 * self._config.batch_size
+            if full or pixels >= _BATCH_PIXELS:
+                yield batch
+                batch, maps, pixels = [], 0, 0
+        if batch:
+            yield batch
+
+    def _recover(
+        self, batch: list[_Map | _Failure | _Row], writers: Executor
+    ) -> Iterator[Future[_Row]]:
+        """Solves the maps of a batch, and hands all of it to the writers in its order."""
+        maps = [result for result in batch if isinstance(result, _Map)]
+        solutions = iter(self._solve(maps) if maps else ())
+        for result in batch:
+            if isinstance(result, _Map):
+                yield writers.submit(self._write, result, next(solutions))
+            elif isinstance(result, _Failure):
+                yield writers.submit(self._write_failure, result)
+            else:
+                yield writers.submit(lambda row: row, result)
+
+    def _solve(self, maps: list[_Map]) -> list[_Solved | None]:
+        # Always a full batch: another size would be compiled anew.
+        full = maps + maps[:1] * (self._config.batch_size - len(maps))
+        intrinsics = [found.intrinsics for found in full]
+        focal = None
+        if self._config.camera.is_known:
+            focal = np.array([camera[1, 1] for camera in intrinsics if camera is not None])
+        elif self._shared is not None:
+            focal = np.full(len(full), self._shared.focal)
+        recovery = inference.recover_blocks(
+            self._models,
+            inference.make_blocks([found.values for found in full], intrinsics=intrinsics),
+            inference.Known(focal, self._config.shift_known),
+            self._config.method,
+            self._config.space,
+        )
+        solved: list[_Solved | None] = []
+        for number in range(len(maps)):
+            solution = recovery.at(number)
+            if solution is not None and self._shared is not None:
+                solution = solution._replace(focal_interval=self._shared.interval)
+            scale, offset = (
+                float(values[number])
+                for values in (recovery.canonical_scale, recovery.canonical_offset)
+            )
+            solved.append(solution and _Solved(solution, (scale, offset)))
+        return solved
+
+    def _write(self, found: _Map, solved: _Solved | None) -> _Row:
+        """Writes what is asked for of one map, its answer last."""
+        if solved is None:
+            return self._write_failure(_Failure(found.file, NOT_SOLVABLE), found)
+        if not solved.is_finite():
+            return self._write_failure(_Failure(found.file, NOT_FINITE), found)
+        config, solution = self._config, solved.solution
+        height, width = found.values.shape
+        recovered = saving.Recovered(
+            file=found.file,
+            values=found.values,
+            space=config.space,
+            solution=solution,
+            canonical=solved.canonical,
+            intrinsics=export.camera_of(solution.focal, (height, width), found.intrinsics),
+            camera_known=config.camera.is_known,
+            unit="metres" if self._metric else "arbitrary",
+        )
+        try:
+            saving.remove(config.out, found.file.name)
+            flags = saving.save(config.out, recovered, config.saving)
+            answer = self._answer(found.file, found, solved, flags)
+            export.write_answer(config.out / f"{found.file.name}.json", answer)
+        except (UserError, OSError, MemoryError) as error:
+            if _is_full(error):
+                raise
+            return self._write_failure(_Failure(found.file, _reason(found.file, error)), found)
+        return _Row(found.file, answer)
+
+    def _write_failure(self, failure: _Failure, found: _Map | None = None) -> _Row:
+        answer = self._answer(failure.file, found, error=failure.reason)
+        # Where not even this can be written, the summary still tells it.
+        try:
+            saving.remove(self._config.out, failure.file.name)
+            export.write_answer(self._config.out / f"{failure.file.name}.json", answer)
+        except (UserError, OSError) as error:
+            if _is_full(error):
+                raise
+        return _Row(failure.file, answer)
+
+    def _answer(
+        self,
+        file: DepthFile,
+        found: _Map | None,
+        solved: _Solved | None = None,
+        flags: tuple[str, ...] = (),
+        error: str | None = None,
+    ) -> dict[str, Any]:
+        return export.answer(
+            input_name=file.relative,
+            space=self._config.space,
+            size=None if found is None else (found.values.shape[0], found.values.shape[1]),
+            solution=solved and solved.solution,
+            canonical=solved and solved.canonical,
+            metric=self._metric,
+            model=",".join(model.name for model in self._models),
+            method=self._config.method,
+            intrinsics=None if found is None else found.intrinsics,
+            flags=flags,
+            settings=self._settings,
+            error=error,
+        )
 
 
-def _write_answer(
-    config: RecoveryConfig,
-    models: Sequence[inference.Model],
-    solution: inference.Solution | None,
-    input_name: str,
-    name: str,
-    values: np.ndarray,
-) -> dict[str, Any]:
-    """Writes the JSON of one map, and its cloud where it was solved; returns the JSON."""
-    answer = export.answer(
-        input_name=input_name,
-        space=config.space,
-        size=(values.shape[0], values.shape[1]),
-        solution=solution,
-        metric=inference.is_metric(models),
-        model=",".join(model.name for model in models),
-        error=NOT_SOLVABLE if solution is None else None,
-    )
-    if solution is not None:
-        depth = export.recovered_depth(values, solution.a, solution.b, config.space)
-        cloud = export.cloud_of(depth, solution.focal)
-        comments = ("axes: x right, y down, z forward", f"unit: {answer['unit']}")
-        export.write_ply(config.out / f"{name}.ply", cloud, comments)
-    export.write_answer(config.out / f"{name}.json", answer)
-    return answer
+@contextlib.contextmanager
+def _threads(count: int) -> Iterator[Executor]:
+    """Threads that end with the block; where it ends in an error, after what they are at."""
+    pool = ThreadPoolExecutor(count)
+    try:
+        yield pool
+    except BaseException:
+        pool.shutdown(cancel_futures=True)
+        raise
+    pool.shutdown()
 
 
-def _write_summary(path: Path, answers: Sequence[dict[str, Any]]) -> None:
-    """One line for each input, the columns of its JSON; empty where there is no value."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(export.ANSWER_FIELDS)
-    writer.writerows([answer.get(field) for field in export.ANSWER_FIELDS] for answer in answers)
-    write_whole(path, text.getvalue().encode())
+def _is_full(error: BaseException) -> bool:
+    cause = error if isinstance(error, OSError) else error.__context__
+    return isinstance(cause, OSError) and cause.errno in _FULL
+
+
+def _reason(file: DepthFile, error: BaseException) -> str:
+    """What went wrong with a map, without its path, which is told beside it."""
+    if isinstance(error, MemoryError):
+        return "needs more memory than there is"
+    if isinstance(error, OSError):
+        return f"cannot be written: {error.strerror}"
+    if isinstance(error, DataError) and error.file == str(file.path):
+        return error.reason
+    return " ".join(str(error).split())

@@ -1,9 +1,10 @@
-"""Recovers focal length and shift of depth maps, and writes a point cloud and a JSON for each.
+"""Recovers focal length and shift of depth maps; writes a point cloud, a depth map and a JSON each.
 
     python -m launch.infer --input DEPTH_MAPS --out OUT --model runs/both --space depth
 
-Reads .npy, .npz, 16-bit .png and .exr; 0 and what is not finite count as missing.  For every map
-the folder OUT gets, under the same relative path, a PLY and a JSON; and one summary.csv for all.
+Reads .npy, .npz, .png (16 bits; a PNG cannot hold 32), .tiff (16 or 32 bits, or float32), .exr and
+.pfm.  0 and what is not finite count as missing.  The folder OUT gets the answers under the same
+relative paths, index.html to look at them, and summary.csv and summary.json for all.
 """
 
 import math
@@ -12,37 +13,91 @@ from typing import cast
 
 from absl import flags
 
+from data.depth_files import ReadSettings
+from data.known_cameras import KnownCamera
 from launch import program
-from launch.folder import SUMMARY, RecoveryConfig, recover_folder
+from launch.folder import recover_folder
+from launch.recovery_config import METHODS, RecoveryConfig
+from launch.saving import ENDINGS, SaveSettings
 from train3d_jax.depth import Space
+from train3d_jax.inference import Method
 
-_INPUT = flags.DEFINE_string("input", None, "A depth map, or a folder of them.", required=True)
+_INPUT = flags.DEFINE_string(
+    "input", None, "A depth map, a folder of them, or a pattern in quotes ('a/**/depth_*.png').",
+    required=True,
+)  # fmt: skip
 _OUT = flags.DEFINE_string("out", None, "Folder for the answers.", required=True)
-_MODEL = flags.DEFINE_list(
-    "model", None, "Runs of launch.train that together cover shift and focal length.", required=True
-)
 _SPACE = flags.DEFINE_enum(
     "space", None, ["depth", "disparity"],
     "What the maps hold, up to scale and shift: depth (metric networks, sensors) or disparity "
     "(MiDaS, DPT, Depth Anything).", required=True,
 )  # fmt: skip
-_BATCH_SIZE = flags.DEFINE_integer("batch_size", 16, "Maps solved at once.", lower_bound=1)
-_FOCAL_PX = flags.DEFINE_float("focal_px", None, "Focal length in pixels, where it is known.")
-_FOV_DEG = flags.DEFINE_float(
-    "fov_deg", None, "Horizontal field of view in degrees, where it is known."
+_MODEL = flags.DEFINE_list(
+    "model", [], "Runs of launch.train that together cover shift and focal length."
 )
+_METHOD = flags.DEFINE_enum(
+    "method", "learned", METHODS, "Networks, geometry alone (needs no --model), or both."
+)
+_BATCH_SIZE = flags.DEFINE_integer("batch_size", 16, "Maps solved at once.", lower_bound=1)
+
+_KEY = flags.DEFINE_string("key", None, "Array to take from .npz files that hold several.")
+_CHANNEL = flags.DEFINE_string("channel", None, "Channel to take from .exr files of several.")
+_INVALID = flags.DEFINE_list("invalid", [], "Values that mean missing, such as 65535 or -1,10000.")
+_ALLOW_8BIT = flags.DEFINE_bool(
+    "allow_8bit", False, "Read 8-bit images too: 256 steps bend every surface."
+)
+_RAY_DEPTH = flags.DEFINE_bool(
+    "ray_depth", False, "Maps hold distances to the camera's centre; needs a known camera."
+)
+
+_FOCAL_PX = flags.DEFINE_float("focal_px", None, "Known focal length in pixels.")
+_FOV_DEG = flags.DEFINE_float("fov_deg", None, "Known horizontal field of view in degrees.")
+_INTRINSICS = flags.DEFINE_string(
+    "intrinsics", None,
+    "Known intrinsics: a 3x3 .npy or a .json for all maps, or a folder with one for each.",
+)  # fmt: skip
+_SHIFT_KNOWN = flags.DEFINE_bool(
+    "shift_known", False, "The maps' shift is right (b = 0); seek the focal length only."
+)
+_SHARED_CAMERA = flags.DEFINE_bool(
+    "shared_camera", False, "One camera took all maps; find its focal length from all together."
+)
+
+_SAVE = flags.DEFINE_list(
+    "save", ["ply", "npz"], f"What to write beside the JSON: {', '.join(ENDINGS)}, or none."
+)
+_RGB = flags.DEFINE_string("rgb", None, "Folder of images (.png, .jpg) that colour the clouds.")
+_EDGE_FILTER = flags.DEFINE_float(
+    "edge_filter", 0.0,
+    "Leave points out of clouds where depth jumps by more than this share (0.05) within 3 x 3 "
+    "pixels; 0 keeps all.", lower_bound=0.0,
+)  # fmt: skip
+_RESUME = flags.DEFINE_bool("resume", False, "Skip what an earlier run has done.")
+
+
+@flags.validator("save", f"give some of {','.join(ENDINGS)}; or an empty list")
+def _known_kinds(kinds: list[str]) -> bool:
+    return set(kinds) <= ENDINGS.keys()
+
+
+@flags.validator("invalid", "give numbers, separated by commas")
+def _numbers(values: list[str]) -> bool:
+    try:
+        return all(math.isfinite(float(value)) for value in values)
+    except ValueError:
+        return False
 
 
 @flags.multi_flags_validator(
-    ["focal_px", "fov_deg"],
-    "give one of --focal_px (over 0) and --fov_deg (1 to 179), or neither",
+    ["focal_px", "fov_deg", "intrinsics"],
+    "give one of --focal_px (over 0), --fov_deg (1 to 179) and --intrinsics, or none",
 )
 def _one_known_camera(values: dict[str, float | None]) -> bool:
     focal, fov = values["focal_px"], values["fov_deg"]
-    if focal is not None and fov is not None:
-        return False
-    return (focal is None or (math.isfinite(focal) and focal > 0)) and (
-        fov is None or 1 <= fov <= 179
+    return (
+        sum(value is not None for value in values.values()) <= 1
+        and (focal is None or (math.isfinite(focal) and focal > 0))
+        and (fov is None or 1 <= fov <= 179)
     )
 
 
@@ -53,14 +108,27 @@ def main() -> int:
         Path(_OUT.value),
         tuple(Path(run) for run in _MODEL.value),
         cast(Space, _SPACE.value),
+        cast(Method, _METHOD.value),
         _BATCH_SIZE.value,
-        _FOCAL_PX.value,
-        _FOV_DEG.value,
+        KnownCamera(_FOCAL_PX.value, _FOV_DEG.value, _path(_INTRINSICS.value)),
+        _SHIFT_KNOWN.value,
+        _SHARED_CAMERA.value,
+        _RAY_DEPTH.value,
+        ReadSettings(
+            _KEY.value, _CHANNEL.value, _ALLOW_8BIT.value, tuple(map(float, _INVALID.value))
+        ),
+        SaveSettings(tuple(_SAVE.value), _EDGE_FILTER.value, _path(_RGB.value)),
+        _RESUME.value,
     )
-    answers = recover_folder(config)
-    failed = sum(answer["error"] is not None for answer in answers)
-    print(f"{config.out}: {len(answers) - failed} recovered, {failed} failed; see {SUMMARY}")
-    return program.EXIT_SOME_FAILED if failed else 0
+    counts = recover_folder(config)
+    earlier = f" ({counts.resumed} by an earlier run)" if counts.resumed else ""
+    told = f"{counts.recovered} recovered{earlier}, {counts.failed} failed"
+    print(f"{config.out}: {told}; see index.html and summary.csv")
+    return program.EXIT_SOME_FAILED if counts.failed else 0
+
+
+def _path(value: str | None) -> Path | None:
+    return None if value is None else Path(value)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ import pytest
 from PIL import Image
 from raw_files import exr, png16, put
 
-from data.images import read_exr, read_png
+from data.images import read_colours, read_exr, read_png
 from data.protocol import DataError
 
 VALUES = np.random.default_rng(0).integers(0, 65536, (37, 21)).astype(np.uint16)
@@ -75,3 +75,14 @@ def test_a_damaged_exr_is_refused_without_a_word_of_the_library(tmp_path, capfd)
         with pytest.raises(DataError, match=r"map\.exr: is not a readable OpenEXR file"):
             read_exr(put(tmp_path / "map.exr", whole[:length]))
     assert capfd.readouterr() == ("", "")
+
+
+def test_pictures_in_colour_are_read_as_red_green_blue(tmp_path):
+    image = Image.new("P", (3, 2))
+    image.putpalette([10, 20, 30])
+    image.save(tmp_path / "a.png")
+    np.testing.assert_array_equal(
+        read_colours(tmp_path / "a.png"), np.full((2, 3, 3), [10, 20, 30])
+    )
+    with pytest.raises(DataError, match="not a readable picture"):
+        read_colours(put(tmp_path / "b.jpg", b"no picture"))

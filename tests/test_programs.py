@@ -27,8 +27,15 @@ PROGRAMS = [
 FLAGS = {
     "prepare": ["scannet", "kenburns", "taskonomy", "num_samples", "out", "seed", "num_workers"],
     "train": ["data", "model_name", "targets", "input_channels", "learning_rate_decay", "logs"],
-    "infer": ["input", "out", "model", "space", "batch_size", "focal_px", "fov_deg"],
+    "infer": [
+        *("input", "out", "model", "space", "method", "batch_size", "key", "channel", "invalid"),
+        *("allow_8bit", "ray_depth", "focal_px", "fov_deg", "intrinsics", "shift_known"),
+        *("shared_camera", "save", "rgb", "edge_filter", "resume"),
+    ],
 }
+
+
+_RUN = ["--model", "m", "--space", "depth"]
 
 
 def run(folder, program, *arguments, status=0):
@@ -61,6 +68,15 @@ def test_help_shows_what_the_program_is_for_and_its_flags(tmp_path, program):
         ("train", ["--data", "d", "--model_name", "m", "--targets", "0,5"], "--targets"),
         ("train", ["--data", "nowhere", "--model_name", "m"], "nowhere"),
         ("infer", ["--input", "d", "--out", "o", "--space", "depth"], "--model"),
+        ("infer", ["--input", "d", "--out", "o", "--model", "m"], "--space"),
+        ("infer", ["--input", "d", "--out", "o", *_RUN, "--save", "ply,obj"], "--save"),
+        (
+            "infer",
+            ["--input", "d", "--out", "o", *_RUN, "--focal_px", "5", "--fov_deg", "60"],
+            "--focal_px",
+        ),
+        ("infer", ["--input", "d", "--out", "o", *_RUN, "--ray_depth"], "--ray_depth"),
+        ("infer", ["--input", "nowhere", "--out", "o", *_RUN], "nowhere"),
         ("infer", ["--input", "d", "--out", "o", "--space", "depth", "--model", "m", "x"], "x"),
     ],
 )
@@ -294,7 +310,8 @@ def test_each_map_gets_a_cloud_and_an_answer_under_its_own_name(folder, recovere
     found = sorted(path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file())
     solved = ["a/map.npy", "a/map.png", "b/map", "holed", "metres"]
     assert found == sorted(
-        ["summary.csv", "wall.json", *(f"{n}.{s}" for n in solved for s in ("json", "ply"))]
+        ["summary.csv", "summary.json", "index.html", "wall.json", "broken.json"]
+        + [f"{name}.{kind}" for name in solved for kind in ("json", "npz", "ply")]
     )
     answer = json.loads((out / "b" / "map.json").read_text())
     assert (answer["input"], answer["space"], answer["error"]) == ("b/map.npy", "depth", None)

@@ -1,12 +1,13 @@
 """Files that are whole or absent: written beside their place, then renamed."""
 
+import contextlib
 import os
 from pathlib import Path
 
 from train3d_jax.errors import UserError
 
 
-def write_whole(path: Path, contents: bytes) -> None:
+def write_whole(path: Path, *contents: bytes | memoryview) -> None:
     """Writes `contents` to `path`, making its folder; no one ever sees half a file under its name.
 
     Raises:
@@ -15,7 +16,13 @@ def write_whole(path: Path, contents: bytes) -> None:
     beside = path.with_name(f"{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_bytes(contents)
-        os.replace(beside, path)
+        try:
+            with beside.open("wb") as file:
+                file.writelines(contents)
+            os.replace(beside, path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                beside.unlink()
+            raise
     except OSError as error:
         raise UserError(f"{path}: cannot be written: {error.strerror or error}") from None

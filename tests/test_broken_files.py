@@ -1,0 +1,66 @@
+"""Whatever a file holds, it is read or refused in one line; and none stops the others."""
+
+import resource
+import sys
+
+import numpy as np
+import pytest
+from broken_files import claims_too_much, npy, spoil, whole_files
+
+from data.depth_files import read_depth_file
+from data.protocol import DataError
+
+# pytest sets the filters of data.images aside.
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL")
+
+VALUES = np.random.default_rng(0).integers(1, 2000, (37, 21)).astype(np.uint16)
+WHOLE = whole_files(VALUES)
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_whole_files_are_read_and_spoilt_ones_read_or_refused_in_one_line(tmp_path, capfd, name):
+    path = tmp_path / name
+    path.write_bytes(WHOLE[name])
+    np.testing.assert_array_equal(read_depth_file(path), VALUES)
+    rng = np.random.default_rng(0)
+    refused = 0
+    for _ in range(40):
+        path.write_bytes(spoil(WHOLE[name], rng))
+        try:
+            values = read_depth_file(path)
+            assert values.ndim == 2 and values.dtype == np.float32
+        except DataError as error:
+            refused += 1
+            assert name in str(error) and "\n" not in str(error) and len(error.reason) < 300
+    assert refused > 5
+    assert capfd.readouterr() == ("", "")  # no library speaks up
+
+
+@pytest.mark.parametrize("side", [1_000_000, 40_000])
+@pytest.mark.skipif(sys.platform != "linux", reason="measures memory in Linux' units")
+def test_files_that_claim_too_much_are_refused_before_memory_is_taken(tmp_path, side):
+    files = claims_too_much(side)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for name, contents in files.items():
+        (tmp_path / name).write_bytes(contents)
+        with pytest.raises(DataError, match=name):
+            read_depth_file(tmp_path / name)
+    # KiB.  The smallest claim is of 3 GiB, in 16 bits.
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 500_000
+
+
+def test_a_pickle_is_never_opened(tmp_path):
+    class Bomb:
+        def __reduce__(self):
+            return (pytest.fail, ("was unpickled",))
+
+    for name, contents in {
+        "map.npy": npy(np.array([[Bomb()]], object), allow_pickle=True),
+        "map.npz": b"",
+    }.items():
+        if contents:
+            (tmp_path / name).write_bytes(contents)
+        else:
+            np.savez(tmp_path / name, depth=np.array([[Bomb()]], object))
+        with pytest.raises(DataError, match="not numbers"):
+            read_depth_file(tmp_path / name)
