@@ -12,6 +12,7 @@ from typing import IO, NamedTuple
 import numpy as np
 
 from data.images import brief, check_size, read_exr, read_pfm, read_png, read_tiff
+from data.npy_head import read_head
 from data.protocol import DataError
 from train3d_jax.errors import UserError
 
@@ -200,14 +201,7 @@ def _read_npz(path: Path, key: str | None) -> np.ndarray:
 def _read_array(path: Path, file: IO[bytes], length: int) -> np.ndarray:
     """An array of numbers in numpy's format; its claims are checked before memory is taken."""
     try:
-        version = np.lib.format.read_magic(file)
-        read_header = {
-            (1, 0): np.lib.format.read_array_header_1_0,
-            (2, 0): np.lib.format.read_array_header_2_0,
-        }.get(version)
-        if read_header is None:
-            raise ValueError(f"format version {version} is not known")
-        shape, by_columns, dtype = read_header(file)
+        shape, by_columns, dtype = read_head(file)
         if dtype.kind not in "fiu":
             raise DataError(path, f"holds {dtype}, not numbers")
         if any(extent < 0 for extent in shape):

@@ -5,13 +5,16 @@ In depths/000000.npz, key arr_0: (H, W) metres, 0 = missing.  In intrinsics/0000
 """
 
 import io
+import math
 import os
 import re
 import zipfile
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
+from data.npy_head import read_head
 from data.protocol import DataError
 from train3d_jax.errors import UserError
 
@@ -51,8 +54,8 @@ def load_depth(path: Path) -> np.ndarray:
     Raises DataError.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            depth = np.asarray(archive["arr_0"], np.float32)
+        with zipfile.ZipFile(path) as archive, archive.open("arr_0.npy") as file:
+            depth = np.asarray(_read_array(file), np.float32)
     except Exception as error:  # numpy and zipfile have many for a damaged file
         raise DataError(path, f"is not a depth map: {error}") from None
     if depth.ndim != 2 or not depth.size:
@@ -63,7 +66,8 @@ def load_depth(path: Path) -> np.ndarray:
 def load_intrinsics(path: Path) -> np.ndarray:
     """(3, 3) float64, from 3x3 or 4x4.  Raises DataError."""
     try:
-        matrix = np.asarray(np.load(path, allow_pickle=False), np.float64)
+        with path.open("rb") as file:
+            matrix = np.asarray(_read_array(file), np.float64)
     except Exception as error:
         raise DataError(path, f"is not a matrix of intrinsics: {error}") from None
     if matrix.shape not in ((3, 3), (4, 4)) or not np.isfinite(matrix).all():
@@ -71,6 +75,12 @@ def load_intrinsics(path: Path) -> np.ndarray:
     if matrix[0, 0] <= 0 or matrix[1, 1] <= 0:
         raise DataError(path, f"has focal lengths {matrix[0, 0]:g}, {matrix[1, 1]:g}: not positive")
     return matrix[:3, :3].copy()
+
+
+def _read_array(file: IO[bytes]) -> np.ndarray:
+    shape, by_columns, dtype = read_head(file)
+    values = np.frombuffer(file.read(), dtype, math.prod(shape))
+    return values.reshape(shape, order="F" if by_columns else "C")
 
 
 def unlisted_ids(folder: Path) -> list[str]:

@@ -47,7 +47,9 @@ def saved_run(folder, initial, losses=(1.0,)):
         for number, loss in enumerate(losses, start=1):
             params = jax.tree.map(lambda x, fill=number: np.full_like(x, fill), initial.params)
             average = jax.tree.map(lambda x: x / 2, params)
-            checkpoints.save(number, initial._replace(params=params, average=average), loss)
+            state = initial._replace(params=params, average=average)
+            summary = loss and {"loss": loss, "calibration_focal": loss / 10}
+            checkpoints.save(number, state, summary)
     return folder
 
 
@@ -79,8 +81,8 @@ def test_the_latest_checkpoint_is_resumed_and_the_best_is_used(tmp_path, initial
     with Checkpoints(tmp_path) as checkpoints:
         resumed = checkpoints.resume(placed(initial))
     assert (filled_with(resumed.params), filled_with(resumed.average)) == ({4}, {2})
-    config, number, params = checkpoint.load_params(tmp_path)
-    assert (config, number) == (CONFIG, 2)
+    config, number, params, factors = checkpoint.load_params(tmp_path)
+    assert (config, number, factors) == (CONFIG, 2, {"focal": 0.1})
     assert jax.tree.structure(params) == jax.tree.structure(initial.params)
     assert filled_with(params) == {1}  # the average
     assert kept(tmp_path) == {"2", "4"}
@@ -111,7 +113,7 @@ def test_a_checkpoint_that_cannot_be_written_is_reported_and_the_last_is_kept(
 
         monkeypatch.setattr(checkpoints._orbax, "save_checkpointables", full)
         with pytest.raises(UserError, match=r"No space left.*checkpoints/1; make room") as error:
-            checkpoints.save(2, initial, 1.0)
+            checkpoints.save(2, initial, {"loss": 1.0})
         one_line(error)
     assert checkpoint.load_params(tmp_path)[1] == 1
 

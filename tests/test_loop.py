@@ -20,9 +20,10 @@ class Store(list):
     def __init__(self):
         self.states = {}
 
-    def save(self, step, state, loss):
+    def save(self, step, state, summary):
         assert int(state.step) == step
         self.states[step] = state
+        loss = summary and summary["loss"]
         self.append((step, int(state.sums["steps"]), loss))
 
     def last_saved(self):
@@ -50,7 +51,7 @@ def run(monkeypatch):
         training, "no_sums", lambda _: {"steps": jnp.zeros(()), "loss": jnp.zeros(())}
     )
     monkeypatch.setattr(training, "make_evaluation", lambda _: None)
-    validated = training.Validation({"loss": 0.25}, {}, {}, {}, np.zeros((0, 3)))
+    validated = training.Validation({"loss": 0.25}, {}, {}, np.zeros((0, 3)))
     monkeypatch.setattr(training, "validate", lambda *_: validated)
 
     def run(store, begin=None, losses=None, validation=True, stop_at=None):

@@ -79,8 +79,8 @@ def test_tensorboard_gets_scalars_histograms_and_pictures(tmp_path):
     values = {"shift": rng.uniform(0.2, 0.8, 9), "focal": rng.normal(size=9)}
     with run_log.RunLog(tmp_path, CONFIG, 0, 2, tensorboard=True) as log:
         log.record(row(1))
-        log.validated(1, Validation({"loss": 1.0}, values, values, {}, points))
-        log.validated(2, Validation({"loss": 1.0}, values, values, {}, points[:0]))  # no cloud
+        log.validated(1, Validation({"loss": 1.0}, values, values, points))
+        log.validated(2, Validation({"loss": 1.0}, values, values, points[:0]))  # no cloud
     tags = {tag.replace(" ", "_") for tag in events(tmp_path)}
     assert {"train/loss", "train/fov_error_deg", "train/samples_per_second"} <= tags
     assert {f"{target}/{kind}" for target in values for kind in ("true", "predicted")} <= tags

@@ -7,6 +7,9 @@ from train3d_jax.encoder import RANGES, Target
 LEVEL = 0.9
 """Share of maps whose truth a central interval of this probability should hold."""
 
+_MOST_MAPS = 2000
+"""Looked at, evenly spread: the share of maps is then known to 0.7 %."""
+
 _FACTORS = np.exp(np.linspace(np.log(0.05), np.log(20.0), 121))
 
 
@@ -24,9 +27,11 @@ def calibrate(log_probability: np.ndarray, truth: np.ndarray, target: Target) ->
     """
     if len(truth) == 0:
         return 1.0
+    step = -(-len(truth) // _MOST_MAPS)
+    log_probability, truth = np.asarray(log_probability)[::step], np.asarray(truth)[::step]
     misses = []
     for factor in _FACTORS:
-        low, high = central_interval(factor * np.asarray(log_probability), target).T
+        low, high = central_interval(factor * log_probability, target).T
         misses.append(abs(np.mean((low <= truth) & (truth <= high)) - LEVEL))
     # Of all that are equally right, the one that changes least.
     ties = _FACTORS[np.array(misses) <= min(misses) + 1e-9]

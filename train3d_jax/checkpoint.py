@@ -10,7 +10,7 @@ import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import jax
 from absl import logging
@@ -18,6 +18,7 @@ from orbax.checkpoint import v1 as ocp
 
 from train3d_jax import __version__
 from train3d_jax.clouds import CloudSettings
+from train3d_jax.encoder import TARGETS, Target
 from train3d_jax.errors import UserError
 from train3d_jax.files import write_whole
 from train3d_jax.training import TrainingConfig, TrainState, build_encoder
@@ -55,8 +56,8 @@ class Checkpoints:
             if kind is None:
                 raise
 
-    def save(self, step: int, state: TrainState, loss: float | None) -> None:
-        """Saves the whole state; returns when it is on disk.
+    def save(self, step: int, state: TrainState, summary: dict[str, float] | None) -> None:
+        """Saves the whole state, and what was measured of it; returns when it is on disk.
 
         `params` are the averaged weights, which inference uses.
 
@@ -69,7 +70,7 @@ class Checkpoints:
                 self._orbax.save_checkpointables(
                     step,
                     {"params": memory.pop("average"), "memory": memory},
-                    metrics=None if loss is None else {"loss": loss},
+                    metrics=cast(Any, summary),
                 )
         except Exception as error:  # orbax and tensorstore have many, for a full disk too
             raise UserError(
@@ -100,8 +101,8 @@ class Checkpoints:
         )
         return TrainState(average=saved["params"], **saved["memory"])
 
-    def best_params(self, abstract: Any) -> tuple[int, Any]:
-        """Step and weights of the checkpoint with the lowest loss.
+    def best_params(self, abstract: Any) -> tuple[int, Any, dict[str, float]]:
+        """Step, weights and summary of the checkpoint with the lowest loss.
 
         Raises:
           UserError: nothing was saved yet, or what was does not fit `abstract`.
@@ -109,8 +110,9 @@ class Checkpoints:
         if self._orbax.latest is None:
             raise UserError(f"{self._orbax.directory}: holds no checkpoint; train the run first")
         # One that was saved between validations only if there is no other.
-        step = min(self._orbax.checkpoints, key=_loss).step
-        return step, self._load(step, {"params": abstract})["params"]
+        best = min(self._orbax.checkpoints, key=_loss)
+        params = self._load(best.step, {"params": abstract})["params"]
+        return best.step, params, cast(dict[str, float], best.metrics or {})
 
     def _load(self, step: int, wanted: dict[str, Any]) -> dict[str, Any]:
         try:
@@ -177,7 +179,7 @@ def params_to_begin_with(run: Path, config: TrainingConfig) -> Any:
     Raises:
       UserError: its network is another; the message shows every difference.
     """
-    other, _, params = load_params(run)
+    other, _, params, _ = load_params(run)
     shaping = ("targets", "width", "space", "input_channels", "shift_known")
     before, now = _flat(other), _flat(config)
     changed = [
@@ -190,8 +192,12 @@ def params_to_begin_with(run: Path, config: TrainingConfig) -> Any:
     return params
 
 
-def load_params(run: Path) -> tuple[TrainingConfig, int, Any]:
-    """The configuration of a run, and step and weights of its best checkpoint."""
+def load_params(run: Path) -> tuple[TrainingConfig, int, Any, dict[Target, float]]:
+    """The configuration of a run; step, weights and calibration of its best checkpoint.
+
+    The calibration is `calibration.calibrate` of each target's posterior on the validation part;
+    empty where the run has none.
+    """
     config = load_config(run)
     points = jax.ShapeDtypeStruct(
         (1, config.clouds.num_points, config.clouds.input_channels), "float32"
@@ -205,8 +211,13 @@ def load_params(run: Path) -> tuple[TrainingConfig, int, Any]:
     if not (run / CHECKPOINTS).is_dir():
         raise UserError(f"{run}: holds no checkpoint; train the run to the end of an epoch first")
     with Checkpoints(run) as checkpoints:
-        step, params = checkpoints.best_params(abstract)
-    return config, step, params
+        step, params, summary = checkpoints.best_params(abstract)
+    factors: dict[Target, float] = {
+        target: summary[f"calibration_{target}"]
+        for target in TARGETS
+        if f"calibration_{target}" in summary
+    }
+    return config, step, params, factors
 
 
 @contextlib.contextmanager

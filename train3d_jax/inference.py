@@ -171,8 +171,8 @@ def load_model(run: str | Path) -> Model:
       UserError: there is none, or it cannot be read.
     """
     run = Path(run)
-    config, step, params = checkpoint.load_params(run)
-    return Model(f"{run.resolve().name}@{step}", config, params)
+    config, step, params, factors = checkpoint.load_params(run)
+    return Model(f"{run.resolve().name}@{step}", config, params, factors)
 
 
 def check_models(

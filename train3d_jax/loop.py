@@ -30,8 +30,11 @@ class Plan(NamedTuple):
 class Store(Protocol):
     """Where the loop saves to; `checkpoint.Checkpoints` is one."""
 
-    def save(self, step: int, state: TrainState, loss: float | None) -> None:
-        """Keeps everything that going on from `step` needs; `loss` where it was evaluated."""
+    def save(self, step: int, state: TrainState, summary: dict[str, float] | None) -> None:
+        """Keeps everything that going on from `step` needs.
+
+        `summary` is what was measured, where it was: its loss says which checkpoint is best.
+        """
         ...
 
     def last_saved(self) -> str:
@@ -106,20 +109,20 @@ def run_training(
             if done > begun and (recording or saving):
                 _refuse_if_not_finite(unseen, names, store)
                 unseen = None
-                loss = None
+                summary = None
                 if recording:
                     means = _means(jax.device_get(state.sums))
                     log.record({"step": done, "split": "train", **means})
                     state = state._replace(sums=jax.device_put(no_sums, state.step.sharding))
-                    loss = means["loss"]
+                    summary = means
                 if evaluating and validation is not None:
                     placed = (training.place_batch(batch, mesh) for batch in validation())
                     seen = training.validate(evaluate, state.average, placed)
                     log.record({"step": done, "split": "validation", **seen.summary})
                     log.validated(done, seen)
-                    loss = seen.summary["loss"]
+                    summary = seen.summary
                 if saving:
-                    store.save(done, state, loss if evaluating else None)
+                    store.save(done, state, summary if evaluating else None)
             if stopping or done >= plan.total:
                 return state
 

@@ -15,6 +15,7 @@ import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from train3d_jax import augmentation, depth, losses, metrics, recipe
+from train3d_jax.calibration import calibrate
 from train3d_jax.clouds import Blocks, Clouds, CloudSettings, make_clouds
 from train3d_jax.encoder import TARGETS, PointSetEncoder, Posterior, Target, encode, median
 from train3d_jax.errors import UserError
@@ -369,8 +370,9 @@ class Validation(NamedTuple):
     """What was measured of the validation part.
 
     Attributes:
-      summary: mean of every loss and error, and median of every error, over the samples that count.
-      predicted, true, log_probability: as in `Evaluation`, of the samples that count.
+      summary: mean of every loss and error, and median of every error, over the samples that count;
+        and what `calibration.calibrate` finds of each target.
+      predicted, true: as in `Evaluation`, of the samples that count.
       points: the cloud of the first sample that counts, (N, 3); empty where it is not the first of
         its batch.
     """
@@ -378,7 +380,6 @@ class Validation(NamedTuple):
     summary: dict[str, float]
     predicted: dict[Target, np.ndarray]
     true: dict[Target, np.ndarray]
-    log_probability: dict[Target, np.ndarray]
     points: np.ndarray
 
 
@@ -406,11 +407,15 @@ def validate(
     summary |= {
         f"median_{name}": float(np.median(errors[name])) for name in names if "error" in name
     }
+    true, log_probability = gathered("true"), gathered("log_probability")
+    summary |= {
+        f"calibration_{target}": calibrate(log_probability[target], true[target], target)
+        for target in true
+    }
     return Validation(
         summary,
         gathered("predicted"),
-        gathered("true"),
-        gathered("log_probability"),
+        true,
         parts[0].points[parts[0].mask] if counted[0] else np.zeros((0, 3), np.float32),
     )
 
