@@ -15,7 +15,7 @@ def posteriors(spread, claimed, target="focal", count=4000):
     return -0.5 * ((bins - middle[:, None]) / claimed) ** 2, truth
 
 
-@pytest.mark.parametrize("claimed", [0.08, 0.15, 0.3])
+@pytest.mark.parametrize("claimed", [0.05, 0.08, 0.15])
 def test_after_calibration_nine_of_ten_intervals_hold_the_truth(claimed):
     log_probability, truth = posteriors(0.15, claimed)
     factor = calibrate(log_probability, truth, "focal")
@@ -24,6 +24,11 @@ def test_after_calibration_nine_of_ten_intervals_hold_the_truth(claimed):
     np.testing.assert_allclose(factor, (claimed / 0.15) ** 2, rtol=0.15)
     low, high = central_interval(factor * log_probability, "focal").T
     assert 0.88 < ((low <= truth) & (truth <= high)).mean() < 0.92
+
+
+def test_posteriors_that_are_not_sure_enough_are_left_as_they_are():
+    """The data that they meet at work is worse than that of validation."""
+    assert calibrate(*posteriors(0.15, 0.3), "focal") == 1
 
 
 def test_posteriors_that_are_right_are_left_as_they_are():

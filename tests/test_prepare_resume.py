@@ -198,6 +198,8 @@ def test_ctrl_c_ends_in_one_line_and_the_same_command_goes_on(raw, undisturbed, 
     process = subprocess.Popen(
         preparing(raw, out, format, 2), cwd=REPOSITORY, stderr=subprocess.PIPE, text=True,
         start_new_session=True,
+        # A shell starts what it puts into the background with Ctrl-C ignored, tests too.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     while process.poll() is None and not (out / "manifest.jsonl").exists():
         time.sleep(0.005)

@@ -10,7 +10,7 @@ LEVEL = 0.9
 _MOST_MAPS = 2000
 """Looked at, evenly spread: the share of maps is then known to 0.7 %."""
 
-_FACTORS = np.exp(np.linspace(np.log(0.05), np.log(20.0), 121))
+_FACTORS = np.exp(np.linspace(np.log(0.05), 0.0, 61))
 
 
 def calibrate(log_probability: np.ndarray, truth: np.ndarray, target: Target) -> float:
@@ -22,8 +22,10 @@ def calibrate(log_probability: np.ndarray, truth: np.ndarray, target: Target) ->
       target: which.
 
     Returns:
-      Below 1 where the posteriors were too sure, above 1 where they were not sure enough; within
-      0.05 to 20.  1 where there is no map.
+      Below 1, down to 0.05, where the posteriors were too sure; 1 where they were right, not sure
+      enough, or where there is no map.  Never above: what the validation part allows, which is
+      rendered or clean, would be far too sure on the depth of sensors and networks, and a posterior
+      over bins cannot be surer than a bin is wide.
     """
     if len(truth) == 0:
         return 1.0

@@ -45,6 +45,10 @@ LEAST_EXTENT = 1e-4
 """Half width, in ray units, below which a window of blocks never counts: where all are in a column
 the fit says nothing across it, and its deviations have to be large, not infinite."""
 
+LEAST_SPAN = 1e-3
+"""Width of a cloud, in ray units, below which it counts as so wide: where all points are in a
+column, deviations across it have to be large, but not so large that float32 cannot square them."""
+
 _POWERS = tuple((i, j) for i, j in itertools.product(range(5), repeat=2) if i + j <= 4)
 _BASIS = ((0, 0), (1, 0), (0, 1), (2, 0), (1, 1), (0, 2))
 _NORMAL_MATRIX = np.array(
@@ -92,7 +96,7 @@ def fit_windows(rays: jax.Array, inverse_depth: jax.Array, mask: jax.Array, grid
     high = jnp.where(mask[:, None], rays, -jnp.inf).max(0)
     low, high = (jnp.where(mask.any(), x, fallback) for x, fallback in ((low, -1.0), (high, 1.0)))
     low = low - MARGIN * (high - low)
-    span = jnp.maximum(high - low, 1e-6)
+    span = jnp.maximum(high - low, LEAST_SPAN)
     cut = [_cut(rays, mask, low, span, np.array(grid, np.float32)) for grid in grids]
     return _fit_quadrics(inverse_depth, cut)
 
@@ -233,7 +237,9 @@ def solve_positive_definite(matrix: jax.Array, right: jax.Array) -> jax.Array:
     lower = [[jnp.zeros(()) for _ in range(n)] for _ in range(n)]
     for j in range(n):
         diagonal = matrix[..., j, j] - sum(lower[j][k] ** 2 for k in range(j))
-        lower[j][j] = jnp.sqrt(jnp.maximum(diagonal, 1e-12))
+        # What is left of a pivot below the rounding of its sum is noise, and would be divided by.
+        least = 4 * jnp.finfo(matrix.dtype).eps * matrix[..., j, j]
+        lower[j][j] = jnp.sqrt(jnp.maximum(diagonal, least + 1e-12))
         for i in range(j + 1, n):
             inner = sum(lower[i][k] * lower[j][k] for k in range(j))
             lower[i][j] = (matrix[..., i, j] - inner) / lower[j][j]
