@@ -295,8 +295,8 @@ def answer(
         values |= {
             "focal_px": solution.focal,
             "normalised_focal": solution.focal / size[0],
-            "fov_x_deg": _fov_degrees(camera[0, 0], size[1]),
-            "fov_y_deg": _fov_degrees(camera[1, 1], size[0]),
+            "fov_x_deg": fov_degrees(camera[0, 0], size[1]),
+            "fov_y_deg": fov_degrees(camera[1, 1], size[0]),
             "intrinsics": camera.tolist(),
             "shift": solution.shift,
             "a": solution.a,
@@ -330,7 +330,8 @@ def camera_of(
     return camera
 
 
-def _fov_degrees(focal: float, pixels: int) -> float:
+def fov_degrees(focal: float, pixels: int) -> float:
+    """Full field of view across so many pixels; `camera.focal_to_fov` without JAX, in float64."""
     return math.degrees(2 * math.atan(pixels / 2 / focal))
 
 

@@ -273,7 +273,7 @@ def recover_blocks(
     focal = None if known.focal is None else jnp.asarray(known.focal, jnp.float32)
     geometry = _solve(blocks, space, own_shift, focal)
     learned, metres = _ask_networks(models, blocks, own_shift, focal)
-    answers = _answer(geometry, learned, blocks, method, space, own_shift, focal)
+    answers = _answer(geometry, learned, blocks, canonical, method, space, own_shift, focal)
     shift = answers.shift[:, 1]
     unit = jnp.ones_like(shift)
     if metres is not None:
@@ -469,6 +469,7 @@ def _answer(
     geometry: solver.Solution,
     learned: _Learned,
     blocks: clouds.Blocks,
+    canonical: depth.Canonical,
     method: Method,
     space: depth.Space,
     own_shift: jax.Array | None,
@@ -503,7 +504,6 @@ def _answer(
     else:
         disagrees |= alphas.exclude_each_other(solver.focal_bins())
         out_of_range |= _at_border(log_alpha[:, 1], "focal")
-    canonical = depth.canonicalise(blocks.values, blocks.mask)
     spread = jnp.abs(jnp.where(canonical.mask, canonical.values, 1.0) - 0.5 - 0.25)
     out_of_range |= (spread.max(-1) > FAR_TAIL) & canonical.solvable
     planes = solver.plane_share(blocks, space, shift[:, 1], focal[:, 1])

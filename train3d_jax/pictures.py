@@ -12,7 +12,7 @@ import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from train3d_jax.export import cloud_of
+from train3d_jax.export import cloud_of, fov_degrees
 from train3d_jax.files import write_whole
 
 _MOST_POINTS = 80_000
@@ -114,7 +114,7 @@ def draw_sheet(
     heads = ["input", "before", "after"]
     for number, shape in enumerate((before, after), start=1):
         focal = shape.intrinsics[1, 1]
-        fov = math.degrees(2 * math.atan(shape.depth.shape[0] / 2 / focal))
+        fov = fov_degrees(focal, shape.depth.shape[0])
         heads[number] += f": focal length {focal:.0f} px, {fov:.1f} degrees high"
     file = io.BytesIO()
     _compose([left, *columns], heads, title).save(file, "PNG")
