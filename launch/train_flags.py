@@ -65,7 +65,7 @@ _ALPHA_RANGE = flags.DEFINE_list(
 _SPACE = flags.DEFINE_enum("space", "depth", ["depth", "disparity"], "Space of the distortion.")
 _INPUT_CHANNELS = flags.DEFINE_integer("input_channels", 5, "3: x, y, z; 5: and the rays u, v.")
 _VOXEL_SIZE = flags.DEFINE_float("voxel_size", 0.005, "One point is kept a voxel; 0 keeps all.")
-_NUM_POINTS = flags.DEFINE_integer("num_points", 3072, "Points of a cloud.", lower_bound=64)
+_NUM_POINTS = flags.DEFINE_integer("num_points", 3072, "Points of a cloud; 0: all.", lower_bound=0)
 _INIT_FOV = flags.DEFINE_float("init_fov", 60.0, "First guess: vertical field of view, degrees.")
 _INIT_SCALE = flags.DEFINE_float("init_scale", 1.0, "First guess of the scale, in metres.")
 _AUGMENTATION = flags.DEFINE_list(
@@ -94,6 +94,7 @@ _AVERAGE_DECAY = flags.DEFINE_float(
     "Of the moving average of the weights that validation and inference use; 0 for none.",
     lower_bound=0.0, upper_bound=0.99999,
 )  # fmt: skip
+_ENCODER = flags.DEFINE_enum("encoder", "points", ["points", "surfaces"], "Which network.")
 _WIDTH = flags.DEFINE_integer("width", 64, "Channels of the encoder's layers.", lower_bound=8)
 _PRECISION = flags.DEFINE_enum(
     "precision", "auto", ["auto", "float32", "bfloat16"],
@@ -156,6 +157,7 @@ def configuration() -> TrainingConfig:
         epochs=_EPOCHS.value,
         init_scale=_INIT_SCALE.value,
         seed=_SEED.value,
+        encoder=_ENCODER.value,
         width=_WIDTH.value,
         precision=cast(Any, precision),
     )

@@ -32,17 +32,17 @@ sensor does.  The number of a kind's random key is its place."""
 UNTOUCHED_SHARE = 0.15
 """Maps that nothing is done to."""
 
-BIAS_SIZE = (0.0003, 0.025)
+BIAS_SIZE = (0.0003, 0.04)
 """Standard deviation of the smooth error of depth, relative."""
-BIAS_WIDTH = (6.0, 24.0)
+BIAS_WIDTH = (3.0, 24.0)
 """Blocks; standard deviation of the bumps that the error is made of."""
 FLATTENED_SHARE = 0.5
 """Maps whose far range is flattened too; by `BIAS_SIZE` at the far depth."""
 
 BLUR_SHARE = 0.5
-BLUR_WIDTH = (0.25, 1.0)
+BLUR_WIDTH = (0.25, 2.0)
 """Blocks; standard deviation of the Gaussian."""
-BLUR_RADIUS = 3
+BLUR_RADIUS = 6
 """Blocks; three standard deviations of the widest blur at strength 1."""
 
 LENS_SHARE = 0.5
@@ -189,7 +189,7 @@ def bend_depth(key: jax.Array, w: jax.Array, strength: ArrayLike) -> jax.Array:
     size, down, across, flattens, flattening = _draws(map_key, w.shape[:-2], 5)
     widths = _log_between(down, BIAS_WIDTH), _log_between(across, BIAS_WIDTH)
     size = strength * _log_between(size, BIAS_SIZE)
-    w = w * jnp.exp(size * random_field(field_key, w.shape, *widths, knots=12))
+    w = w * jnp.exp(size * random_field(field_key, w.shape, *widths, knots=20))
     flattening = strength * _log_between(flattening, BIAS_SIZE)
     return jnp.where(flattens < FLATTENED_SHARE, jnp.sqrt(w**2 + 2 * flattening), w)
 

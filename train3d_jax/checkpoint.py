@@ -200,7 +200,7 @@ def load_params(run: Path) -> tuple[TrainingConfig, int, Any, dict[Target, float
     """
     config = load_config(run)
     points = jax.ShapeDtypeStruct(
-        (1, config.clouds.num_points, config.clouds.input_channels), "float32"
+        (1, config.clouds.size, config.clouds.input_channels), "float32"
     )
     mask = jax.ShapeDtypeStruct(points.shape[:2], "bool")
     abstract = jax.eval_shape(build_encoder(config).init, jax.random.key(0), points, mask)

@@ -23,7 +23,7 @@ class CloudSettings:
       space: "depth" or "disparity", of the values that come in.
       input_channels: 3 for x, y, z; 5 for x, y, z and the rays (u - cx) / f0, (v - cy) / f0.
       voxel_size: edge of the voxels of which one point each is kept, in canonical units; 0 for all.
-      num_points: points in a cloud.
+      num_points: points in a cloud; 0 for all, in the order of the grid of blocks.
       init_fov: vertical field of view of the first guess of the camera, in degrees.
       shift_known: clouds are made with the true shift, scaled to a far quantile of 1.
       focal_known: clouds are made with the true focal length instead of the first guess f0.
@@ -36,6 +36,11 @@ class CloudSettings:
     init_fov: float = camera.INITIAL_FOV_DEGREES
     shift_known: bool = False
     focal_known: bool = False
+
+    @property
+    def size(self) -> int:
+        """Points that come out."""
+        return self.num_points or points.BLOCKS[0] * points.BLOCKS[1]
 
 
 class Blocks(NamedTuple):
@@ -126,5 +131,6 @@ def make_clouds(
     mask = points.one_point_per_voxel(cloud, mask, settings.voxel_size)
     if settings.input_channels == 5:
         cloud = jnp.concatenate([cloud, centred / first_guess[..., None, None]], -1)
-    cloud, mask = points.sample_points(key, cloud, mask, settings.num_points)
+    if settings.num_points:
+        cloud, mask = points.sample_points(key, cloud, mask, settings.num_points)
     return Clouds(cloud, mask, focal, canonical)

@@ -235,10 +235,10 @@ def window_pairs(count: int, pairs: int) -> np.ndarray:
     return np.stack([first[chosen], second[chosen]], -1)
 
 
-def bin_centres(target: Target) -> np.ndarray:
-    """Centres of the bins of a target's posterior, shape (BINS,)."""
+def bin_centres(target: Target, bins: int = BINS) -> np.ndarray:
+    """Centres of so many equal bins of a target's range, shape (bins,)."""
     low, high = RANGES[target]
-    return low + (np.arange(BINS) + 0.5) * (high - low) / BINS
+    return low + (np.arange(bins) + 0.5) * (high - low) / bins
 
 
 def count_votes(votes: surfaces.Votes, weights: jax.Array, target: Target) -> jax.Array:
@@ -274,7 +274,8 @@ def quantile(posterior: Posterior, target: Target, level: float) -> jax.Array:
     low, high = RANGES[target]
     probability = jnp.exp(posterior.log_probability)
     cumulative = jnp.cumsum(probability, -1)
-    index = jnp.minimum((cumulative < level).sum(-1), BINS - 1)
+    bins = probability.shape[-1]
+    index = jnp.minimum((cumulative < level).sum(-1), bins - 1)
     take = lambda x: jnp.take_along_axis(x, index[..., None], -1)[..., 0]  # noqa: E731
     inside = (level - (take(cumulative) - take(probability))) / jnp.maximum(take(probability), 1e-9)
-    return low + (index + jnp.clip(inside, 0.0, 1.0)) * (high - low) / BINS
+    return low + (index + jnp.clip(inside, 0.0, 1.0)) * (high - low) / bins

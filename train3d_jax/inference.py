@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from train3d_jax import camera, checkpoint, clouds, depth, solver
-from train3d_jax.encoder import BINS, RANGES, Target, encode, median
+from train3d_jax.encoder import RANGES, Target, encode, median
 from train3d_jax.errors import UserError
 from train3d_jax.training import TrainingConfig, build_encoder
 
@@ -363,7 +363,7 @@ class _Prediction(NamedTuple):
 class _Learned(NamedTuple):
     """What networks say.
 
-    Calibrated log-probabilities over their bins, (B, BINS) each, None where none answers; and the
+    Calibrated log-probabilities over their bins, (B, bins) each, None where none answers; and the
     focal length in pixels that the focal ratio multiplies, (B,).
     """
 
@@ -562,7 +562,8 @@ def _doubted(log_probability: jax.Array) -> jax.Array:
 def _finer_ratio(learned: _Learned) -> jax.Array | None:
     if learned.shift is None:
         return None
-    return jax.nn.log_softmax(jnp.repeat(learned.shift, solver.SHIFT_BINS // BINS, -1))
+    finer = solver.SHIFT_BINS // learned.shift.shape[-1]
+    return jax.nn.log_softmax(jnp.repeat(learned.shift, finer, -1))
 
 
 def _finer_focal(learned: _Learned, first_guess: jax.Array) -> jax.Array | None:
@@ -570,11 +571,12 @@ def _finer_focal(learned: _Learned, first_guess: jax.Array) -> jax.Array | None:
     if learned.focal is None or learned.assumed is None:
         return None
     low, high = RANGES["focal"]
+    bins = learned.focal.shape[-1]
     from_assumed = solver.focal_bins() - jnp.log(learned.assumed / first_guess)[:, None]
     # Rounding must not decide where both counts agree: bins are asked a hair above their centre.
-    index = jnp.floor((from_assumed - low) / (high - low) * BINS + 1e-3).astype(jnp.int32)
-    taken = jnp.take_along_axis(learned.focal, jnp.clip(index, 0, BINS - 1), -1)
-    return jax.nn.log_softmax(jnp.where((index >= 0) & (index < BINS), taken, -30.0))
+    index = jnp.floor((from_assumed - low) / (high - low) * bins + 1e-3).astype(jnp.int32)
+    taken = jnp.take_along_axis(learned.focal, jnp.clip(index, 0, bins - 1), -1)
+    return jax.nn.log_softmax(jnp.where((index >= 0) & (index < bins), taken, -30.0))
 
 
 def _with_median(quantiles: jax.Array, middle: jax.Array) -> jax.Array:

@@ -10,7 +10,7 @@ from train3d_jax.encoder import BINS, RANGES, Posterior, Target, bin_centres, me
 Loss = Literal["posterior", "l1"]
 
 
-def soft_bins(value: jax.Array, target: Target) -> jax.Array:
+def soft_bins(value: jax.Array, target: Target, bins: int = BINS) -> jax.Array:
     """Shares a value between the two bins whose centres lie about it.
 
     The mean of the two is the value; values outside the range go to the outermost bin.
@@ -18,13 +18,14 @@ def soft_bins(value: jax.Array, target: Target) -> jax.Array:
     Args:
       value: shape (...).
       target: which range the bins span.
+      bins: how many.
 
     Returns:
-      Shape (..., BINS), summing to 1.
+      Shape (..., bins), summing to 1.
     """
     low, high = RANGES[target]
-    position = jnp.clip((value - low) / (high - low) * BINS - 0.5, 0, BINS - 1)
-    distance = jnp.abs(jnp.arange(BINS) - position[..., None])
+    position = jnp.clip((value - low) / (high - low) * bins - 0.5, 0, bins - 1)
+    distance = jnp.abs(jnp.arange(bins) - position[..., None])
     return jnp.maximum(1 - distance, 0.0)
 
 
@@ -53,9 +54,11 @@ def posterior_loss(
     """
     low, high = RANGES[target]
     value_inside = jnp.clip(value, low, high)
+    # Of the range, in 64ths over 16, whatever the number of bins: of the order of the first part.
     in_bins = BINS / (high - low) / 16
+    bins = posterior.log_probability.shape[-1]
     if kind == "l1":
-        distance = jnp.abs(bin_centres(target) - value_inside[..., None])
+        distance = jnp.abs(bin_centres(target, bins) - value_inside[..., None])
         return (jnp.exp(posterior.log_probability) * distance).sum(-1) * in_bins
-    cross_entropy = -(soft_bins(value, target) * posterior.log_probability).sum(-1)
+    cross_entropy = -(soft_bins(value, target, bins) * posterior.log_probability).sum(-1)
     return cross_entropy + jnp.abs(median(posterior, target) - value_inside) * in_bins

@@ -19,6 +19,7 @@ from train3d_jax.calibration import calibrate
 from train3d_jax.clouds import Blocks, Clouds, CloudSettings, make_clouds
 from train3d_jax.encoder import TARGETS, PointSetEncoder, Posterior, Target, encode, median
 from train3d_jax.errors import UserError
+from train3d_jax.surface_encoder import SurfaceEncoder
 
 Batch = dict[str, Any]
 """As `data.pipeline` makes it; `values` are true metres, or inverse metres in disparity space."""
@@ -77,6 +78,7 @@ class TrainingConfig:
     epochs: int = 5
     init_scale: float = 1.0
     seed: int = 0
+    encoder: str = "points"
     width: int = 64
     precision: Literal["float32", "bfloat16"] = "float32"
 
@@ -165,14 +167,15 @@ def build_encoder(
 ) -> PointSetEncoder:
     """The encoder that a configuration means, computing in `precision`."""
     dtype = jnp.bfloat16 if precision == "bfloat16" else None
-    return PointSetEncoder(
+    kind = {"points": PointSetEncoder, "surfaces": SurfaceEncoder}[config.encoder]
+    return kind(
         config.heads, config.clouds.space, config.clouds.shift_known, config.width, dtype
     )
 
 
 def initial_params(config: TrainingConfig) -> Any:
     """Fresh weights; a pure function of the configuration."""
-    points = jnp.ones((1, config.clouds.num_points, config.clouds.input_channels))
+    points = jnp.ones((1, config.clouds.size, config.clouds.input_channels))
     return jax.jit(build_encoder(config).init)(
         jax.random.key(config.seed), points, jnp.ones(points.shape[:2], bool)
     )
