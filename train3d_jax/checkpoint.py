@@ -199,9 +199,7 @@ def load_params(run: Path) -> tuple[TrainingConfig, int, Any, dict[Target, float
     empty where the run has none.
     """
     config = load_config(run)
-    points = jax.ShapeDtypeStruct(
-        (1, config.clouds.size, config.clouds.input_channels), "float32"
-    )
+    points = jax.ShapeDtypeStruct((1, config.clouds.size, config.clouds.input_channels), "float32")
     mask = jax.ShapeDtypeStruct(points.shape[:2], "bool")
     abstract = jax.eval_shape(build_encoder(config).init, jax.random.key(0), points, mask)
     placed = jax.sharding.SingleDeviceSharding(jax.devices()[0])

@@ -69,11 +69,7 @@ class PointSetEncoder(nn.Module):
     @property
     def found(self) -> tuple[Target, ...]:
         """The targets that it gives posteriors for: its heads, and the shift unless it is known."""
-        return tuple(
-            target
-            for target in TARGETS
-            if target in self.heads or (target == "shift" and not self.shift_known)
-        )
+        return targets_found(self.heads, self.shift_known)
 
     @nn.compact
     def __call__(self, points: jax.Array, mask: jax.Array) -> dict[Target, Posterior]:
@@ -123,6 +119,13 @@ class PointSetEncoder(nn.Module):
         trust = nn.softplus(nn.Dense(4)(local))
         weights = trust[:, pairs[:, 0]] * trust[:, pairs[:, 1]]
         return HistogramHead(self.width, self.dtype)(count_votes(votes, weights, "focal"), context)
+
+
+def targets_found(heads: tuple[Target, ...], shift_known: bool) -> tuple[Target, ...]:
+    """Its heads, and the shift unless it is known: angles can only be judged once it is off."""
+    return tuple(
+        target for target in TARGETS if target in heads or (target == "shift" and not shift_known)
+    )
 
 
 def encode(

@@ -153,13 +153,13 @@ def solve(
 
 def _solve_one(rays, values, mask, space, ratio, log_alpha) -> Solution:
     if space == "disparity":
-        windows = _fit(rays, values, mask & (values > depth.SMALLEST_VALUE))
+        windows = fit_map(rays, values, mask & (values > depth.SMALLEST_VALUE))
         base = jnp.zeros((), values.dtype)
         bending = jnp.zeros(SHIFT_BINS, values.dtype)
         nothing = jnp.zeros_like(windows.value)
         bend = surfaces.Votes(nothing, nothing + 1, nothing > 0)
     else:
-        bending, bend, windows, base = _bending(rays, values, mask, ratio)
+        bending, bend, windows, base = fit_bending(rays, values, mask, ratio)
     shift = jax.nn.log_softmax(bending)
     if ratio is not None:
         shift = point_mass(ratio, ratio_bins())
@@ -186,7 +186,8 @@ def _solve_one(rays, values, mask, space, ratio, log_alpha) -> Solution:
     return Solution(shift, focal, angles, nodes, bend, windows, base)
 
 
-def _fit(rays, w, mask) -> surfaces.Windows:
+def fit_map(rays, w, mask) -> surfaces.Windows:
+    """Fits the windows of all `GRIDS` to w, (P,), no residual less than most of the map's."""
     return _with_noise_floor(
         surfaces.fit_block_windows(rays, jnp.where(mask, w, 1.0), mask, points.BLOCKS, GRIDS)
     )
@@ -202,22 +203,38 @@ def _with_noise_floor(windows: surfaces.Windows) -> surfaces.Windows:
     )
 
 
-def _bending(rays, values, mask, ratio):
-    """Log-likelihood of each ratio, each window's vote, the windows and their base."""
+def fit_bending(rays, values, mask, ratio):
+    """Fits windows to 1 / (depth + shift), by a first guess of the shift.
+
+    Args:
+      rays: (u, v), shape (P, 2).
+      values: canonical depth, shape (P,).
+      mask: shape (P,).
+      ratio: near/far ratio to fit at, shape (); None for the one at which most is flat.
+
+    Returns:
+      Log-likelihood of each of `ratio_bins`; each window's vote for the ratio; the windows; and the
+      shift that they were fitted with, shape ().
+    """
     base = jnp.zeros((), values.dtype)
     if ratio is None:
         # A quadric leaves out the cubic part of 1 / d, which fades as the shift is taken off.
-        windows = _fit(rays, 1 / jnp.where(mask, values, 1), mask & (values > depth.SMALLEST_VALUE))
+        windows = fit_map(
+            rays, 1 / jnp.where(mask, values, 1), mask & (values > depth.SMALLEST_VALUE)
+        )
         first = jax.nn.log_softmax(_bend_likelihood(windows, base))
         ratio = jnp.asarray(ratio_bins())[first.argmax()]
     base = jax.lax.stop_gradient(depth.ratio_to_shift(jnp.clip(ratio, 0.02, 0.98)))
     positive = mask & (values + base > LEAST_TRUE_DEPTH)
-    windows = _fit(rays, 1 / jnp.where(positive, values + base, 1), positive)
+    windows = fit_map(rays, 1 / jnp.where(positive, values + base, 1), positive)
     return _bend_likelihood(windows, base), _bend_votes(windows, base), windows, base
 
 
-def _bend(windows):
-    """The bending along the slope and its deviation, the curvature across the slope included."""
+def bends(windows: surfaces.Windows) -> tuple[jax.Array, jax.Array]:
+    """The bending along the slope and its deviation, the curvature across the slope included.
+
+    Shapes (..., M) both; see `surfaces.bending`.
+    """
     q, deviation, _ = surfaces.bending(windows)
     slope = jnp.maximum((windows.gradient**2).sum(-1), 1e-12)
     h = windows.hessian
@@ -227,7 +244,7 @@ def _bend(windows):
 
 
 def _bend_likelihood(windows, base) -> jax.Array:
-    q, deviation = _bend(windows)
+    q, deviation = bends(windows)
     shift = (depth.ratio_to_shift(ratio_bins()) - base)[:, None]
     divisor = 1 + shift * windows.value
     possible = windows.mask & (divisor > LEAST_TRUE_DEPTH)
@@ -238,7 +255,7 @@ def _bend_likelihood(windows, base) -> jax.Array:
 
 
 def _bend_votes(windows, base) -> surfaces.Votes:
-    q, deviation = _bend(windows)
+    q, deviation = bends(windows)
     half_turn = 2 - q * windows.value
     possible = windows.mask & (half_turn > 0.1)
     half_turn = jnp.where(possible, half_turn, 1.0)

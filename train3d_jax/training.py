@@ -168,9 +168,7 @@ def build_encoder(
     """The encoder that a configuration means, computing in `precision`."""
     dtype = jnp.bfloat16 if precision == "bfloat16" else None
     kind = {"points": PointSetEncoder, "surfaces": SurfaceEncoder}[config.encoder]
-    return kind(
-        config.heads, config.clouds.space, config.clouds.shift_known, config.width, dtype
-    )
+    return kind(config.heads, config.clouds.space, config.clouds.shift_known, config.width, dtype)
 
 
 def initial_params(config: TrainingConfig) -> Any:

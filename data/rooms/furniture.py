@@ -16,6 +16,7 @@ from data.rooms.meshes import (
     box,
     box_at,
     cylinder,
+    lump,
     merge,
     place,
     revolution,
@@ -278,6 +279,39 @@ def _giant_ball(rng: np.random.Generator) -> Piece:
     return Piece(ball(radius, rng.uniform(0.6, 1.1)), 2 * radius, 2 * radius)
 
 
+def _beanbag(rng: np.random.Generator) -> Piece:
+    """Something large and soft: beanbag, sack, or a heap under a sheet."""
+    radius = rng.uniform(0.25, 0.7)
+    mesh = lump(rng, radius, rng.uniform(0.4, 1.4), rng.uniform(0.1, 0.35))
+    return Piece(mesh, 2.4 * radius, 2.4 * radius)
+
+
+def _unmade_bed(rng: np.random.Generator) -> Piece:
+    """A bed or couch under blankets and cushions that nobody has straightened."""
+    width, length, height = rng.uniform(0.8, 2.0), rng.uniform(1.6, 2.15), rng.uniform(0.3, 0.6)
+    parts = [box(width, length, height)]
+    for _ in range(rng.integers(3, 9)):
+        soft = lump(rng, rng.uniform(0.15, 0.6), rng.uniform(0.15, 0.5), rng.uniform(0.1, 0.4))
+        x, y = rng.uniform(-0.4, 0.4, 2) * (width, length)
+        parts.append(place(soft, x, y, height - 0.05, rng.uniform(0, 6)))
+    return Piece(merge(parts), width + 0.3, length + 0.3)
+
+
+def _person(rng: np.random.Generator) -> Piece:
+    """A figure of lumps that stands, its arms anywhere."""
+    scale = rng.uniform(0.7, 1.1)
+    hips, shoulders = 0.85 * scale, 1.4 * scale
+    parts = [place(lump(rng, 0.1 * scale, 4.4, 0.1), side * 0.1 * scale, 0, 0) for side in (-1, 1)]
+    parts.append(place(lump(rng, 0.22 * scale, 1.5, 0.15), 0, 0, hips - 0.05))
+    parts.append(place(lump(rng, 0.11 * scale, 1.25, 0.1), 0, 0, shoulders + 0.05 * scale))
+    for side in (-1, 1):
+        start = np.array([side * 0.2 * scale, 0, shoulders - 0.05])
+        reach = rng.normal(size=3) * (0.2, 0.3, 0.2) + (side * 0.1, 0, -0.35)
+        end = start + 0.55 * scale * reach / np.linalg.norm(reach)
+        parts.append(beam(start, end, 0.09 * scale, 0.09 * scale))
+    return Piece(merge(parts), 0.7 * scale, 0.6 * scale)
+
+
 def _crates(rng: np.random.Generator) -> Piece:
     """Boxes piled up, each turned a little against the one below."""
     size, parts, height = rng.uniform(0.3, 0.7), [], 0.0
@@ -347,6 +381,11 @@ def _table_lamp(rng: np.random.Generator) -> Mesh:
     return merge([revolution(foot), place(revolution(ring), 0, 0, float(foot[-1, 1]))])
 
 
+def _soft_thing(rng: np.random.Generator) -> Mesh:
+    """A toy, a bag, a loaf, a bundle of clothes."""
+    return lump(rng, rng.uniform(0.04, 0.2), rng.uniform(0.3, 1.2), rng.uniform(0.1, 0.4))
+
+
 def _laptop(rng: np.random.Generator) -> Mesh:
     width = rng.uniform(0.28, 0.4)
     screen = _tilted(box(width, 0.01, 0.65 * width), rng.uniform(0.1, 0.6))
@@ -373,12 +412,16 @@ def tumbled(rng: np.random.Generator, size: float) -> Mesh:
 
 
 # Pieces that stand with their back to a wall, and pieces that stand anywhere; equal chances.
-WALL_PIECES = (_desk, _sofa, _bed, _bookcase, _bookcase, _cabinet, _cabinet, _counter, _stairs)
-FREE_PIECES = (_table, _table, _round_table, _chair, _chair, _stool, _sofa, _floor_lamp, _plant)
-ROUND_PIECES = (_round_table, _stool, _floor_lamp, _barrel, _column, _giant_ball, _plant)
-ODD_PIECES = (_crates, _crates, _ramp, _stairs, _barrel, _giant_ball, _column, _table)
+WALL_PIECES = (_desk, _sofa, _bed, _bookcase, _bookcase, _cabinet, _cabinet, _counter, _stairs,
+               _unmade_bed)  # fmt: skip
+FREE_PIECES = (_table, _table, _round_table, _chair, _chair, _stool, _sofa, _floor_lamp, _plant,
+               _beanbag, _person)  # fmt: skip
+ROUND_PIECES = (_round_table, _stool, _floor_lamp, _barrel, _column, _giant_ball, _plant, _beanbag,
+                _person)  # fmt: skip
+ODD_PIECES = (_crates, _crates, _ramp, _stairs, _barrel, _giant_ball, _column, _table,
+              _beanbag, _unmade_bed)  # fmt: skip
 SMALL_THINGS = (_small_box, _small_box, _vase, _bowl, _small_ball, _can, _table_lamp, _laptop,
-                _book_pile)  # fmt: skip
+                _book_pile, _soft_thing, _soft_thing)  # fmt: skip
 
 
 def with_things(rng: np.random.Generator, piece: Piece, most: int) -> Piece:

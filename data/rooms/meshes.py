@@ -162,6 +162,27 @@ def ball(radius: float, squash: float = 1.0) -> Mesh:
     return revolution(np.column_stack([profile_radius, radius * squash * (1 + np.sin(latitude))]))
 
 
+def lump(rng: np.random.Generator, radius: float, squash: float, waves: float) -> Mesh:
+    """A ball with random dents and bulges, as of clay or cloth; stands on z = 0.
+
+    Args:
+        rng: of the shape.
+        radius: metres, of the ball.
+        squash: its height over its width.
+        waves: size of the dents relative to the radius, 0 to 0.5.
+    """
+    mesh = ball(1.0)
+    direction = mesh.vertices - [0, 0, 1]
+    # Functions of the direction alone: the two ends of a circle of latitude stay together.
+    bulge = np.zeros(len(direction))
+    for frequency in (2.0, 3.5, 6.0):
+        for wave in rng.normal(size=(4, 3)):
+            bulge += np.sin(frequency * direction @ wave + rng.uniform(0, 6)) / frequency
+    shape = direction * (1 + waves * np.clip(bulge, -1.5, 1.5) / 1.5)[:, None]
+    shape = shape * (rng.uniform(0.6, 1.0), 1.0, squash) * radius
+    return place(Mesh(shape, mesh.faces), 0, 0, -float(shape[:, 2].min()))
+
+
 def tube(outer: np.ndarray, thickness: float) -> Mesh:
     """A hollow vessel without lid: the surface of revolution of `outer`, walls of `thickness`.
 

@@ -13,12 +13,13 @@ from data.rooms.furniture import (
     FREE_PIECES,
     ODD_PIECES,
     ROUND_PIECES,
+    SMALL_THINGS,
     WALL_PIECES,
     Piece,
     tumbled,
     with_things,
 )
-from data.rooms.meshes import Mesh, ball, beam, box, box_at, cylinder, merge, place
+from data.rooms.meshes import Mesh, ball, beam, box, box_at, cylinder, merge, place, transform
 from data.rooms.shells import (
     Opening,
     chamfered_plan,
@@ -184,6 +185,19 @@ class _Builder:
             self.parts.append(place(thing, x, y, self.rng.choice([0.0, 0.0, 0.2])))
             self.targets.append(np.array([x, y, 0.3]))
 
+    def litter(self, count: int) -> None:
+        """Small and soft things that lie about on the floor, most of them along the walls."""
+        for _ in range(count):
+            spot = random_point(self.rng, self.plan, 0.15)
+            if self.rng.random() < 0.5:
+                wall = int(self.rng.integers(len(self.plan)))
+                corner, along, inward, length = edge_frame(self.plan, wall)
+                away = self.rng.uniform(0.15, 0.5)
+                spot = corner + self.rng.uniform(0.1, 0.9) * length * along + away * inward
+            thing = SMALL_THINGS[self.rng.integers(len(SMALL_THINGS))](self.rng)
+            grown = transform(thing, np.eye(3) * self.rng.uniform(1.0, 2.5))
+            self.parts.append(place(grown, spot[0], spot[1], 0, self.rng.uniform(0, 2 * np.pi)))
+
     def done(self, kind: str, close_up_share: float = USUAL_CLOSE_UP_SHARE) -> Room:
         """The finished room."""
         targets = np.array(self.targets).reshape(-1, 3)
@@ -229,6 +243,8 @@ def _furnished(rng: np.random.Generator, plan: np.ndarray, height: float, **open
     builder.anywhere(round(8 * fullness))
     builder.on_walls(round(8 * fullness))
     builder.on_ceiling()
+    if rng.random() < 0.5:
+        builder.litter(int(rng.integers(2, 25)))
     return builder
 
 
@@ -308,6 +324,7 @@ def _close_up(rng: np.random.Generator) -> Room:
     builder.shell()
     builder.anywhere(4, FREE_PIECES[:3], 14)
     builder.along_walls(8, WALL_PIECES, 10)
+    builder.litter(8)
     return builder.done("close_up", 0.8)
 
 
@@ -344,15 +361,15 @@ def _curved(rng: np.random.Generator) -> Room:
 
 # How often each kind of room is built; the weights need not sum to 1.
 KINDS: dict[str, tuple[float, Callable[[np.random.Generator], Room]]] = {
-    "manhattan": (0.20, _manhattan),
+    "manhattan": (0.17, _manhattan),
     "l_shaped": (0.10, _l_shaped),
     "chamfered": (0.08, _chamfered),
     "polygon": (0.13, _polygon),
     "attic": (0.12, _attic),
     "inner_walls": (0.10, _inner_walls),
     "corridor": (0.07, _corridor),
-    "close_up": (0.09, _close_up),
-    "clutter": (0.06, _clutter),
+    "close_up": (0.11, _close_up),
+    "clutter": (0.07, _clutter),
     "curved": (0.05, _curved),
 }
 

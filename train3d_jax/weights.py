@@ -1,0 +1,88 @@
+"""Weights that come with the package: a folder for each space, read without orbax.
+
+weights/<space>/config.json    what was trained and how, calibration, SHA-256 of the weights
+weights/<space>/weights.npz    float32 arrays by their path in the network, as params/Dense_0/kernel
+weights/<space>/CARD.md        data, licence, figures, date and command, for people
+"""
+
+import hashlib
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from flax import traverse_util
+
+from train3d_jax import checkpoint
+from train3d_jax.depth import Space
+from train3d_jax.encoder import Target
+from train3d_jax.errors import UserError
+from train3d_jax.files import write_whole
+from train3d_jax.training import TrainingConfig
+
+FOLDER = Path(__file__).parent / "weights"
+WEIGHTS = "weights.npz"
+
+
+def pack(run: Path, folder: Path) -> None:
+    """Writes the best checkpoint of a run as a folder of weights.
+
+    Args:
+      run: of `launch.train`.
+      folder: to write `config.json` and `weights.npz` to; the same run gives the same bytes.
+
+    Raises:
+      UserError: the run cannot be read, or the folder not be written.
+    """
+    _, step, params, calibration = checkpoint.load_params(run)
+    flat = traverse_util.flatten_dict(jax.device_get(params), sep="/")
+    file = io.BytesIO()
+    arrays: dict[str, Any] = {name: np.asarray(flat[name], np.float32) for name in sorted(flat)}
+    np.savez(file, **arrays)
+    contents = json.loads((run / checkpoint.CONFIG).read_text())
+    contents = {name: contents[name] for name in ("version", "training", "data", "samples")} | {
+        "step": step,
+        "calibration": calibration,
+        "sha256": hashlib.sha256(file.getvalue()).hexdigest(),
+    }
+    write_whole(folder / WEIGHTS, file.getbuffer())
+    write_whole(folder / checkpoint.CONFIG, (json.dumps(contents, indent=2) + "\n").encode())
+
+
+def load(folder: Path) -> tuple[TrainingConfig, int, Any, dict[Target, float]]:
+    """Configuration, step, weights and calibration, as `checkpoint.load_params` gives them.
+
+    Raises:
+      UserError: something is missing, or the weights are not those that config.json tells of.
+    """
+    config = checkpoint.load_config(folder)
+    told = json.loads((folder / checkpoint.CONFIG).read_text())
+    try:
+        contents = (folder / WEIGHTS).read_bytes()
+    except OSError as error:
+        raise UserError(f"{folder / WEIGHTS}: cannot be read: {error.strerror}") from None
+    if hashlib.sha256(contents).hexdigest() != told["sha256"]:
+        raise UserError(
+            f"{folder / WEIGHTS}: is damaged: its SHA-256 is not the one in {checkpoint.CONFIG}; "
+            "install the package again"
+        )
+    with np.load(io.BytesIO(contents)) as arrays:
+        params = traverse_util.unflatten_dict(dict(arrays), sep="/")
+    return config, told["step"], params, told["calibration"]
+
+
+def bundled(space: Space) -> Path:
+    """The folder of the weights for a space.
+
+    Raises:
+      UserError: this version comes with none for it.
+    """
+    folder = FOLDER / space
+    if not (folder / WEIGHTS).is_file():
+        raise UserError(
+            f"--model=default: no weights for {space} come with this version; "
+            "train a network with launch.train, or use --method=geometric"
+        )
+    return folder
