@@ -31,6 +31,9 @@ space; evenly spread in disparity space, where only the angles tell."""
 
 WIDEST = (-2.0, 3.0)
 """Range of the logarithm of what a deviation is multiplied with."""
+LARGEST = 1e6
+"""Bending, and variance of a cosine, beyond which windows say nothing whatever they say."""
+
 ODDS = (-8.0, 6.0)
 """The same of odds."""
 COUNTS = (-6.0, 3.0)
@@ -130,7 +133,10 @@ class SurfaceEncoder(nn.Module):
     def _bend_curve(self, windows: surfaces.Windows, base: jax.Array, local: jax.Array):
         """Log-likelihood of each shift by the windows, as `solver.fit_bending`; (B, bins)."""
         opinion = Opinion(name="bending")(local)
-        q, deviation = jax.vmap(solver.bends)(windows)
+        q, deviation = jax.lax.stop_gradient(jax.vmap(solver.bends)(windows))
+        # What does not count must be finite all the same: 0 times infinity would be its gradient.
+        q = jnp.where(windows.mask, jnp.clip(q, -LARGEST, LARGEST), 0.0)
+        deviation = jnp.where(windows.mask, jnp.minimum(deviation, LARGEST), 1.0)
         deviation = deviation * opinion.deviation
         shifts = depth.ratio_to_shift(solver.ratio_bins())[:, None] - base[:, None, None]
         divisor = 1 + shifts * windows.value[:, None]
@@ -187,7 +193,10 @@ def _cosines(windows, shift, pairs, space) -> tuple[jax.Array, jax.Array, jax.Ar
     )
     cosine2 = (alpha2 * pair.across + pair.along) ** 2 / lengths
     noise = jnp.maximum((alpha2 * pair.noise[0] + pair.noise[1]) * alpha2 + pair.noise[2], 0.0)
-    return cosine2, noise / lengths, pair.mask
+    # What does not count must be finite all the same: 0 times infinity would be its gradient.
+    cosine2 = jnp.where(pair.mask, jnp.minimum(cosine2, 1.0), 1.0)
+    variance = jnp.where(pair.mask, jnp.minimum(noise / lengths, LARGEST), 1.0)
+    return cosine2, variance, pair.mask
 
 
 def surface_features(windows: surfaces.Windows, base: jax.Array) -> jax.Array:
