@@ -19,13 +19,16 @@ import numpy as np
 
 from data.depth_files import ReadSettings, read_depth_file
 from data.prepared import DATASET, PreparedSet
-from data.protocol import DataError
+from data.protocol import MAX_FIELD_OF_VIEW_DEG, MIN_FIELD_OF_VIEW_DEG, DataError
 from train3d_jax.errors import UserError
 
 MANIFEST = "manifest.json"
 
 _NUMBERS = ("fx", "fy", "cx", "cy", "metres_per_unit")
 _POSITIVE = ("fx", "fy", "metres_per_unit")
+
+_LARGEST = 1e300
+"""Of a number in a manifest; JSON's whole numbers can be larger than any float."""
 
 
 class TrueMap(NamedTuple):
@@ -69,11 +72,18 @@ class TrueMaps:
         else:
             sample = self._source[index]
             found = TrueMap(sample.id, sample.scene, sample.depth, sample.intrinsics)
-        self._check_centre(found)
+        self._check_camera(found)
         return found
 
-    def _check_centre(self, found: TrueMap) -> None:
+    def _check_camera(self, found: TrueMap) -> None:
         (cx, cy), (height, width) = found.intrinsics[:2, 2], found.depth.shape
+        for focal, length in ((found.intrinsics[0, 0], width), (found.intrinsics[1, 1], height)):
+            degrees = math.degrees(2 * math.atan(length / 2 / focal))
+            if not MIN_FIELD_OF_VIEW_DEG <= degrees <= MAX_FIELD_OF_VIEW_DEG:
+                raise DataError(
+                    self.path / found.name,
+                    f"its field of view of {degrees:.1f} degrees is not in 1 to 179",
+                )
         if not (0 <= cx <= width - 1 and 0 <= cy <= height - 1):
             raise DataError(
                 self.path / found.name,
@@ -118,7 +128,8 @@ class _Listed:
         which = f"row {range(len(self))[index] + 1}"
         if not isinstance(row, dict):
             raise DataError(self._path, f"{which} is no object")
-        if not isinstance(row.get("depth"), str) or not PurePosixPath(row["depth"]).name:
+        file = row.get("depth")
+        if not isinstance(file, str) or not PurePosixPath(file).name or "\0" in file:
             raise DataError(self._path, f"{which} names no file as its depth")
         for key in _NUMBERS:
             if not _is_number(row.get(key)):
@@ -150,4 +161,4 @@ def _missing_values(row: dict[str, Any]) -> tuple[float, ...]:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _LARGEST

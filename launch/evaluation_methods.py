@@ -167,7 +167,7 @@ class Methods:
                 ]
                 told.append([taken.focal[number], taken.shift[number], solved, *held])
             told = np.array(told, np.float64)
-            errors = _errors(
+            errors = errors_of(
                 told[:, 0], told[:, 1], case.pixels, case.values, case.points, case.mask,
                 case.size[1], true.focal, true.shift, space=self._space,
             )  # fmt: skip
@@ -220,7 +220,7 @@ def _holds(interval: np.ndarray | None, number: int, value: float) -> float:
 
 
 @functools.partial(jax.jit, static_argnames="space")
-def _errors(
+def errors_of(
     focal: jax.Array,
     shift: jax.Array,
     pixels: jax.Array,
