@@ -15,7 +15,7 @@ from absl import flags
 from data.true_maps import TrueMaps
 from launch import evaluation_summary, program
 from launch.evaluation_config import CURVES, REPORT, TABLE, VIEWS, EvaluationConfig
-from launch.evaluation_methods import COLUMNS, Methods
+from launch.evaluation_methods import Methods
 from launch.evaluation_run import draw_worst, evaluate
 from train3d_jax import inference
 from train3d_jax import report as pictures
@@ -69,26 +69,17 @@ def main() -> int:
     if models:
         inference.check_models(models, config.space, focal_known=False)
     methods = Methods(models, config.space)
+    config.make_out()
     evaluated = list(evaluate(config, sets, methods))
 
     told = evaluation_summary.report(
         config, methods.rows, [model.name for model in models], evaluated
     )
     table = evaluation_summary.as_table(told)
-    fov_error, point_error = COLUMNS.index("fov_error_deg"), COLUMNS.index("point_error")
-    curves = {
-        result.name: {
-            row: [
-                (view.table[number, fov_error], view.table[number, point_error])
-                for view in result.views
-            ]
-            for number, row in enumerate(methods.rows)
-        }
-        for result in evaluated
-    }
+    curves = pictures.render_error_curves(evaluation_summary.curves(methods.rows, evaluated))
     config.clear_out()
     draw_worst(config, sets, evaluated, methods)
-    write_whole(config.out / CURVES, pictures.render_error_curves(curves))
+    write_whole(config.out / CURVES, curves)
     write_whole(config.out / VIEWS, evaluation_summary.as_csv(methods.rows, evaluated))
     write_whole(config.out / TABLE, f"{table}\n".encode())
     write_whole(config.out / REPORT, evaluation_summary.as_json(told))  # last: it vouches for all

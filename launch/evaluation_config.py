@@ -79,6 +79,13 @@ class EvaluationConfig:
                     "give a new or empty folder"
                 )
 
+    def make_out(self) -> None:
+        """Makes `out`, before hours are spent on what could then not be written."""
+        try:
+            self.out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"{self.out}: cannot be made: {error.strerror or error}") from None
+
     def clear_out(self) -> None:
         """Deletes what an earlier evaluation left, by name; first what vouches for the rest."""
         try:

@@ -21,7 +21,6 @@ CONSTANT_RATIO = 0.35
 """Near/far ratio of a constant guess: the median of the same views."""
 
 NOTHING, GUESS, BEST = "nothing corrected", "constant guess", "best constants in hindsight"
-GEOMETRIC, LEARNED, HYBRID = "geometric", "learned", "hybrid"
 TRUE_FOCAL, TRUE_SHIFT = "oracle: true focal length", "oracle: true shift"
 
 NUM_POINTS = 4096
@@ -134,10 +133,12 @@ class Methods:
     def __init__(self, models: Sequence[inference.Model], space: depth.Space):
         self._models = models
         self._space: depth.Space = space
-        self._best_method: Method = "learned" if models else "geometric"
-        self._sought: list[Method] = ["geometric", *(["learned", "hybrid"] if models else [])]  # pyright: ignore
+        self._asked: Method = "learned" if models else "geometric"
+        self._sought: tuple[Method, ...] = (
+            ("geometric", "learned", "hybrid") if models else ("geometric",)
+        )
         self.rows = (NOTHING, GUESS, BEST, *self._sought, TRUE_FOCAL, TRUE_SHIFT)
-        self.pictured = self.rows.index(LEARNED if models else GEOMETRIC)
+        self.pictured = self.rows.index(self._asked)
 
     def measure(self, cases: Sequence[Case], best: Constants) -> list[np.ndarray]:
         """Solves up to `SOLVED_AT_ONCE` views by every row.
@@ -187,10 +188,10 @@ class Methods:
         for method in self._sought:
             answers[method] = _sought(self._recover(blocks, Known(), method))
         true_focal = Known(focal=np.array([case.truth.focal for case in full]))
-        found = self._recover(blocks, true_focal, self._best_method)
+        found = self._recover(blocks, true_focal, self._asked)
         answers[TRUE_FOCAL] = _sought(found)._replace(focal_interval=None)
         true_blocks = _stacked([case.true_blocks for case in full])
-        found = self._recover(true_blocks, Known(shift=True), self._best_method)
+        found = self._recover(true_blocks, Known(shift=True), self._asked)
         answers[TRUE_SHIFT] = _sought(found)._replace(shift_interval=None)
         return answers
 

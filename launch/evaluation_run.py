@@ -4,10 +4,10 @@ Maps are read and distorted in threads while others are solved.  Memory grows by
 view: everything else is made again from its seeds where it is needed again.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from tqdm import tqdm
@@ -23,6 +23,8 @@ from train3d_jax import evaluation, export, pictures
 from train3d_jax.camera import initial_focal
 from train3d_jax.errors import UserError
 from train3d_jax.evaluation import Constants, Truth
+
+_Found = TypeVar("_Found")
 
 _READERS = 2
 """Threads; what they do is mostly done outside of Python's lock."""
@@ -70,7 +72,9 @@ class EvaluatedSet(NamedTuple):
     views: list[Measured]
 
 
-def evaluate(config: EvaluationConfig, sets: Sequence[TrueMaps], methods: Methods):
+def evaluate(
+    config: EvaluationConfig, sets: Sequence[TrueMaps], methods: Methods
+) -> Iterator[EvaluatedSet]:
     """Evaluates one set after the other; shows progress, and what failed as it fails.
 
     Raises:
@@ -134,10 +138,12 @@ class _Run:
                 table,
             )  # fmt: skip
 
-    def _each(self, function, numbers: list[int], title: str):
+    def _each(
+        self, function: Callable[[int], _Found], numbers: list[int], title: str
+    ) -> Iterator[tuple[int, _Found | DataError]]:
         """What a function makes of the views of each map, or why the map cannot be had."""
 
-        def tried(number: int):
+        def tried(number: int) -> _Found | DataError:
             try:
                 return function(number)
             except DataError as error:

@@ -119,6 +119,23 @@ def _short(value: float) -> str:
     return "" if np.isnan(value) else f"{value:.{_DIGITS}g}"
 
 
+def curves(
+    rows: Sequence[str], evaluated: Sequence[EvaluatedSet]
+) -> dict[str, dict[str, list[tuple[float, float]]]]:
+    """What `report.render_error_curves` draws."""
+    shown = [_COLUMN["fov_error_deg"], _COLUMN["point_error"]]
+    return {
+        result.name: {
+            row: [
+                (view.table[number, shown[0]], view.table[number, shown[1]])
+                for view in result.views
+            ]
+            for number, row in enumerate(rows)
+        }
+        for result in evaluated
+    }
+
+
 _HEADS = (
     ("field of view, degrees", 24), ("focal", 7), ("shift", 7), ("ratio", 7), ("points", 8),
     ("< 25 %", 8), ("worse", 7), ("held, %", 13), ("unsolved", 10),
