@@ -8,9 +8,19 @@ from box_rooms import box_room
 from data.true_maps import TrueMap
 from launch import evaluation_summary
 from launch.evaluation_config import EvaluationConfig
-from launch.evaluation_methods import BEST, COLUMNS, ERRORS, NOTHING, errors_of, make_case
+from launch.evaluation_methods import (
+    BEST,
+    COLUMNS,
+    ERRORS,
+    GUESS,
+    NOTHING,
+    SOLVED_AT_ONCE,
+    Methods,
+    errors_of,
+    make_case,
+)
 from launch.evaluation_run import EvaluatedSet, Measured
-from train3d_jax import camera, depth, evaluation, report
+from train3d_jax import camera, depth, evaluation, inference, report
 from train3d_jax.errors import UserError
 from train3d_jax.points import average_blocks
 
@@ -128,6 +138,52 @@ def test_the_truth_as_an_answer_has_no_error_and_another_answer_has(space):
     assert found[1]["fov_error_deg"] == pytest.approx(across, rel=1e-4)
     assert found[2]["shift_error"] == pytest.approx(0.2 / (1 + shift), rel=1e-4)
     assert min(found[1]["point_error"], found[2]["point_error"]) > 0.01
+
+
+def test_a_view_without_an_answer_counts_as_the_constant_guess(monkeypatch):
+    cases = []
+    for seed in range(3):
+        view = evaluation.make_view(*room(seed), "depth", (0, seed, 0))
+        cases.append(make_case(TrueMap("x", "", *room(seed)), view, "depth", (0, seed, 0)))
+
+    def recover(models, blocks, known, method, space):
+        """The truth for the first view, nothing for the second, what is far off for the third."""
+        count = len(blocks.size)
+        assert count == SOLVED_AT_ONCE
+        focal, shift = np.full(count, 50.0), np.full(count, 3.0)
+        focal[0], shift[0] = cases[0].truth.focal, cases[0].truth.shift
+        focal[1] = shift[1] = np.nan
+        ends = np.array([0.9, 1.1])
+        return inference.Recovery(
+            ~np.isnan(focal), shift, focal, np.sort(shift[:, None] * ends), focal[:, None] * ends,
+            np.ones(count), np.zeros(count), np.ones(count), {},
+        )  # fmt: skip
+
+    monkeypatch.setattr(inference, "recover_blocks", recover)
+    methods = Methods([], "depth")
+    best = evaluation.best_constants([case.truth for case in cases])
+    tables = [
+        {
+            row: dict(zip(COLUMNS, values, strict=True))
+            for row, values in zip(methods.rows, table, strict=True)
+        }
+        for table in methods.measure(cases, best)
+    ]
+    assert methods.rows[methods.pictured] == "geometric" and len(tables) == 3
+    held = [(row["geometric"]["focal_held"], row["geometric"]["shift_held"]) for row in tables]
+    np.testing.assert_array_equal(held, [(1, 1), (np.nan, np.nan), (0, 0)])
+    assert [row["geometric"]["solved"] for row in tables] == [1, 0, 1]
+    assert tables[0]["geometric"]["fov_error_deg"] < 1e-4
+    missing, guess = tables[1]["geometric"], tables[1][GUESS]
+    assert [missing[name] for name in ERRORS] == [guess[name] for name in ERRORS]
+    assert missing["focal_px"] == guess["focal_px"]
+    assert np.isnan(tables[0][GUESS]["focal_held"]) and tables[0][NOTHING]["shift"] == 0
+    # The medians of three are one of them each.
+    assert min(row[BEST]["fov_error_deg"] for row in tables) < 1e-4
+    assert min(row[BEST]["ratio_error"] for row in tables) < 1e-6
+    # What is given has no interval.
+    assert np.isnan(tables[0]["oracle: true focal length"]["focal_held"])
+    assert np.isnan(tables[0]["oracle: true shift"]["shift_held"])
 
 
 def test_points_are_drawn_where_there_is_depth_and_padded_where_there_are_not_enough():
