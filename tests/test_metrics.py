@@ -68,3 +68,14 @@ def test_camera_and_shift_errors_are_what_their_formulas_say():
     error = metrics.fov_error(100.0, 100 * math.sqrt(3), 200)
     np.testing.assert_allclose(error, 30, rtol=1e-5)
     np.testing.assert_allclose(metrics.shift_error([0.5, 0.1], 0.25), [0.2, 0.12], rtol=1e-5)
+
+
+def test_points_within_a_quarter_are_counted_at_the_best_scale():
+    _, true = two_clouds()
+    cloud, mask = 3 * true, np.arange(50) < 40
+    cloud[:10] *= 1.5  # half too far, once the scale of the others is right
+    errors = metrics.point_errors(cloud, true, mask)
+    np.testing.assert_allclose(errors.within, 30 / 40)
+    np.testing.assert_allclose(errors.mean, 10 / 40 * 0.5, rtol=1e-3)
+    np.testing.assert_array_equal(errors.mean, metrics.point_error(cloud, true, mask))
+    assert metrics.point_errors(cloud, true, np.zeros(50, bool)).within == 0

@@ -1,5 +1,7 @@
 """Errors of recovered cameras and shapes, each without a unit that a scene could hide behind."""
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
@@ -43,6 +45,27 @@ def point_error(points: ArrayLike, true_points: ArrayLike, mask: ArrayLike) -> j
     Returns:
       Shape (...); 0 where no point counts.
     """
+    return point_errors(points, true_points, mask).mean
+
+
+class PointErrors(NamedTuple):
+    """How far points are off, each relative to its true distance; shape (...) each.
+
+    Attributes:
+      mean: `point_error`.
+      within: share of the points that are off by less than `WITHIN`, at the same scale.
+    """
+
+    mean: jax.Array
+    within: jax.Array
+
+
+WITHIN = 0.25
+"""The relative error below which MoGe counts a point as right."""
+
+
+def point_errors(points: ArrayLike, true_points: ArrayLike, mask: ArrayLike) -> PointErrors:
+    """`point_error`, and the share of points within `WITHIN`; both 0 where no point counts."""
     points, true_points = jnp.asarray(points), jnp.asarray(true_points)
     mask = jnp.asarray(mask)
     p, q = (jnp.where(mask[..., None], x, 1.0) for x in (points, true_points))
@@ -62,5 +85,7 @@ def point_error(points: ArrayLike, true_points: ArrayLike, mask: ArrayLike) -> j
         return best_scale(1 / jnp.maximum(relative(scale), 1e-6) / distance**2)
 
     scale = jax.lax.fori_loop(0, 20, step, best_scale(1 / distance**2))
-    counted = jnp.where(mask, relative(scale), 0.0).sum(-1)
-    return counted / jnp.maximum(mask.sum(-1), 1)
+    errors, count = relative(scale), jnp.maximum(mask.sum(-1), 1)
+    return PointErrors(
+        jnp.where(mask, errors, 0.0).sum(-1) / count, (mask & (errors < WITHIN)).sum(-1) / count
+    )

@@ -131,6 +131,48 @@ def render_curves(rows: list[dict[str, Any]]) -> bytes:
     return _saved(figure)
 
 
+_ERROR_PANELS = (
+    ("error of the field of view, degrees", 1.0, (0.1, 100.0)),
+    ("error of the points, %", 100.0, (0.1, 100.0)),
+)
+"""Title, factor to its unit, and range of the two panels of `render_error_curves`."""
+
+
+def render_error_curves(errors: dict[str, dict[str, list[tuple[float, float]]]]) -> bytes:
+    """Draws which share of the views has no larger error, a curve for every row of an evaluation.
+
+    Args:
+      errors: for each data set (a column of panels) and each row the errors of all views: of the
+        field of view in degrees, and of the points.
+
+    Returns:
+      A PNG.
+    """
+    figure = Figure(figsize=(4.5 * len(errors) + 2.5, 7), layout="constrained")
+    grid = figure.subplots(len(_ERROR_PANELS), len(errors), squeeze=False, sharey=True)
+    for column, (name, rows) in enumerate(errors.items()):
+        for panel, (title, factor, ends) in enumerate(_ERROR_PANELS):
+            axes = grid[panel, column]
+            for number, (row, values) in enumerate(rows.items()):
+                ordered = np.sort([factor * pair[panel] for pair in values])
+                share = np.arange(1, len(ordered) + 1) / len(ordered)
+                style = ("-", "--", ":")[number // 3 % 3]
+                axes.step(np.maximum(ordered, ends[0]), share, style, where="post", label=row)
+            axes.set_xscale("log")
+            axes.set_xlim(*ends)
+            axes.set_ylim(0, 1)
+            axes.xaxis.set_major_formatter("{x:g}")
+            axes.set_xlabel(title, fontsize=9)
+            axes.grid(alpha=0.3)
+            axes.tick_params(labelsize=8)
+        grid[0, column].set_title(name, fontsize=10)
+    for axes in grid[:, 0]:
+        axes.set_ylabel("share of the views", fontsize=9)
+    handles, labels = grid[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside right upper", fontsize=8)
+    return _saved(figure)
+
+
 def pixels(png: bytes) -> np.ndarray:
     """A PNG's pixels, (H, W, 3), uint8."""
     return np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))
