@@ -21,14 +21,15 @@ from train3d_jax import inference
 from train3d_jax import report as pictures
 from train3d_jax.depth import Space
 from train3d_jax.files import write_whole
+from train3d_jax.inference import DEFAULT
 
 _DATA = flags.DEFINE_list(
     "data", None, "Prepared sets, and folders with a manifest.json.", required=True
 )
 _OUT = flags.DEFINE_string("out", None, "Folder for the results.", required=True)
 _MODEL = flags.DEFINE_list(
-    "model", [], "Runs of launch.train that together cover shift and focal length; none leaves "
-    "geometry and constants.",
+    "model", [DEFAULT], "Runs of launch.train that together cover shift and focal length; default "
+    "for the weights that come along; --model= leaves geometry and constants.",
 )  # fmt: skip
 _SPACE = flags.DEFINE_enum(
     "space", "depth", ["depth", "disparity"], "What methods are given, up to scale and shift."
@@ -65,7 +66,7 @@ def main() -> int:
     )
     config.check_out()
     sets = [TrueMaps(path) for path in config.data]
-    models = [inference.load_model(run) for run in config.runs]
+    models = [inference.load_model(run, config.space) for run in config.runs]
     if models:
         inference.check_models(models, config.space, focal_known=False)
     methods = Methods(models, config.space)

@@ -96,7 +96,7 @@ def recover_folder(
     if config.out.resolve() == files[0].root.resolve():
         raise UserError(f"--out={config.out}: is where the input is; give another folder")
     if models is None:
-        models = [inference.load_model(run) for run in config.runs]
+        models = [inference.load_model(run, config.space) for run in config.runs]
     inference.check_models(
         models, config.space, config.camera.is_known, config.shift_known, config.method
     )

@@ -20,7 +20,7 @@ from launch.folder import recover_folder
 from launch.recovery_config import METHODS, RecoveryConfig
 from launch.saving import ENDINGS, SaveSettings
 from train3d_jax.depth import Space
-from train3d_jax.inference import Method
+from train3d_jax.inference import DEFAULT, Method
 
 _INPUT = flags.DEFINE_string(
     "input", None, "A depth map, a folder of them, or a pattern in quotes ('a/**/depth_*.png').",
@@ -33,7 +33,10 @@ _SPACE = flags.DEFINE_enum(
     "(MiDaS, DPT, Depth Anything).", required=True,
 )  # fmt: skip
 _MODEL = flags.DEFINE_list(
-    "model", [], "Runs of launch.train that together cover shift and focal length."
+    "model",
+    [DEFAULT],
+    "Runs of launch.train that together cover shift and focal length; default "
+    "for the weights that come along.",
 )
 _METHOD = flags.DEFINE_enum(
     "method", "learned", METHODS, "Networks, geometry alone (needs no --model), or both."
@@ -106,7 +109,7 @@ def main() -> int:
     config = RecoveryConfig(
         Path(_INPUT.value),
         Path(_OUT.value),
-        tuple(Path(run) for run in _MODEL.value),
+        tuple(Path(run) for run in _MODEL.value if _needs_networks()),
         cast(Space, _SPACE.value),
         cast(Method, _METHOD.value),
         _BATCH_SIZE.value,
@@ -125,6 +128,11 @@ def main() -> int:
     told = f"{counts.recovered} recovered{earlier}, {counts.failed} failed"
     print(f"{config.out}: {told}; see index.html and summary.csv")
     return program.EXIT_SOME_FAILED if counts.failed else 0
+
+
+def _needs_networks() -> bool:
+    """Geometry alone compares itself with networks only where they are asked for."""
+    return _METHOD.value != "geometric" or flags.FLAGS["model"].present > 0
 
 
 def _path(value: str | None) -> Path | None:

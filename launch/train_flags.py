@@ -18,6 +18,8 @@ from train3d_jax.training import Range, TrainingConfig
 LERES_RANGES: tuple[Range, Range] = ((-0.25, 0.8), (0.6, 1.25))
 """Of shift and alpha in training, as published (LeReS, section 3.2)."""
 
+POINT_SET_SIZE, POINT_SET_VOXELS = CloudSettings.num_points, CloudSettings.voxel_size
+
 AUGMENTATIONS = ("crop", "mirror", *augmentation.KINDS)
 
 DATA = flags.DEFINE_list("data", None, "Folder of a prepared set; several as A,B.", required=True)
@@ -64,8 +66,17 @@ _ALPHA_RANGE = flags.DEFINE_list(
 )  # fmt: skip
 _SPACE = flags.DEFINE_enum("space", "depth", ["depth", "disparity"], "Space of the distortion.")
 _INPUT_CHANNELS = flags.DEFINE_integer("input_channels", 5, "3: x, y, z; 5: and the rays u, v.")
-_VOXEL_SIZE = flags.DEFINE_float("voxel_size", 0.005, "One point is kept a voxel; 0 keeps all.")
-_NUM_POINTS = flags.DEFINE_integer("num_points", 3072, "Points of a cloud; 0: all.", lower_bound=0)
+_ENCODER = flags.DEFINE_enum(
+    "encoder", None, ["surfaces", "points"],
+    "surfaces: learned trust in windows of the image, the default; points: a point set, taken "
+    "where --num_points or --voxel_size is given.",
+)  # fmt: skip
+_VOXEL_SIZE = flags.DEFINE_float(
+    "voxel_size", None, "One point is kept a voxel (0.005 for a point set); 0 keeps all."
+)
+_NUM_POINTS = flags.DEFINE_integer(
+    "num_points", None, "Points of a cloud (3072 for a point set); 0: all.", lower_bound=0
+)
 _INIT_FOV = flags.DEFINE_float("init_fov", 60.0, "First guess: vertical field of view, degrees.")
 _INIT_SCALE = flags.DEFINE_float("init_scale", 1.0, "First guess of the scale, in metres.")
 _AUGMENTATION = flags.DEFINE_list(
@@ -94,7 +105,6 @@ _AVERAGE_DECAY = flags.DEFINE_float(
     "Of the moving average of the weights that validation and inference use; 0 for none.",
     lower_bound=0.0, upper_bound=0.99999,
 )  # fmt: skip
-_ENCODER = flags.DEFINE_enum("encoder", "points", ["points", "surfaces"], "Which network.")
 _WIDTH = flags.DEFINE_integer("width", 64, "Channels of the encoder's layers.", lower_bound=8)
 _PRECISION = flags.DEFINE_enum(
     "precision", "auto", ["auto", "float32", "bfloat16"],
@@ -125,11 +135,13 @@ def configuration() -> TrainingConfig:
     targets = [int(number) for number in _TARGETS.value]
     weights = dict(zip(targets, numbers(_TARGET_WEIGHTS.value), strict=False))
     published = LERES_RANGES if _RANGES.value == "leres" else (None, None)
+    sampled = _VOXEL_SIZE.value or _NUM_POINTS.value
+    encoder = _ENCODER.value or ("points" if sampled else "surfaces")
     clouds = CloudSettings(
         space=cast(Any, _SPACE.value),
         input_channels=_INPUT_CHANNELS.value,
-        voxel_size=_VOXEL_SIZE.value,
-        num_points=_NUM_POINTS.value,
+        voxel_size=_or(_VOXEL_SIZE.value, POINT_SET_VOXELS if encoder == "points" else 0.0),
+        num_points=_or(_NUM_POINTS.value, POINT_SET_SIZE if encoder == "points" else 0),
         init_fov=_INIT_FOV.value,
         shift_known=0 not in targets and not _DISTORT_S.value,
         focal_known=2 not in targets and not _DISTORT_F.value,
@@ -157,10 +169,14 @@ def configuration() -> TrainingConfig:
         epochs=_EPOCHS.value,
         init_scale=_INIT_SCALE.value,
         seed=_SEED.value,
-        encoder=_ENCODER.value,
+        encoder=cast(Any, encoder),
         width=_WIDTH.value,
         precision=cast(Any, precision),
     )
+
+
+def _or(value: Any, otherwise: Any) -> Any:
+    return otherwise if value is None else value
 
 
 def numbers(texts: Sequence[str]) -> tuple[float, ...]:
@@ -195,7 +211,7 @@ _check(
 _check("input_channels", lambda n: n in (3, 5), "must be 3 or 5")
 _check("init_fov", lambda x: 1 <= x <= 179, "must be 1 to 179 degrees")
 _check("train_split", lambda x: 0 < x <= 1, "must be over 0 and at most 1")
-_check("voxel_size", lambda x: math.isfinite(x) and x >= 0, "must be 0 or more")
+_check("voxel_size", lambda x: x is None or (math.isfinite(x) and x >= 0), "must be 0 or more")
 _check(
     "shift_range",
     lambda texts: _check_numbers(texts, lambda pair: _rising_pair(pair, -1.0)),

@@ -180,7 +180,7 @@ def params_to_begin_with(run: Path, config: TrainingConfig) -> Any:
       UserError: its network is another; the message shows every difference.
     """
     other, _, params, _ = load_params(run)
-    shaping = ("targets", "width", "space", "input_channels", "shift_known")
+    shaping = ("targets", "encoder", "width", "space", "input_channels", "shift_known")
     before, now = _flat(other), _flat(config)
     changed = [
         f"{name} {before[name]} -> {now[name]}" for name in shaping if before[name] != now[name]

@@ -129,9 +129,12 @@ def targets_found(heads: tuple[Target, ...], shift_known: bool) -> tuple[Target,
 
 
 def encode(
-    encoder: PointSetEncoder, params: Any, points: jax.Array, mask: jax.Array
+    encoder: nn.Module, params: Any, points: jax.Array, mask: jax.Array
 ) -> dict[Target, Posterior]:
-    """Applies an encoder with its weights; see `PointSetEncoder.__call__`."""
+    """Applies an encoder with its weights; see `PointSetEncoder.__call__`.
+
+    Not only this module's: `surface_encoder.SurfaceEncoder` takes and gives the same.
+    """
     return cast(dict[Target, Posterior], encoder.apply(params, points, mask))
 
 

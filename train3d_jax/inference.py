@@ -18,12 +18,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from train3d_jax import camera, checkpoint, clouds, depth, solver
+from train3d_jax import camera, checkpoint, clouds, depth, solver, weights
 from train3d_jax.encoder import RANGES, Target, encode, median
 from train3d_jax.errors import UserError
 from train3d_jax.training import TrainingConfig, build_encoder
 
 Method = Literal["learned", "geometric", "hybrid"]
+
+DEFAULT = "default"
+"""Names the weights that come with the package."""
 
 _SAMPLE_SEED = 0
 """Of the points that are drawn; the same for every map, so an answer does not depend on others."""
@@ -35,11 +38,10 @@ DOUBT = 0.05
 """Chance that a posterior is wrong altogether, where another is weighed against it: spread evenly
 over all bins, so that neither can rule out what the other is sure of."""
 
-NETWORK_WEIGHT = 0.5
-"""Share of a network's log-probability that counts beside geometry's.  Both rest on the same
-windows, so their product would be too sure; and away from its training data a network is the one
-that is sure of wrong answers.  With a half, rendered rooms,
-noise, real sensors and predicted depth came out about as the better of the two, or better."""
+NETWORK_WEIGHT, GEOMETRY_WEIGHT = 0.7, 0.3
+"""Shares of the network's log-probability and of geometry's that count where they are weighed.
+Both rest on the same windows, so their product would be too sure.  The network has learned to
+judge the windows; what geometry says besides helps on clean depth and on that of sensors."""
 
 FLAGS = ("near_planar", "few_valid_pixels", "out_of_training_range", "solver_disagrees")
 
@@ -164,15 +166,21 @@ class Recovery(NamedTuple):
         )
 
 
-def load_model(run: str | Path) -> Model:
-    """Restores the best checkpoint of a run.
+def load_model(run: str | Path = DEFAULT, space: depth.Space = "depth") -> Model:
+    """Restores the best checkpoint of a run, or the weights that come with the package.
+
+    Args:
+      run: a folder of `launch.train` or of weights; "default" for those that come along.
+      space: of the maps, which decides between the weights that come along.
 
     Raises:
       UserError: there is none, or it cannot be read.
     """
-    run = Path(run)
-    config, step, params, factors = checkpoint.load_params(run)
-    return Model(f"{run.resolve().name}@{step}", config, params, factors)
+    name = str(run) if str(run) == DEFAULT and not Path(run).exists() else None
+    run = Path(run) if name is None else weights.bundled(space)
+    load = weights.load if (run / weights.WEIGHTS).is_file() else checkpoint.load_params
+    config, step, params, factors = load(run)
+    return Model(f"{name or run.resolve().name}@{step}", config, params, factors)
 
 
 def check_models(
@@ -476,8 +484,8 @@ def _answer(
     known_focal: jax.Array | None,
 ) -> _Answers:
     first_guess = camera.initial_focal(blocks.size[..., 0])
-    ratios = _Opinions(_finer_ratio(learned), geometry.shift)
-    alphas = _Opinions(_finer_focal(learned, first_guess), geometry.focal)
+    ratios = _Opinions(_finer_ratio(learned), geometry.shift, np.zeros(solver.SHIFT_BINS))
+    alphas = _focal_opinions(geometry, learned, first_guess)
     judged = geometry.windows.mask.sum(-1) >= solver.LEAST_WINDOWS
     ratio = solver.quantiles(ratios.weighed(method), solver.ratio_bins(), INTERVAL)
     log_alpha = solver.quantiles(alphas.weighed(method), solver.focal_bins(), INTERVAL)
@@ -522,17 +530,35 @@ def _focal_evidence(geometry, learned, blocks, method) -> tuple[jax.Array, jax.A
     judged = geometry.windows.mask.sum(-1) >= solver.LEAST_WINDOWS
     if method == "learned":
         judged = jnp.ones_like(judged)
-    posterior = _Opinions(_finer_focal(learned, first_guess), geometry.focal).weighed(method)
-    # A network's prior is that of its training, crops of many cameras: about as broad as ours.
+    posterior = _focal_opinions(geometry, learned, first_guess).weighed(method)
     likelihood = jax.nn.log_softmax(_doubted(posterior) - solver.focal_prior())
     return likelihood - likelihood.max(-1, keepdims=True), judged
 
 
+def _focal_opinions(
+    geometry: solver.Solution, learned: _Learned, first_guess: jax.Array
+) -> "_Opinions":
+    """What networks and geometry say of the focal length.
+
+    Networks have seen crops of cameras of any kind, far more of them unusual than users have: so
+    what they say, nearly a likelihood, is multiplied with the same prior as geometry's.
+    """
+    network = _finer_focal(learned, first_guess)
+    prior = solver.focal_prior()
+    if network is not None:
+        network = jax.nn.log_softmax(network + prior)
+    return _Opinions(network, geometry.focal, prior)
+
+
 class _Opinions(NamedTuple):
-    """Log-probabilities over the same bins by the network, if it has any, and by geometry."""
+    """Log-probabilities over the same bins by the network, if it has any, and by geometry.
+
+    And the logarithm of the prior that is in both of them, up to a constant.
+    """
 
     network: jax.Array | None
     geometry: jax.Array
+    prior: np.ndarray
 
     def weighed(self, method: Method) -> jax.Array:
         """The posterior that a method answers by."""
@@ -540,14 +566,16 @@ class _Opinions(NamedTuple):
             return self.geometry
         if method == "learned":
             return self.network
-        network = NETWORK_WEIGHT * self.network
-        return jax.nn.log_softmax(_doubted(network) + _doubted(self.geometry))
+        evidence = NETWORK_WEIGHT * _doubted(self.network - self.prior)
+        evidence += GEOMETRY_WEIGHT * _doubted(self.geometry - self.prior)
+        return jax.nn.log_softmax(evidence + self.prior)
 
     def exclude_each_other(self, bins: np.ndarray) -> jax.Array:
         """Whether the median of either lies outside of the other's interval."""
         if self.network is None:
             return jnp.zeros(self.geometry.shape[:-1], bool)
-        one, other = (solver.quantiles(posterior, bins, INTERVAL) for posterior in self)
+        one = solver.quantiles(self.network, bins, INTERVAL)
+        other = solver.quantiles(self.geometry, bins, INTERVAL)
         outside = lambda x, y: (x[:, 1] < y[:, 0]) | (x[:, 1] > y[:, 2])  # noqa: E731
         return outside(one, other) & outside(other, one)
 

@@ -62,8 +62,10 @@ TEMPER = {"shift": 0.5, "focal": 0.08}
 so that 90 % intervals hold the truth of 88 to 97 % of 200 rendered views with 1 % of noise (seeds
 from 2,000,000); clean ones are covered more often, since a bin is wider than their error."""
 
-PRIOR_MEAN, PRIOR_DEVIATION = 0.15, 0.45
-"""Of log(focal / f0): cameras and crops of 25 to 90 degrees, as a broad normal distribution."""
+PRIOR_MEAN, PRIOR_DEVIATION = 0.45, 0.45
+"""Of log(focal / f0), as a broad normal distribution: a phone's photo has 0.15, a depth camera's
+map 0.3, a crop to three quarters 0.3 more; 90 % are 23 to 91 degrees high.  Where a map tells
+little, this decides."""
 
 NODES = {"depth": 3, "disparity": 16}
 """Shifts at which angles are looked at: of equal probability by what the bending tells."""

@@ -26,6 +26,8 @@ Batch = dict[str, Any]
 
 Range = tuple[float, float]
 
+EncoderName = Literal["surfaces", "points"]
+
 
 @dataclasses.dataclass(frozen=True)
 class TrainingConfig:
@@ -55,6 +57,8 @@ class TrainingConfig:
       epochs: passes over the training part.
       init_scale: metres that a scale of 1 stands for.
       seed: of weights, order, crops, augmentation and samples.
+      encoder: "surfaces", `surface_encoder.SurfaceEncoder`, which wants all points, no sample, no
+        voxels; or "points", `encoder.PointSetEncoder`.
       width: channels of the encoder's hidden layers.
       precision: that the encoder computes with in training; parameters are float32 always.
     """
@@ -78,7 +82,7 @@ class TrainingConfig:
     epochs: int = 5
     init_scale: float = 1.0
     seed: int = 0
-    encoder: str = "points"
+    encoder: EncoderName = "points"
     width: int = 64
     precision: Literal["float32", "bfloat16"] = "float32"
 
@@ -164,10 +168,20 @@ class Evaluation(NamedTuple):
 
 def build_encoder(
     config: TrainingConfig, precision: Literal["float32", "bfloat16"] = "float32"
-) -> PointSetEncoder:
-    """The encoder that a configuration means, computing in `precision`."""
+) -> PointSetEncoder | SurfaceEncoder:
+    """The encoder that a configuration means, computing in `precision`.
+
+    Raises:
+      UserError: "surfaces" with a sample of the points, or with one point a voxel.
+    """
     dtype = jnp.bfloat16 if precision == "bfloat16" else None
-    kind = {"points": PointSetEncoder, "surfaces": SurfaceEncoder}[config.encoder]
+    if config.encoder == "surfaces" and (config.clouds.num_points or config.clouds.voxel_size):
+        raise UserError(
+            "--encoder=surfaces: sees all points; leave out "
+            f"--num_points={config.clouds.num_points} and "
+            f"--voxel_size={config.clouds.voxel_size:g}, or use --encoder=points"
+        )
+    kind = SurfaceEncoder if config.encoder == "surfaces" else PointSetEncoder
     return kind(config.heads, config.clouds.space, config.clouds.shift_known, config.width, dtype)
 
 
