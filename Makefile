@@ -7,7 +7,7 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 BIN := .venv/bin
 DEMO_FLAGS ?=
 
-.PHONY: help demo test check format bench clean
+.PHONY: help demo test check format bench weights clean
 
 help:
 	@echo "make demo    renders rooms, trains on them and recovers unseen ones; pictures in demo/"
@@ -15,6 +15,7 @@ help:
 	@echo "make check   lint, format and types, as in continuous integration"
 	@echo "make format  formats the code and mends what lint can mend"
 	@echo "make bench   measures speed"
+	@echo "make weights trains what comes with the package, in made_weights/: hours, can be interrupted"
 	@echo "make clean   removes .venv and the demo"
 
 demo: .venv/installed
@@ -37,6 +38,9 @@ bench: .venv/installed
 	$(BIN)/python -m benchmarks.prepare
 	$(BIN)/python -m benchmarks.train
 	$(BIN)/python -m benchmarks.infer
+
+weights: .venv/installed
+	$(BIN)/python -m launch.weights
 
 .venv/installed: pyproject.toml
 	@test -n "$(PYTHON)" || { echo "Python 3.11, 3.12 or 3.13 is needed and not found;" \

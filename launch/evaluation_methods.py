@@ -13,11 +13,11 @@ from train3d_jax import camera, clouds, depth, evaluation, inference, metrics
 from train3d_jax.evaluation import Constants, Truth, View
 from train3d_jax.inference import Known, Method
 
-CONSTANT_FOV = 61.0
+CONSTANT_FOV = 66.0
 """Horizontal field of view in degrees that a constant guess takes: the median of the views that the
 training recipe renders."""
 
-CONSTANT_RATIO = 0.35
+CONSTANT_RATIO = 0.21
 """Near/far ratio of a constant guess: the median of the same views."""
 
 NOTHING, GUESS, BEST = "nothing corrected", "constant guess", "best constants in hindsight"

@@ -166,29 +166,40 @@ def test_blur_smooths_steps_and_keeps_planes_even_beside_holes():
     mask = EVERYWHERE & ((COLUMNS - 20) ** 2 + (ROWS - 40) ** 2 > 50)
     w = np.where(mask, PLANE, 1e6)  # what is missing must not leak
     flat = run(augmentation.blur_edges, w, mask)
-    # float32, some ten operations.
-    np.testing.assert_allclose(flat[mask], PLANE[mask], rtol=2e-6)
+    # float32, some twenty operations.
+    np.testing.assert_allclose(flat[mask], PLANE[mask], rtol=3e-6)
 
     blurred = run(augmentation.blur_edges, STEP, EVERYWHERE)
     profile = blurred[:, 32]
     assert (np.diff(profile) > -1e-6).all()
-    np.testing.assert_allclose(profile[:, [20, 28, 35, 50]], STEP[:, 0, [20, 28, 35, 50]])
+    # Six blocks to each side; the Gaussian is cut off there.
+    np.testing.assert_allclose(profile[:, [20, 25, 38, 50]], STEP[:, 0, [20, 25, 38, 50]])
     height = np.diff(profile).max(-1) / 2  # of the largest step that is left
-    assert 0.4 < (height == 1).mean() < 0.6
-    # The middle of a Gaussian of one block carries 0.38.
-    assert 0.35 < height.min() < 0.5 and np.quantile(height[height < 1], 0.9) > 0.8
+    assert 0.3 < (height == 1).mean() < 0.5
+    # The middle of a Gaussian of two and a half blocks carries 0.16.
+    assert 0.14 < height.min() < 0.25 and np.quantile(height[height < 1], 0.9) > 0.8
 
 
 def test_bias_is_smooth_and_without_mean():
     w = np.full_like(PLANE, 100.0)  # so near that flattening the far range does nothing
     error = np.log(run(augmentation.bend_depth, w) / w)
     size = error.std((1, 2))
-    assert 0.0002 < size.min() < 0.001 and 0.02 < size.max() < 0.026
+    assert 0.0002 < size.min() < 0.001 and 0.03 < size.max() < 0.041
     # float32 near 100, logarithm: 1e-7 a block, the mean of many.
     np.testing.assert_allclose(error.mean((1, 2)), 0, atol=3e-4 * size.max())
     # A bump of 6 blocks changes by about 1/6 from block to block; white noise by 1.4.
     neighbours = np.diff(error, axis=-1).std((1, 2)) / size
     assert neighbours.max() < 0.2
+
+
+def test_ripples_are_waves_of_a_few_blocks_in_half_of_the_maps():
+    error = np.log(run(augmentation.add_ripple, PLANE) / PLANE)
+    size = error.std((1, 2))
+    rippled = size > 1e-5
+    assert 0.4 < rippled.mean() < 0.6 and 0.005 < size.max() < 0.0081
+    # Next to each other more alike than noise (1.4), less than bias (0.2).
+    neighbours = np.diff(error[rippled], axis=-1).std((1, 2)) / size[rippled]
+    assert 0.1 < neighbours.min() < neighbours.max() < 0.8
 
 
 def test_bias_flattens_the_far_range_of_half_of_the_maps_and_keeps_the_order():
@@ -199,7 +210,7 @@ def test_bias_flattens_the_far_range_of_half_of_the_maps_and_keeps_the_order():
     # The same key, the same smooth error: what is left is the flattening.
     flattened = np.median(np.log(far / near) + np.log(10), (1, 2))
     assert 0.4 < (flattened > 1e-4).mean() < 0.6
-    assert flattened.min() > -1e-5 and 0.015 < flattened.max() < 0.026
+    assert flattened.min() > -1e-5 and 0.025 < flattened.max() < 0.041
 
 
 def test_lens_moves_pixels_along_the_radius_and_keeps_centre_and_focal_length(rooms):
@@ -212,7 +223,7 @@ def test_lens_moves_pixels_along_the_radius_and_keeps_centre_and_focal_length(ro
     radius = np.linalg.norm(before, axis=-1) / 80
     factor = (before * after).sum(-1) / (before**2).sum(-1)
     k = np.array([np.polyfit(r**2, f, 1)[0] for r, f in zip(radius, factor, strict=True)])
-    assert 0.3 < (np.abs(k) > 1e-4).mean() < 0.6 and 0.05 < np.abs(k).max() < 0.15
+    assert 0.3 < (np.abs(k) > 1e-4).mean() < 0.6 and 0.05 < np.abs(k).max() < 0.201
     np.testing.assert_allclose(
         factor, 1 + k[:, None] * (radius**2 - augmentation.LENS_NEUTRAL), atol=1e-4
     )

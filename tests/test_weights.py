@@ -1,0 +1,82 @@
+import hashlib
+import json
+
+import jax
+import numpy as np
+import pytest
+from box_rooms import box_room
+from tiny import CONFIG
+
+from train3d_jax import checkpoint, inference, recover, training, weights
+from train3d_jax.errors import UserError
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    facts = {"data": [], "samples": [1, 1]}
+    checkpoint.save_config(folder, CONFIG, facts)
+    state = jax.device_get(training.initial_state(CONFIG, 3))
+    with checkpoint.Checkpoints(folder) as checkpoints:
+        checkpoints.save(2, state, {"loss": 1.0, "calibration_shift": 0.5})
+    return folder
+
+
+@pytest.fixture
+def packed(run, tmp_path):
+    weights.pack(run, tmp_path)
+    return tmp_path
+
+
+def test_packed_weights_are_those_of_the_run(run, packed):
+    one, other = checkpoint.load_params(run), weights.load(packed)
+    assert (one[0], one[1], one[3]) == (other[0], other[1], other[3]) == (CONFIG, 2, {"shift": 0.5})
+    assert jax.tree.structure(one[2]) == jax.tree.structure(other[2])
+    jax.tree.map(np.testing.assert_array_equal, one[2], other[2])
+    assert inference.load_model(packed).calibration == {"shift": 0.5}
+
+
+def test_packing_again_gives_the_same_bytes(run, packed, tmp_path_factory):
+    again = tmp_path_factory.mktemp("again")
+    weights.pack(run, again)
+    assert (again / weights.WEIGHTS).read_bytes() == (packed / weights.WEIGHTS).read_bytes()
+
+
+def test_damaged_or_missing_weights_are_refused_in_a_line(packed):
+    file = packed / weights.WEIGHTS
+    contents = bytearray(file.read_bytes())
+    contents[len(contents) // 2] ^= 1
+    file.write_bytes(contents)
+    with pytest.raises(UserError, match="is damaged"):
+        inference.load_model(packed)
+    file.unlink()
+    with pytest.raises(UserError, match="cannot be read"):
+        weights.load(packed)
+
+
+def test_without_weights_for_a_space_the_way_out_is_told(monkeypatch, tmp_path):
+    monkeypatch.setattr(weights, "FOLDER", tmp_path)
+    with pytest.raises(UserError, match="--method=geometric"):
+        inference.load_model()
+
+
+def test_the_weights_that_come_along_are_whole_small_and_described():
+    folder = weights.bundled("depth")
+    told = json.loads((folder / checkpoint.CONFIG).read_text())
+    contents = (folder / weights.WEIGHTS).read_bytes()
+    assert hashlib.sha256(contents).hexdigest() == told["sha256"]
+    assert sum(file.stat().st_size for file in weights.FOLDER.rglob("*")) < 12e6
+    card = (folder / "CARD.md").read_text()
+    assert told["sha256"][:12] in card and "rendered" in card and "Apache-2.0" in card
+
+
+def test_the_weights_that_come_along_straighten_rooms():
+    model = inference.load_model()
+    maps, cameras = zip(*(box_room(seed) for seed in range(8)), strict=True)
+    found = recover([7 * depth + 3 for depth in maps], model)
+    true_focal = np.array([camera[0, 0] for camera in cameras])
+    assert np.median(np.abs(found.focal_px / true_focal - 1)) < 0.03
+    for values, a, b in zip(maps, found.a, found.b, strict=True):
+        straight = (a * (7 * values + 3) + b) / values
+        # Of the far depth; clean rooms of flat walls.
+        assert np.ptp(straight) < 0.05 * straight.mean()
