@@ -67,9 +67,9 @@ _ALPHA_RANGE = flags.DEFINE_list(
 _SPACE = flags.DEFINE_enum("space", "depth", ["depth", "disparity"], "Space of the distortion.")
 _INPUT_CHANNELS = flags.DEFINE_integer("input_channels", 5, "3: x, y, z; 5: and the rays u, v.")
 _ENCODER = flags.DEFINE_enum(
-    "encoder", None, ["surfaces", "points"],
+    "encoder", None, ["surfaces", "points", "serial"],
     "surfaces: learned trust in windows of the image, the default; points: a point set, taken "
-    "where --num_points or --voxel_size is given.",
+    "where --num_points or --voxel_size is given; serial: patches of points, with attention.",
 )  # fmt: skip
 _VOXEL_SIZE = flags.DEFINE_float(
     "voxel_size", None, "One point is kept a voxel (0.005 for a point set); 0 keeps all."
@@ -140,8 +140,8 @@ def configuration() -> TrainingConfig:
     clouds = CloudSettings(
         space=cast(Any, _SPACE.value),
         input_channels=_INPUT_CHANNELS.value,
-        voxel_size=_or(_VOXEL_SIZE.value, POINT_SET_VOXELS if encoder == "points" else 0.0),
-        num_points=_or(_NUM_POINTS.value, POINT_SET_SIZE if encoder == "points" else 0),
+        voxel_size=_or(_VOXEL_SIZE.value, 0.0 if encoder == "surfaces" else POINT_SET_VOXELS),
+        num_points=_or(_NUM_POINTS.value, 0 if encoder == "surfaces" else POINT_SET_SIZE),
         init_fov=_INIT_FOV.value,
         shift_known=0 not in targets and not _DISTORT_S.value,
         focal_known=2 not in targets and not _DISTORT_F.value,

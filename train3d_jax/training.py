@@ -19,6 +19,7 @@ from train3d_jax.calibration import calibrate
 from train3d_jax.clouds import Blocks, Clouds, CloudSettings, make_clouds
 from train3d_jax.encoder import TARGETS, PointSetEncoder, Posterior, Target, encode, median
 from train3d_jax.errors import UserError
+from train3d_jax.serial_encoder import SerialEncoder
 from train3d_jax.surface_encoder import SurfaceEncoder
 
 Batch = dict[str, Any]
@@ -26,7 +27,7 @@ Batch = dict[str, Any]
 
 Range = tuple[float, float]
 
-EncoderName = Literal["surfaces", "points"]
+EncoderName = Literal["surfaces", "points", "serial"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +59,7 @@ class TrainingConfig:
       init_scale: metres that a scale of 1 stands for.
       seed: of weights, order, crops, augmentation and samples.
       encoder: "surfaces", `surface_encoder.SurfaceEncoder`, which wants all points, no sample, no
-        voxels; or "points", `encoder.PointSetEncoder`.
+        voxels; "points", `encoder.PointSetEncoder`; or "serial", `serial_encoder.SerialEncoder`.
       width: channels of the encoder's hidden layers.
       precision: that the encoder computes with in training; parameters are float32 always.
     """
@@ -168,7 +169,7 @@ class Evaluation(NamedTuple):
 
 def build_encoder(
     config: TrainingConfig, precision: Literal["float32", "bfloat16"] = "float32"
-) -> PointSetEncoder | SurfaceEncoder:
+) -> PointSetEncoder | SerialEncoder | SurfaceEncoder:
     """The encoder that a configuration means, computing in `precision`.
 
     Raises:
@@ -181,7 +182,8 @@ def build_encoder(
             f"--num_points={config.clouds.num_points} and "
             f"--voxel_size={config.clouds.voxel_size:g}, or use --encoder=points"
         )
-    kind = SurfaceEncoder if config.encoder == "surfaces" else PointSetEncoder
+    kinds = {"surfaces": SurfaceEncoder, "points": PointSetEncoder, "serial": SerialEncoder}
+    kind: Callable[..., Any] = kinds[config.encoder]
     return kind(config.heads, config.clouds.space, config.clouds.shift_known, config.width, dtype)
 
 
