@@ -60,8 +60,10 @@ def main(_: list[str]) -> None:
             for key, digits in (("fov_error_deg", 1), ("shift_error", 4))
             for one in told
         ]
-        print(f"{name:10}{count:12,}{steps:8}{1e3 * time_of(evaluate, params, clean[0]):10.1f}"
-              + "".join(f"{cell:>{width}}" for cell, width in zip(cells, widths[3:], strict=True)), flush=True)  # fmt: skip
+        taken = 1e3 * time_of(evaluate, params, clean[0])
+        cells = [f"{count:,}", f"{steps}", f"{taken:.1f}", *cells]
+        row = "".join(f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True))
+        print(f"{name:10}{row}", flush=True)
     print(constants(clean))
 
 
