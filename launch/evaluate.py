@@ -38,6 +38,10 @@ _CROP = flags.DEFINE_bool(
     "crop", True, "Crop maps about their principal point to 50 to 100 %; or take them whole."
 )
 _CROPS = flags.DEFINE_integer("crops", 4, "Cropped views of each map.", lower_bound=1)
+_NOISE = flags.DEFINE_float(
+    "noise", 0.0, "White noise on the depth of each pixel, relative: 0.01 for 1 %.",
+    lower_bound=0.0, upper_bound=1.0,
+)  # fmt: skip
 _SEED = flags.DEFINE_integer(
     "seed", 0, "Of crops, distortions, points and resamples.", lower_bound=0
 )
@@ -59,6 +63,7 @@ def main() -> int:
         cast(Space, _SPACE.value),
         _CROP.value,
         _CROPS.value,
+        _NOISE.value,
         _SEED.value,
         _MAX_MAPS.value,
         _BATCH_SIZE.value,

@@ -25,6 +25,7 @@ class EvaluationConfig:
       space: of the maps that methods are given.
       crop: each view is a crop; otherwise one view of each map is whole.
       crops: views of each map, where they are crops.
+      noise: standard deviation of white noise on each pixel's depth, relative.
       seed: of crops, distortions, points and resamples.
       max_maps: of each data set, evenly spread; 0 for all.
       batch_size: views that are made ahead.
@@ -37,6 +38,7 @@ class EvaluationConfig:
     space: Space = "depth"
     crop: bool = True
     crops: int = 4
+    noise: float = 0.0
     seed: int = 0
     max_maps: int = 0
     batch_size: int = 16
@@ -61,6 +63,7 @@ class EvaluationConfig:
             "space": self.space,
             "crop": self.crop,
             "views_per_map": self.views,
+            "noise": self.noise,
             "seed": self.seed,
             "max_maps": self.max_maps,
         }

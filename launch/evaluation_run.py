@@ -180,7 +180,9 @@ class _Run:
 def view_of(config: EvaluationConfig, found: TrueMap, number: int, view: int) -> evaluation.View:
     """A view of a map, the same each time."""
     seeds = (config.seed, number, view)
-    return evaluation.make_view(found.depth, found.intrinsics, config.space, seeds, config.crop)
+    return evaluation.make_view(
+        found.depth, found.intrinsics, config.space, seeds, config.crop, config.noise
+    )
 
 
 def draw_worst(

@@ -328,3 +328,19 @@ def test_only_what_an_evaluation_left_is_replaced(tmp_path):
     assert left == {"notes.txt", "worst", "worst/mine.png"}
     with pytest.raises(UserError, match="twice"):
         EvaluationConfig((tmp_path, tmp_path / "out" / ".."), tmp_path / "new")
+
+
+def test_noise_is_of_the_size_that_is_asked_for_and_part_of_the_truth():
+    true, intrinsics = room()
+    clean = evaluation.make_view(true, intrinsics, "depth", (0, 0, 0))
+    noisy = evaluation.make_view(true, intrinsics, "depth", (0, 0, 0), noise=0.01)
+    assert noisy.share == clean.share and noisy.scale == clean.scale
+    present = clean.depth > 0
+    np.testing.assert_array_equal(noisy.depth > 0, present)
+    error = noisy.depth[present] / clean.depth[present] - 1
+    # Of some thousand pixels: to a few per cent.
+    assert 0.009 < error.std() < 0.011 and abs(error.mean()) < 1e-3
+    straight = evaluation.true_values(noisy, "depth") / noisy.scale
+    np.testing.assert_allclose(straight, noisy.depth, rtol=1e-6)
+    far = evaluation.make_view(true, intrinsics, "depth", (0, 0, 0), noise=5.0)
+    assert (far.depth[present] > 0).all()

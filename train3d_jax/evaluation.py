@@ -22,6 +22,9 @@ SHIFTS = (-0.25, 0.8)
 
 SCALES = (0.1, 10.0)
 
+LEAST_FACTOR = 0.1
+"""Of a depth by noise: however much there is, no depth gets to the camera or behind it."""
+
 RESAMPLES = 1000
 """Of the bootstrap."""
 
@@ -95,8 +98,9 @@ def make_view(
     space: depth.Space,
     seeds: tuple[int, int, int],
     crop: bool = True,
+    noise: float = 0.0,
 ) -> View:
-    """Crops a true map and gives it an unknown scale and shift.
+    """Crops a true map and gives it noise and an unknown scale and shift.
 
     Args:
       true_depth: metres, shape (H, W), 0 where missing.
@@ -104,6 +108,8 @@ def make_view(
       space: what comes in, "depth" or "disparity".
       seeds: of the evaluation, number of the map, number of the view.
       crop: False keeps the whole map.
+      noise: standard deviation of white noise on the depth of each pixel, relative; the noisy depth
+        then counts as true, as that of a sensor does.
     """
     rng = np.random.default_rng(seeds)
     share, shift = rng.uniform(SMALLEST_SHARE, 1), rng.uniform(*SHIFTS)
@@ -115,6 +121,9 @@ def make_view(
         rows, columns = crop_window((height, width), centre, share)
         true_depth = true_depth[rows, columns]
         camera[:2, 2] -= columns.start, rows.start
+    if noise:
+        factor = 1 + noise * rng.standard_normal(true_depth.shape)
+        true_depth = true_depth * np.maximum(factor, LEAST_FACTOR)
     present = true_depth > 0
     values = np.zeros(true_depth.shape)
     if present.any():

@@ -44,7 +44,7 @@ class SerialEncoder(nn.Module):
 
     @nn.compact
     def __call__(self, points: jax.Array, mask: jax.Array) -> dict[Target, Posterior]:
-        """Maps clouds (B, N, 3 or 5) with masks (B, N) to a posterior for each target, (B, BINS)."""
+        """Maps clouds (B, N, C) with masks (B, N) to a posterior for each target, (B, BINS)."""
         points = jnp.where(mask[..., None], points, 0.0)
         points, mask = in_serial_order(points, mask)
         batch, count, channels = points.shape
