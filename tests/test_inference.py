@@ -269,9 +269,11 @@ def test_networks_for_single_targets_work_together(monkeypatch, networks, asked,
     maps = MAPS if space == "depth" else [1 / values for values in MAPS]
     recovery = inference.recover_blocks(models, inference.make_blocks(maps))
     assert oracle.calls == asked
-    np.testing.assert_allclose(recovery.focal, FOCALS, rtol=1e-5)
+    # The prior tilts the bins that the oracle spreads its probability over: by less than an eighth
+    # of their width, which is 4 %.
+    np.testing.assert_allclose(recovery.focal, FOCALS, rtol=5e-3)
     np.testing.assert_allclose(recovery.shift, oracle.shift, rtol=1e-4, atol=1e-4)
-    assert straightened_error(recovery, space).max() < 1e-4
+    assert straightened_error(recovery, space).max() < 5e-3
 
 
 def test_a_shift_network_that_knows_the_focal_length_uses_the_one_that_is_given(monkeypatch):
