@@ -2,7 +2,7 @@
 
     python -m benchmarks.infer
 
-The network has random weights, which take as long as trained ones.  Reading, solving and writing
+With the weights that come along.  Reading, solving and writing
 overlap in the program, so the parts add up to more than the whole; wall and CPU time are told.
 """
 
@@ -20,8 +20,7 @@ from data.depth_files import find_depth_files, read_depth_file
 from launch import saving
 from launch.folder import recover_folder
 from launch.recovery_config import RecoveryConfig
-from train3d_jax import export, inference, training
-from train3d_jax.clouds import CloudSettings
+from train3d_jax import export, inference
 
 MAPS = 64
 BATCH = 16
@@ -31,8 +30,7 @@ ROUNDS = 5
 def main() -> None:
     """Prints a table."""
     rng = np.random.default_rng(0)
-    config = training.TrainingConfig((0, 2), CloudSettings(), BATCH)
-    model = inference.Model("random", config, training.initial_state(config, 1).params)
+    model = inference.load_model()
     with tempfile.TemporaryDirectory() as scratch:
         folder, out = Path(scratch) / "maps", Path(scratch) / "out"
         folder.mkdir()
