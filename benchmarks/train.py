@@ -30,6 +30,7 @@ from data.prepared import PreparedSet
 from data.protocol import DepthMap
 from data.rooms import views
 from train3d_jax import encoder, losses, training
+from train3d_jax.clouds import CloudSettings
 
 _DATA = flags.DEFINE_string("data", None, "A prepared set; rendered rooms where none is given.")
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", 32, "Samples in a step.", lower_bound=1)
@@ -66,7 +67,9 @@ class _Step:
     """All that is asked of the training API: a compiled step and its parts, on a fixed batch."""
 
     def __init__(self, batch_size: int):
-        self.config = config = training.TrainingConfig((0, 2), batch_size=batch_size)
+        self.config = config = training.TrainingConfig(
+            (0, 2), CloudSettings(num_points=0, voxel_size=0), batch_size, encoder="surfaces"
+        )
         self._mesh = training.device_mesh(batch_size)
         self._state = training.place_state(training.initial_state(config, 1000), self._mesh)
         self._step = training.make_train_step(config, 1000, self._mesh)

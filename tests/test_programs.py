@@ -71,7 +71,8 @@ def test_help_shows_what_the_program_is_for_and_its_flags(tmp_path, program):
         ("prepare", ["--out", "new", "-ns", "1,0,0", "-ss", "nowhere"], "nowhere"),
         ("train", ["--data", "d", "--model_name", "m", "--targets", "0,5"], "--targets"),
         ("train", ["--data", "nowhere", "--model_name", "m"], "nowhere"),
-        ("infer", ["--input", "d", "--out", "o", "--space", "depth"], "--model"),
+        ("infer", ["--input", "d", "--out", "o", "--space", "depth", "--model="], "--model"),
+        ("infer", ["--input", "d", "--out", "o", "--space", "disparity"], "d: is not there"),
         ("infer", ["--input", "d", "--out", "o", "--model", "m"], "--space"),
         ("infer", ["--input", "d", "--out", "o", *_RUN, "--save", "ply,obj"], "--save"),
         (
@@ -419,7 +420,8 @@ def test_an_evaluation_of_a_run_is_the_same_however_it_is_run(folder, trained):
 def test_without_a_run_geometry_is_evaluated_and_a_broken_map_is_told(folder):
     put_listed(folder / "broken", broken=True)
     ended = run(
-        folder, "evaluate", "--data", "broken", "--out", "geometry", "--nocrop", status=1,
+        folder, "evaluate", "--data", "broken", "--out", "geometry", "--nocrop", "--model=",
+        status=1,
     )  # fmt: skip
     assert "0.png: is missing" in ended.stdout + ended.stderr
     told = json.loads((folder / "geometry" / "evaluation.json").read_text())
