@@ -5,10 +5,7 @@
 No download and no GPU.  The rooms that are recovered at the end were never trained on.
 """
 
-import shlex
 import shutil
-import subprocess
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +14,7 @@ from absl import flags
 
 from data.rooms.raw_writers import write_raw_rooms
 from launch import demo_rooms, program
+from launch.steps import launch, say
 from train3d_jax.errors import UserError
 
 _OUT = flags.DEFINE_string(
@@ -94,20 +92,6 @@ def start_afresh(out: Path) -> None:
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
     (out / MARKER).touch()
-
-
-def say(step: str) -> None:
-    """Announces a step."""
-    print(f"\n{step}", flush=True)
-
-
-def launch(name: str, *arguments: object) -> None:
-    """Shows a command as the user would type it, and runs it; ends the demo where it fails."""
-    command = ["python", "-m", f"launch.{name}", *map(str, arguments)]
-    print(f"$ {shlex.join(command)}", flush=True)
-    status = subprocess.run([sys.executable, *command[1:]]).returncode
-    if status:
-        raise UserError(f"launch.{name} ended with status {status}; see above")
 
 
 if __name__ == "__main__":

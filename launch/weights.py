@@ -14,7 +14,7 @@ from absl import flags
 from data import prepared
 from data.rooms.raw_writers import write_raw_rooms
 from launch import program
-from launch.demo import launch, say
+from launch.steps import launch, say
 from train3d_jax import weights
 
 _OUT = flags.DEFINE_string("out", "made_weights", "Folder for everything.")

@@ -34,8 +34,9 @@ FLAGS = {
     ],
     "evaluate": [
         *("data", "model", "out", "space", "crop", "crops", "seed", "max_maps", "batch_size"),
-        "worst",
+        *("noise", "worst"),
     ],
+    "weights": ["out", "epochs", "share"],
 }
 
 
