@@ -492,8 +492,9 @@ def _answer(
     log_alpha = solver.quantiles(alphas.weighed(method), solver.focal_bins(), INTERVAL)
     if method == "learned":
         judged = jnp.ones_like(judged)
-    else:
-        # A bin is coarser than what clean maps tell.
+    if method == "geometric":
+        # A bin is coarser than what clean maps tell.  Not where a network has had its say: under
+        # noise it knows better, even within a bin, than all windows' votes alike.
         finer = solver.refine_ratio(geometry, ratio[:, 1])
         ratio = _with_median(ratio, finer)
         within = jnp.clip(finer, *solver.SAFE_RATIO)
