@@ -13,7 +13,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from absl import app, flags
+from absl import app, flags, logging
 
 from data import pipeline
 from data.prepared import PreparedSet
@@ -36,6 +36,7 @@ ROUNDS = 10
 
 def main(_: list[str]) -> None:
     """Prints a table."""
+    logging.set_verbosity(logging.WARNING)  # jax tells of every kind of device that is not there
     prepared = PreparedSet(_DATA.value)
     train_part, validation_part = pipeline.split_sets([prepared], 0.9, seed=0)
     clean = list(pipeline.validation_batches(validation_part, BATCH, "depth"))
