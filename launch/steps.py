@@ -13,7 +13,7 @@ def say(step: str) -> None:
 
 
 def launch(name: str, *arguments: object) -> None:
-    """Shows a command as the user would type it, and runs it; ends the demo where it fails."""
+    """Shows a command as the user would type it, and runs it; UserError where it fails."""
     command = ["python", "-m", f"launch.{name}", *map(str, arguments)]
     print(f"$ {shlex.join(command)}", flush=True)
     status = subprocess.run([sys.executable, *command[1:]]).returncode

@@ -47,14 +47,15 @@ class Posterior(NamedTuple):
     log_probability: jax.Array
 
 
-class PointSetEncoder(nn.Module):
-    """Shared point network, window votes, and one head for each target.
+class Encoder(nn.Module):
+    """What all encoders are made with, and what they find.
 
     Attributes:
       heads: the targets that it gives posteriors for.
-      space: of the canonical values; in "depth" windows vote for the shift, in "disparity" they
-        cannot.
-      shift_known: the cloud comes with its true shift, so no shift is taken off before focal votes.
+      space: of the canonical values; in "depth" planes tell of the shift, in "disparity" they do
+        not.
+      shift_known: the cloud comes with its true shift, so no shift is taken off before angles are
+        judged.
       width: channels of the hidden layers.
       dtype: that layers compute with, None for that of the parameters; geometry, sums over sets and
         posteriors are never less than float32.
@@ -69,7 +70,15 @@ class PointSetEncoder(nn.Module):
     @property
     def found(self) -> tuple[Target, ...]:
         """The targets that it gives posteriors for: its heads, and the shift unless it is known."""
-        return targets_found(self.heads, self.shift_known)
+        return tuple(
+            target
+            for target in TARGETS
+            if target in self.heads or (target == "shift" and not self.shift_known)
+        )
+
+
+class PointSetEncoder(Encoder):
+    """Shared point network, window votes, and one head for each target."""
 
     @nn.compact
     def __call__(self, points: jax.Array, mask: jax.Array) -> dict[Target, Posterior]:
@@ -121,20 +130,10 @@ class PointSetEncoder(nn.Module):
         return HistogramHead(self.width, self.dtype)(count_votes(votes, weights, "focal"), context)
 
 
-def targets_found(heads: tuple[Target, ...], shift_known: bool) -> tuple[Target, ...]:
-    """Its heads, and the shift unless it is known: angles can only be judged once it is off."""
-    return tuple(
-        target for target in TARGETS if target in heads or (target == "shift" and not shift_known)
-    )
-
-
 def encode(
-    encoder: nn.Module, params: Any, points: jax.Array, mask: jax.Array
+    encoder: Encoder, params: Any, points: jax.Array, mask: jax.Array
 ) -> dict[Target, Posterior]:
-    """Applies an encoder with its weights; see `PointSetEncoder.__call__`.
-
-    Not only this module's: `surface_encoder.SurfaceEncoder` takes and gives the same.
-    """
+    """Applies an encoder with its weights; see `PointSetEncoder.__call__`."""
     return cast(dict[Target, Posterior], encoder.apply(params, points, mask))
 
 

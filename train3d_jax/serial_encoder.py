@@ -13,8 +13,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from train3d_jax.depth import Space
-from train3d_jax.encoder import HistogramHead, Posterior, Target, pool, targets_found
+from train3d_jax.encoder import Encoder, HistogramHead, Posterior, Target, pool
 
 PATCH = 64
 """Points that attend to each other."""
@@ -25,22 +24,8 @@ GRID_BITS = 10
 HEADS = 4
 
 
-class SerialEncoder(nn.Module):
-    """Attention within patches of points, then among patches, and a head for each target.
-
-    Attributes: see `encoder.PointSetEncoder`; `space` only names what z means.
-    """
-
-    heads: tuple[Target, ...]
-    space: Space = "depth"
-    shift_known: bool = False
-    width: int = 64
-    dtype: Any = None
-
-    @property
-    def found(self) -> tuple[Target, ...]:
-        """The targets that it gives posteriors for."""
-        return targets_found(self.heads, self.shift_known)
+class SerialEncoder(Encoder):
+    """Attention within patches of points, then among patches, and a head for each target."""
 
     @nn.compact
     def __call__(self, points: jax.Array, mask: jax.Array) -> dict[Target, Posterior]:

@@ -20,7 +20,7 @@ import numpy as np
 
 from train3d_jax import depth, solver, surfaces
 from train3d_jax.depth import Space
-from train3d_jax.encoder import BINS, Posterior, Target, pool, targets_found, window_features
+from train3d_jax.encoder import BINS, Encoder, Posterior, Target, pool, window_features
 
 PAIRS = 1536
 """Pairs of windows whose angles are looked at, divided evenly among the nodes."""
@@ -40,22 +40,8 @@ COUNTS = (-6.0, 3.0)
 """The same of how much a window or a pair counts."""
 
 
-class SurfaceEncoder(nn.Module):
-    """Window network, likelihoods of bending and of angles, a head for each target.
-
-    Attributes: see `encoder.PointSetEncoder`.
-    """
-
-    heads: tuple[Target, ...]
-    space: Space = "depth"
-    shift_known: bool = False
-    width: int = 64
-    dtype: Any = None
-
-    @property
-    def found(self) -> tuple[Target, ...]:
-        """The targets that it gives posteriors for: its heads, and the shift unless it is known."""
-        return targets_found(self.heads, self.shift_known)
+class SurfaceEncoder(Encoder):
+    """Window network, likelihoods of bending and of angles, a head for each target."""
 
     @nn.compact
     def __call__(self, points: jax.Array, mask: jax.Array) -> dict[Target, Posterior]:

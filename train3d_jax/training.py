@@ -17,7 +17,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from train3d_jax import augmentation, depth, losses, metrics, recipe
 from train3d_jax.calibration import calibrate
 from train3d_jax.clouds import Blocks, Clouds, CloudSettings, make_clouds
-from train3d_jax.encoder import TARGETS, PointSetEncoder, Posterior, Target, encode, median
+from train3d_jax.encoder import TARGETS, Encoder, PointSetEncoder, Posterior, Target, encode, median
 from train3d_jax.errors import UserError
 from train3d_jax.serial_encoder import SerialEncoder
 from train3d_jax.surface_encoder import SurfaceEncoder
@@ -169,7 +169,7 @@ class Evaluation(NamedTuple):
 
 def build_encoder(
     config: TrainingConfig, precision: Literal["float32", "bfloat16"] = "float32"
-) -> PointSetEncoder | SerialEncoder | SurfaceEncoder:
+) -> Encoder:
     """The encoder that a configuration means, computing in `precision`.
 
     Raises:
@@ -183,7 +183,7 @@ def build_encoder(
             f"--voxel_size={config.clouds.voxel_size:g}, or use --encoder=points"
         )
     kinds = {"surfaces": SurfaceEncoder, "points": PointSetEncoder, "serial": SerialEncoder}
-    kind: Callable[..., Any] = kinds[config.encoder]
+    kind: type[Encoder] = kinds[config.encoder]
     return kind(config.heads, config.clouds.space, config.clouds.shift_known, config.width, dtype)
 
 
