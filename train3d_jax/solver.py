@@ -270,7 +270,23 @@ def _bend_votes(windows, base) -> surfaces.Votes:
 
 def _angles(windows, shift, space) -> jax.Array:
     """Log-likelihood of right angles at each focal ratio, (FOCAL_BINS,), under a shift."""
-    pairs = window_pairs()
+    product, lengths, noise, mask = normal_products(windows, shift, window_pairs(), space)
+    variance = noise + COSINE_TOLERANCE**2 * lengths  # of the product
+    likelihood = jnp.exp(-0.5 * product**2 / variance) * jnp.sqrt(lengths / variance)
+    return jnp.log(1 + jnp.where(mask, ANGLE_ODDS * likelihood, 0.0)).sum(-1)
+
+
+def normal_products(
+    windows: surfaces.Windows, shift: jax.Array, pairs: np.ndarray, space: Space
+) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
+    """Products of the normals of pairs of windows, for each focal ratio of `focal_bins`.
+
+    Args: see `surfaces.pair_angles`.
+
+    Returns:
+      The products, the squared lengths multiplied, and the variance of the products by the fits'
+      noise, (FOCAL_BINS, P) each; which pairs count, (P,).
+    """
     alpha2 = jnp.exp(2 * jnp.asarray(focal_bins(), windows.value.dtype))[:, None]
     # Gathered once: fused into what follows, pairs would be gathered again for every bin.
     pair = jax.lax.optimization_barrier(surfaces.pair_angles(windows, shift, pairs, space))
@@ -280,9 +296,7 @@ def _angles(windows, shift, space) -> jax.Array:
     )
     product = alpha2 * pair.across + pair.along
     noise = jnp.maximum((alpha2 * pair.noise[0] + pair.noise[1]) * alpha2 + pair.noise[2], 0.0)
-    variance = noise + COSINE_TOLERANCE**2 * lengths  # of the product
-    likelihood = jnp.exp(-0.5 * product**2 / variance) * jnp.sqrt(lengths / variance)
-    return jnp.log(1 + jnp.where(pair.mask, ANGLE_ODDS * likelihood, 0.0)).sum(-1)
+    return product, lengths, noise, pair.mask
 
 
 def window_pairs() -> np.ndarray:

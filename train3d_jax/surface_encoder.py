@@ -170,19 +170,11 @@ def _cosines(windows, shift, pairs, space) -> tuple[jax.Array, jax.Array, jax.Ar
 
     And whether a pair counts, (pairs,).
     """
-    alpha2 = jnp.exp(2 * jnp.asarray(solver.focal_bins(), windows.value.dtype))[:, None]
-    # Gathered once: fused into what follows, pairs would be gathered again for every bin.
-    pair = jax.lax.optimization_barrier(surfaces.pair_angles(windows, shift, pairs, space))
-    lengths = jnp.maximum(
-        (alpha2 * pair.slopes[0] + pair.offsets[0]) * (alpha2 * pair.slopes[1] + pair.offsets[1]),
-        1e-12,
-    )
-    cosine2 = (alpha2 * pair.across + pair.along) ** 2 / lengths
-    noise = jnp.maximum((alpha2 * pair.noise[0] + pair.noise[1]) * alpha2 + pair.noise[2], 0.0)
+    product, lengths, noise, mask = solver.normal_products(windows, shift, pairs, space)
     # What does not count must be finite all the same: 0 times infinity would be its gradient.
-    cosine2 = jnp.where(pair.mask, jnp.minimum(cosine2, 1.0), 1.0)
-    variance = jnp.where(pair.mask, jnp.minimum(noise / lengths, LARGEST), 1.0)
-    return cosine2, variance, pair.mask
+    cosine2 = jnp.where(mask, jnp.minimum(product**2 / lengths, 1.0), 1.0)
+    variance = jnp.where(mask, jnp.minimum(noise / lengths, LARGEST), 1.0)
+    return cosine2, variance, mask
 
 
 def surface_features(windows: surfaces.Windows, base: jax.Array) -> jax.Array:
