@@ -7,6 +7,7 @@ import pytest
 from tiny import CONFIG, TOTAL_STEPS, rooms_batch, with_clouds
 
 from train3d_jax import checkpoint, training
+from train3d_jax.calibration import Calibration
 from train3d_jax.checkpoint import Checkpoints
 from train3d_jax.errors import UserError
 
@@ -81,8 +82,8 @@ def test_the_latest_checkpoint_is_resumed_and_the_best_is_used(tmp_path, initial
     with Checkpoints(tmp_path) as checkpoints:
         resumed = checkpoints.resume(placed(initial))
     assert (filled_with(resumed.params), filled_with(resumed.average)) == ({4}, {2})
-    config, number, params, factors = checkpoint.load_params(tmp_path)
-    assert (config, number, factors) == (CONFIG, 2, {"focal": 0.1})
+    config, number, params, calibration = checkpoint.load_params(tmp_path)
+    assert (config, number, calibration) == (CONFIG, 2, {"focal": Calibration(0.1)})
     assert jax.tree.structure(params) == jax.tree.structure(initial.params)
     assert filled_with(params) == {1}  # the average
     assert kept(tmp_path) == {"2", "4"}

@@ -8,6 +8,7 @@ from box_rooms import box_room
 from tiny import CONFIG
 
 from train3d_jax import checkpoint, inference, recover, training, weights
+from train3d_jax.calibration import Calibration
 from train3d_jax.errors import UserError
 
 
@@ -18,7 +19,7 @@ def run(tmp_path_factory):
     checkpoint.save_config(folder, CONFIG, facts)
     state = jax.device_get(training.initial_state(CONFIG, 3))
     with checkpoint.Checkpoints(folder) as checkpoints:
-        checkpoints.save(2, state, {"loss": 1.0, "calibration_shift": 0.5})
+        checkpoints.save(2, state, {"loss": 1.0, "calibration_shift": 0.5, "finest_shift": 0.3})
     return folder
 
 
@@ -30,10 +31,11 @@ def packed(run, tmp_path):
 
 def test_packed_weights_are_those_of_the_run(run, packed):
     one, other = checkpoint.load_params(run), weights.load(packed)
-    assert (one[0], one[1], one[3]) == (other[0], other[1], other[3]) == (CONFIG, 2, {"shift": 0.5})
+    told = CONFIG, 2, {"shift": Calibration(0.5, 0.3)}
+    assert (one[0], one[1], one[3]) == (other[0], other[1], other[3]) == told
     assert jax.tree.structure(one[2]) == jax.tree.structure(other[2])
     jax.tree.map(np.testing.assert_array_equal, one[2], other[2])
-    assert inference.load_model(packed).calibration == {"shift": 0.5}
+    assert inference.load_model(packed).calibration == told[2]
 
 
 def test_packing_again_gives_the_same_bytes(run, packed, tmp_path_factory):

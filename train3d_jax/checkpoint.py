@@ -17,6 +17,7 @@ from absl import logging
 from orbax.checkpoint import v1 as ocp
 
 from train3d_jax import __version__
+from train3d_jax.calibration import Calibration
 from train3d_jax.clouds import CloudSettings
 from train3d_jax.encoder import TARGETS, Target
 from train3d_jax.errors import UserError
@@ -192,7 +193,7 @@ def params_to_begin_with(run: Path, config: TrainingConfig) -> Any:
     return params
 
 
-def load_params(run: Path) -> tuple[TrainingConfig, int, Any, dict[Target, float]]:
+def load_params(run: Path) -> tuple[TrainingConfig, int, Any, dict[Target, Calibration]]:
     """The configuration of a run; step, weights and calibration of its best checkpoint.
 
     The calibration is `calibration.calibrate` of each target's posterior on the validation part;
@@ -210,12 +211,12 @@ def load_params(run: Path) -> tuple[TrainingConfig, int, Any, dict[Target, float
         raise UserError(f"{run}: holds no checkpoint; train the run to the end of an epoch first")
     with Checkpoints(run) as checkpoints:
         step, params, summary = checkpoints.best_params(abstract)
-    factors: dict[Target, float] = {
-        target: summary[f"calibration_{target}"]
+    calibration: dict[Target, Calibration] = {
+        target: Calibration(summary[f"calibration_{target}"], summary.get(f"finest_{target}"))
         for target in TARGETS
         if f"calibration_{target}" in summary
     }
-    return config, step, params, factors
+    return config, step, params, calibration
 
 
 @contextlib.contextmanager

@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from train3d_jax import camera, checkpoint, clouds, depth, solver, weights
+from train3d_jax.calibration import Calibration, without_bins
 from train3d_jax.encoder import RANGES, Target, encode, median
 from train3d_jax.errors import UserError
 from train3d_jax.training import TrainingConfig, build_encoder
@@ -73,14 +74,13 @@ class Model:
       name: folder name of the run and step of the checkpoint.
       config: what it was trained as.
       params: its weights.
-      calibration: factor on the log-probabilities of a target's posterior, see
-        `calibration.calibrate`; 1 where it is not told.
+      calibration: of a target's posterior; none where it is not told.
     """
 
     name: str
     config: TrainingConfig
     params: Any
-    calibration: Mapping[Target, float] = dataclasses.field(default_factory=dict)
+    calibration: Mapping[Target, Calibration] = dataclasses.field(default_factory=dict)
 
 
 class Known(NamedTuple):
@@ -372,13 +372,15 @@ class _Prediction(NamedTuple):
 class _Learned(NamedTuple):
     """What networks say.
 
-    Calibrated log-probabilities over their bins, (B, bins) each, None where none answers; and the
-    focal length in pixels that the focal ratio multiplies, (B,).
+    Calibrated log-probabilities over their bins, (B, bins) each, None where none answers; the
+    focal length in pixels that the focal ratio multiplies, (B,); and `Calibration.finest` of both.
     """
 
-    shift: jax.Array | None
-    focal: jax.Array | None
-    assumed: jax.Array | None
+    shift: jax.Array | None = None
+    focal: jax.Array | None = None
+    assumed: jax.Array | None = None
+    finest_shift: float | None = None
+    finest_focal: float | None = None
 
 
 class _Answers(NamedTuple):
@@ -411,33 +413,35 @@ def _ask_networks(
     shift = jnp.zeros(len(blocks.size)) if own_shift is None else own_shift
     focal = known_focal
     answered: dict[int, _Prediction] = {}
-    learned = _Learned(None, None, None)
+    learned = _Learned()
 
-    def predict(target: Target) -> tuple[_Prediction | None, float]:
+    def predict(target: Target) -> tuple[_Prediction | None, Calibration]:
         covering = [i for i, model in enumerate(models) if target in model.config.heads]
         if not covering:
-            return None, 1.0
+            return None, Calibration()
         number, model = covering[0], models[covering[0]]
         settings = model.config.clouds
         # A network that is shown neither shift nor focal length says the same each time.
         if number not in answered or settings.shift_known or settings.focal_known:
             run = _predictor(model.config, settings.focal_known and focal is not None)
             answered[number] = run(model.params, blocks, shift, focal)
-        return answered[number], model.calibration.get(target, 1.0)
+        return answered[number], model.calibration.get(target, Calibration())
 
     for target in ("focal", "shift", "focal"):
         if (known_focal if target == "focal" else own_shift) is not None:
             continue
-        prediction, factor = predict(target)
+        prediction, calibration = predict(target)
         if prediction is None:
             continue
-        posterior = factor * prediction.log_probability[target]
+        posterior = calibration.factor * prediction.log_probability[target]
         if target == "shift":
             shift = depth.ratio_to_shift(prediction.medians["shift"])
-            learned = learned._replace(shift=posterior)
+            learned = learned._replace(shift=posterior, finest_shift=calibration.finest)
         else:
             focal = jnp.exp(prediction.medians["focal"]) * prediction.focal
-            learned = learned._replace(focal=posterior, assumed=prediction.focal)
+            learned = learned._replace(
+                focal=posterior, assumed=prediction.focal, finest_focal=calibration.finest
+            )
     scale, _ = predict("scale")
     return learned, None if scale is None else scale.metres
 
@@ -501,6 +505,13 @@ def _answer(
         log_alpha = _with_median(
             log_alpha, solver.refine_log_alpha(geometry, within, log_alpha[:, 1], space)
         )
+    else:
+        if learned.shift is not None:
+            bins = learned.shift.shape[-1]
+            ratio = without_bins(ratio, "shift", bins, learned.finest_shift)
+        if learned.focal is not None:
+            bins = learned.focal.shape[-1]
+            log_alpha = without_bins(log_alpha, "focal", bins, learned.finest_focal)
     shift = depth.ratio_to_shift(jnp.clip(ratio, *solver.SAFE_RATIO))
     focal = jnp.exp(log_alpha) * first_guess[:, None]
     disagrees = out_of_range = jnp.zeros_like(judged)

@@ -425,10 +425,11 @@ def validate(
         f"median_{name}": float(np.median(errors[name])) for name in names if "error" in name
     }
     true, log_probability = gathered("true"), gathered("log_probability")
-    summary |= {
-        f"calibration_{target}": calibrate(log_probability[target], true[target], target)
-        for target in true
-    }
+    for target in true:
+        found = calibrate(log_probability[target], true[target], target)
+        summary[f"calibration_{target}"] = found.factor
+        if found.finest is not None:
+            summary[f"finest_{target}"] = found.finest
     return Validation(
         summary,
         gathered("predicted"),

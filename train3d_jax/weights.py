@@ -16,6 +16,7 @@ import numpy as np
 from flax import traverse_util
 
 from train3d_jax import checkpoint
+from train3d_jax.calibration import Calibration
 from train3d_jax.depth import Space
 from train3d_jax.encoder import Target
 from train3d_jax.errors import UserError
@@ -44,14 +45,14 @@ def pack(run: Path, folder: Path) -> None:
     contents = json.loads((run / checkpoint.CONFIG).read_text())
     contents = {name: contents[name] for name in ("version", "training", "data", "samples")} | {
         "step": step,
-        "calibration": calibration,
+        "calibration": {target: found._asdict() for target, found in calibration.items()},
         "sha256": hashlib.sha256(file.getvalue()).hexdigest(),
     }
     write_whole(folder / WEIGHTS, file.getbuffer())
     write_whole(folder / checkpoint.CONFIG, (json.dumps(contents, indent=2) + "\n").encode())
 
 
-def load(folder: Path) -> tuple[TrainingConfig, int, Any, dict[Target, float]]:
+def load(folder: Path) -> tuple[TrainingConfig, int, Any, dict[Target, Calibration]]:
     """Configuration, step, weights and calibration, as `checkpoint.load_params` gives them.
 
     Raises:
@@ -70,7 +71,8 @@ def load(folder: Path) -> tuple[TrainingConfig, int, Any, dict[Target, float]]:
         )
     with np.load(io.BytesIO(contents)) as arrays:
         params = traverse_util.unflatten_dict(dict(arrays), sep="/")
-    return config, told["step"], params, told["calibration"]
+    calibration = {target: Calibration(**found) for target, found in told["calibration"].items()}
+    return config, told["step"], params, calibration
 
 
 def bundled(space: Space) -> Path:
