@@ -2,7 +2,7 @@
 
     python -m launch.weights --out made_weights
 
-Hours on two cores, and 3 GB.  Started again it goes on where it was: finished sets are left alone,
+Two hours on two cores, and 4 GB.  Started again it goes on where it was: finished sets are left alone,
 and the training goes on from its last checkpoint.  Nothing but rendered rooms is trained on.
 """
 
@@ -18,7 +18,7 @@ from launch.steps import launch, say
 from train3d_jax import weights
 
 _OUT = flags.DEFINE_string("out", "made_weights", "Folder for everything.")
-_EPOCHS = flags.DEFINE_integer("epochs", 2, "Passes over all maps.", lower_bound=1)
+_EPOCHS = flags.DEFINE_integer("epochs", 3, "Passes over all maps.", lower_bound=1)
 _SHARE = flags.DEFINE_float(
     "share", 1.0, "Of the rooms: less shows that it works, not how well.",
     lower_bound=0.001, upper_bound=1.0,

@@ -257,6 +257,20 @@ def test_strength_zero_is_exactly_the_identity(rooms, space):
     jax.tree.map(np.testing.assert_array_equal, tuple(same), tuple(blocks))
 
 
+def test_maps_as_of_a_network_have_no_holes_and_bend_more_than_those_of_sensors():
+    lone, _ = box_room(0)
+    blocks = clouds.blocks_of(np.ones_like(lone), np.ones_like(lone, bool))
+    batch = jax.tree.map(lambda x: np.repeat(x[None], MAPS, 0), blocks)
+    seen = augment(jax.random.key(1), batch, ("bias", "holes"), 1.0, "depth")
+    holey = ~np.asarray(seen.mask).all(-1)
+    bend = np.log(np.where(seen.mask, seen.values, 1)).std(-1)
+    sensors, networks = 0.04, 0.08  # BIAS_SIZE, and twice that
+    # Holes leave a part of the field, whose deviation may be a little larger than the whole one's.
+    assert bend[holey].max() < 1.3 * sensors
+    assert 1.3 * sensors < bend[~holey].max() < networks
+    assert holey.mean() < 1 - augmentation.NETWORK_SHARE
+
+
 def test_some_maps_stay_exactly_as_they_are(rooms, everything):
     same = (everything.values == rooms.values).all(-1)
     assert 0.05 < same.mean() < 0.3  # 0.15 of 48 maps
