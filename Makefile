@@ -14,7 +14,7 @@ help:
 	@echo "make test    runs all tests"
 	@echo "make check   lint, format and types, as in continuous integration"
 	@echo "make format  formats the code and mends what lint can mend"
-	@echo "make bench   measures speed"
+	@echo "make bench   measures speed, saves a table in bench/ and compares it with the last one"
 	@echo "make weights trains what comes with the package, in made_weights/: hours, can be interrupted"
 	@echo "make clean   removes .venv and the demo"
 
@@ -34,10 +34,7 @@ format: .venv/installed
 	$(BIN)/ruff format .
 
 bench: .venv/installed
-	$(BIN)/python -m benchmarks.operations
-	$(BIN)/python -m benchmarks.prepare
-	$(BIN)/python -m benchmarks.train
-	$(BIN)/python -m benchmarks.infer
+	$(BIN)/python -m benchmarks
 
 weights: .venv/installed
 	$(BIN)/python -m launch.weights

@@ -2,11 +2,13 @@
 
     python -m benchmarks.infer
 
-With the weights that come along.  Reading, solving and writing
-overlap in the program, so the parts add up to more than the whole; wall and CPU time are told.
+With the weights that come along.  Reading, solving and writing overlap in the program, so the parts
+add up to more than the whole; wall and CPU time are told.
+
+The floor is the network and the geometry on the device; what is beyond it reads, averages over
+blocks, unprojects every pixel, and writes 3.7 MB of PLY and npz.
 """
 
-import statistics
 import tempfile
 import time
 from collections.abc import Callable
@@ -15,6 +17,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
+from benchmarks.measuring import Row, in_turns, row
 from benchmarks.operations import SIZE, room_like
 from data.depth_files import find_depth_files, read_depth_file
 from launch import saving
@@ -24,11 +27,21 @@ from train3d_jax import export, inference
 
 MAPS = 64
 BATCH = 16
-ROUNDS = 5
+DEFAULT = "all in, PLY and npz (the default)"
+SOLVES = "solves, on the device"
 
 
-def main() -> None:
-    """Prints a table."""
+def rows() -> list[Row]:
+    """Maps a second of one core: more cores solve and write more at once."""
+    busy = measure(time.process_time)
+    at_best = f"{1 / np.median(busy[SOLVES]):.0f} maps/s: network and geometry alone"
+    return [
+        row("launch.infer all in, a core", 1 / busy[DEFAULT], "maps/s", 25, floor=at_best),
+    ]  # fmt: skip
+
+
+def measure(clock: Callable[[], float]) -> dict[str, np.ndarray]:
+    """Seconds a map of the parts and the whole, in each round, by a clock."""
     rng = np.random.default_rng(0)
     model = inference.load_model()
     with tempfile.TemporaryDirectory() as scratch:
@@ -37,10 +50,17 @@ def main() -> None:
         for number in range(MAPS):
             np.save(folder / f"{number:03d}.npy", room_like(rng))
         tasks = _parts(folder, out, model) | _whole(folder, out, model)
-        taken = _in_turns(tasks)
+        taken = in_turns(tasks, clock=clock)
+    return {name: seconds / MAPS for name, seconds in taken.items()}
+
+
+def main() -> None:
+    """Prints a table."""
+    wall, busy = measure(time.perf_counter), measure(time.process_time)
     print(f"{'':42}{'wall, ms a map':>16}{'CPU, ms a map':>16}{'maps/s':>10}")
-    for name, (wall, cpu) in taken.items():
-        print(f"{name:42}{1e3 * wall:16.1f}{1e3 * cpu:16.1f}{1 / wall:10.0f}")
+    for name in wall:
+        taken, spent = float(np.median(wall[name])), float(np.median(busy[name]))
+        print(f"{name:42}{1e3 * taken:16.1f}{1e3 * spent:16.1f}{1 / taken:10.0f}")
 
 
 def _whole(folder: Path, out: Path, model: inference.Model) -> dict[str, Callable[[], object]]:
@@ -53,7 +73,7 @@ def _whole(folder: Path, out: Path, model: inference.Model) -> dict[str, Callabl
 
     return {
         "all in, JSON only": program(),
-        "all in, PLY and npz (the default)": program("ply", "npz"),
+        DEFAULT: program("ply", "npz"),
         "all in, pictures too": program("ply", "npz", "picture"),
     }
 
@@ -78,27 +98,10 @@ def _parts(folder: Path, out: Path, model: inference.Model) -> dict[str, Callabl
     return {
         "reads": lambda: [read_depth_file(file.path) for file in files],
         "averages over blocks": lambda: inference.make_blocks(maps),
-        "solves, on the device": lambda: jax.block_until_ready(
+        SOLVES: lambda: jax.block_until_ready(
             [inference.recover_blocks([model], blocks).focal for blocks in batches]
         ),
         "writes PLY and npz": write,
-    }
-
-
-def _in_turns(tasks: dict[str, Callable[[], object]]) -> dict[str, tuple[float, float]]:
-    """Median wall and CPU seconds a map; tasks take turns, so that all see the same machine."""
-    for task in tasks.values():
-        task()  # compiles
-    taken: dict[str, list[tuple[float, float]]] = {name: [] for name in tasks}
-    for _ in range(ROUNDS):
-        for name, task in tasks.items():
-            wall, cpu = time.perf_counter(), time.process_time()
-            task()
-            spent = time.perf_counter() - wall, time.process_time() - cpu
-            taken[name].append((spent[0] / MAPS, spent[1] / MAPS))
-    return {
-        name: (statistics.median(wall for wall, _ in pairs), statistics.median(c for _, c in pairs))
-        for name, pairs in taken.items()
     }
 
 

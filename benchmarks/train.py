@@ -25,6 +25,7 @@ import jax
 import numpy as np
 from absl import app, flags
 
+from benchmarks.measuring import Row, in_turns, row
 from data import npz_files, pipeline, prepared, records
 from data.prepared import PreparedSet
 from data.protocol import DepthMap
@@ -46,6 +47,61 @@ NOISY_COPIES = 8  # of each view: rendering takes longer than all the rest
 DISPARITY_PIXEL_METRES, STEP_PIXELS, NOISE_PIXELS = 575 * 0.075, 1 / 8, 0.05
 HOLES = 0.08  # share of the 8x8 blocks that have no depth
 WARM_UP_BATCHES = 8  # more than the loader reads ahead on two cores
+
+
+COMMON = "np.savez_compressed files of float64"
+
+
+def rows() -> list[Row]:
+    """The loader beside a common one, and the step with and without the loader."""
+    with tempfile.TemporaryDirectory() as folder:
+        maps = render_maps(_MAPS.default)
+        path = write_set(Path(folder) / "set", maps, prepared.ARRAY_RECORD)
+        for index, depth_map in enumerate(maps):
+            file = Path(folder) / f"{index:04d}.npz"
+            np.savez_compressed(file, depth=depth_map.depth.astype(np.float64))
+        files = sorted(Path(folder).glob("*.npz"))
+        samples = PreparedSet(path)
+        return _rows([pipeline.Subset(samples, np.arange(len(samples)))], files)
+
+
+def _rows(subsets: list[pipeline.Subset], files: list[Path]) -> list[Row]:
+    steps, size = _STEPS.default, _BATCH_SIZE.default
+    step = _Step(size)
+    fixed = jax.device_put(_first_batch(subsets))
+
+    def common() -> None:
+        for file in files[: steps * size]:
+            with np.load(file) as arrays:
+                arrays["depth"].astype(np.float32)
+
+    with contextlib.closing(_batches(subsets, 2)) as batches:
+
+        def alone() -> None:
+            time.sleep(0.5)  # the loader has read ahead what it may, and rests
+
+        def read() -> None:
+            _consume(batches, steps)
+
+        taken = in_turns(
+            {
+                "common": common,
+                "warm": lambda: _consume(batches, WARM_UP_BATCHES),
+                "loader": read,
+                "rest": alone,
+                "step": lambda: step.train(itertools.repeat(fixed), steps),
+                "begin": lambda: step.train(batches, 2),
+                "both": lambda: step.train(batches, steps),
+            }
+        )
+    count = steps * size
+    common_rate = len(files[:count]) / taken["common"]
+    return [
+        row("loader, array_record, against one process of np.load", count / taken["loader"]
+            / common_rate, "x", 12, floor="inflate and average, on each core"),
+        row("training step, batch 32", count / taken["step"], "samples/s", 100),
+        row("share of training that is the step", 100 * taken["step"] / taken["both"], "%", 90),
+    ]  # fmt: skip
 
 
 def main(_: list[str]) -> None:
@@ -251,18 +307,23 @@ def _peak_memory_mb() -> float:
 
 
 def _render_sets(folder: Path) -> list[Path]:
+    maps = render_maps(_MAPS.value)
+    return [write_set(folder / format, maps, format) for format in prepared.FORMATS]
+
+
+def render_maps(count: int) -> list[DepthMap]:
+    """Rooms as a depth camera gives them, 640x480."""
     rng = np.random.default_rng(0)
     clean = [
         view
-        for seed in range(_MAPS.value // (VIEWS_OF_A_ROOM * NOISY_COPIES))
+        for seed in range(count // (VIEWS_OF_A_ROOM * NOISY_COPIES))
         for view in views.random_views(seed, VIEWS_OF_A_ROOM, SIZE)
     ]
-    maps = [
+    return [
         DepthMap(_as_a_camera_sees(view.depth, rng), view.intrinsics)
         for _ in range(NOISY_COPIES)
         for view in clean
     ]
-    return [_write_set(folder / format, maps, format) for format in prepared.FORMATS]
 
 
 def _as_a_camera_sees(depth: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -276,7 +337,8 @@ def _as_a_camera_sees(depth: np.ndarray, rng: np.random.Generator) -> np.ndarray
     return np.divide(np.where(seen, millimetres, 0), 1000, dtype=np.float32)
 
 
-def _write_set(folder: Path, maps: list[DepthMap], format: str) -> Path:
+def write_set(folder: Path, maps: list[DepthMap], format: str) -> Path:
+    """A prepared set of maps; its folder."""
     prepared.begin(folder)
     for index, depth_map in enumerate(maps):
         origin = prepared.Origin("rooms", f"room{index % 16}", "rendered", index)

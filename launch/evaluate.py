@@ -13,7 +13,7 @@ from typing import cast
 from absl import flags
 
 from data.true_maps import TrueMaps
-from launch import evaluation_summary, program
+from launch import compiled, evaluation_summary, program
 from launch.evaluation_config import CURVES, REPORT, TABLE, VIEWS, EvaluationConfig
 from launch.evaluation_methods import Methods
 from launch.evaluation_run import draw_worst, evaluate
@@ -56,6 +56,7 @@ _WORST = flags.DEFINE_integer("worst", 10, "Pictures of the worst views.", lower
 
 def main() -> int:
     """From flags to a folder of results; the exit status is 1 where a map failed."""
+    compiled.keep()
     config = EvaluationConfig(
         tuple(Path(path) for path in _DATA.value),
         Path(_OUT.value),

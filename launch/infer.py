@@ -15,7 +15,7 @@ from absl import flags
 
 from data.depth_files import ReadSettings
 from data.known_cameras import KnownCamera
-from launch import program
+from launch import compiled, program
 from launch.folder import recover_folder
 from launch.recovery_config import METHODS, RecoveryConfig
 from launch.saving import ENDINGS, SaveSettings
@@ -106,6 +106,7 @@ def _one_known_camera(values: dict[str, float | None]) -> bool:
 
 def main() -> int:
     """From flags to a folder of answers; the exit status is 1 where a map failed."""
+    compiled.keep()
     config = RecoveryConfig(
         Path(_INPUT.value),
         Path(_OUT.value),

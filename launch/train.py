@@ -14,7 +14,7 @@ from absl import flags
 
 from data import pipeline
 from data.prepared import PreparedSet
-from launch import program, train_flags
+from launch import compiled, program, train_flags
 from train3d_jax import checkpoint, loop, training
 from train3d_jax.files import write_whole
 from train3d_jax.run_log import RunLog
@@ -26,6 +26,7 @@ LIBRARIES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "num
 
 def main() -> int:
     """From flags to a run."""
+    compiled.keep()
     config = train_flags.configuration()
     run = Path(train_flags.WORKDIR.value) / train_flags.MODEL_NAME.value
     sets = [PreparedSet(path) for path in train_flags.DATA.value]

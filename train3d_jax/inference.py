@@ -246,7 +246,7 @@ def make_blocks(
         mask = np.isfinite(values) & (values != 0)
         if allowed is not None:
             mask &= np.asarray(allowed, bool)
-        row = clouds.blocks_of(np.where(mask, values, 0), mask)
+        row = clouds.blocks_of(values, mask)
         if matrix is not None:
             centre = np.asarray(matrix, np.float32)[:2, 2]
             stretch = np.array([matrix[1, 1] / matrix[0, 0], 1.0], np.float32)

@@ -188,6 +188,7 @@ def _solve_one(rays, values, mask, space, ratio, log_alpha) -> Solution:
     return Solution(shift, focal, angles, nodes, bend, windows, base)
 
 
+@jax.jit  # traced once for all who call it: tracing is most of the time to a first answer
 def fit_map(rays, w, mask) -> surfaces.Windows:
     """Fits the windows of all `GRIDS` to w, (P,), no residual less than most of the map's."""
     return _with_noise_floor(
@@ -205,6 +206,7 @@ def _with_noise_floor(windows: surfaces.Windows) -> surfaces.Windows:
     )
 
 
+@jax.jit
 def fit_bending(rays, values, mask, ratio):
     """Fits windows to 1 / (depth + shift), by a first guess of the shift.
 

@@ -171,7 +171,9 @@ def _taskonomy_job(job: _Job, threads: int) -> None:
 _WRITERS = {"scannet": _scannet_job, "kenburns": _kenburns_job, "taskonomy": _taskonomy_job}
 
 
-def write_scannet_scene(root: str | Path, scene: str, views: Sequence[View]) -> Path:
+def write_scannet_scene(
+    root: str | Path, scene: str, views: Sequence[View], colour: bytes | None = None
+) -> Path:
     """Writes `root/scans/<scene>/<scene>.sens`, version 4, depth in millimetres under zlib.
 
     Args:
@@ -179,6 +181,7 @@ def write_scannet_scene(root: str | Path, scene: str, views: Sequence[View]) -> 
         scene: name of the scene, such as `scene0000_00`.
         views: one frame each, at least one; a `.sens` has room for one camera only.  Depths of
             65.536 m and more become missing.
+        colour: a JPEG to stand for every frame's colour image; a blank one where None is given.
 
     Returns:
         The path of the file.
@@ -196,12 +199,14 @@ def write_scannet_scene(root: str | Path, scene: str, views: Sequence[View]) -> 
     intrinsics = np.eye(4)
     intrinsics[:3, :3] = first.intrinsics
     name = b"rendered room"
-    colour = _grey_jpeg(width, height)
+    colour = colour or _grey_jpeg(width, height)
+    with Image.open(BytesIO(colour)) as image:
+        colour_size = image.size
     chunks = [
         struct.pack("<IQ", SENS_VERSION, len(name)) + name,
         *(_matrix(m) for m in (intrinsics, np.eye(4), intrinsics, np.eye(4))),
         struct.pack("<ii", SENS_JPEG, SENS_ZLIB_USHORT),
-        struct.pack("<IIIIf", width, height, width, height, SENS_DEPTH_SHIFT),
+        struct.pack("<IIIIf", *colour_size, width, height, SENS_DEPTH_SHIFT),
         struct.pack("<Q", len(views)),
     ]
     for index, view in enumerate(views):
