@@ -1,6 +1,7 @@
 """Makes the weights that come with the package: rooms, prepared sets, training, packing.
 
     python -m launch.weights --out made_weights
+    python -m launch.weights --out made_weights --space disparity --epochs 1
 
 Two hours on two cores, and 4 GB.  Started again it goes on where it was: finished sets are left alone,
 and the training goes on from its last checkpoint.  Nothing but rendered rooms is trained on.
@@ -19,6 +20,7 @@ from train3d_jax import weights
 
 _OUT = flags.DEFINE_string("out", "made_weights", "Folder for everything.")
 _EPOCHS = flags.DEFINE_integer("epochs", 3, "Passes over all maps.", lower_bound=1)
+_SPACE = flags.DEFINE_enum("space", "depth", ["depth", "disparity"], "What maps hold.")
 _SHARE = flags.DEFINE_float(
     "share", 1.0, "Of the rooms: less shows that it works, not how well.",
     lower_bound=0.001, upper_bound=1.0,
@@ -33,20 +35,18 @@ SAMPLES = (4, 4, 3)
 
 def main() -> None:
     """Does every step that is not done."""
-    out = Path(_OUT.value)
+    out, space = Path(_OUT.value), _SPACE.value
     sets = [make_set(out / f"rooms{seed}", seed, rooms) for seed, rooms in SETS.items()]
     say("Trains")
     launch(
-        "train", "--data", ",".join(map(str, sets)), "--model_name", "depth",
+        "train", "--data", ",".join(map(str, sets)), "--model_name", space, "--space", space,
         "--workdir", out / "runs", "--targets", "0,2", "--batch_size", 32,
         "--epochs", _EPOCHS.value, "--train_split", 0.98, "--schedule", "cosine",
         "--learning_rate_decay", 0.03, "--average_decay", 0.998, "--evaluate_every", 1500,
         "--print_losses_every", 100,
     )  # fmt: skip
-    weights.pack(out / "runs" / "depth", out / "depth")
-    print(
-        f"{out / 'depth'}: packed; try it with: python -m launch.infer --model {out / 'depth'} ..."
-    )
+    weights.pack(out / "runs" / space, out / space)
+    print(f"{out / space}: packed; try it with: python -m launch.infer --model {out / space} ...")
 
 
 def make_set(out: Path, seed: int, rooms: tuple[int, ...]) -> Path:
