@@ -11,23 +11,17 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import Any, NamedTuple
 
-import numpy as np
 from tqdm import tqdm
 
-from data.depth_files import DepthFile, find_depth_files, read_depth_file
+from data.depth_files import DepthFile, find_depth_files
 from data.images import SILENCED
-from data.known_cameras import ray_length_to_depth
-from data.protocol import DataError
 from data.work import run_in_order
-from launch import saving, shared_camera
+from launch import recovery, saving, shared_camera
+from launch.recovery import Map, Solved
 from launch.recovery_config import RecoveryConfig
 from launch.summary import NAME, Counts, Summary
 from train3d_jax import export, inference
 from train3d_jax.errors import UserError
-
-NOT_SOLVABLE = "too few valid pixels, all of one value, or no surface to judge by"
-
-NOT_FINITE = "its values are too large, too small or too far apart to compute with"
 
 _READERS = _WRITERS = 2
 """Threads; what they do is mostly done outside of Python's lock."""
@@ -42,26 +36,6 @@ _NOTES = {
     saving.NO_COLOURS: "no image of this name in --rgb; its cloud has no colours",
     saving.RESIZED_COLOURS: "its image in --rgb is of another size, and is resized",
 }
-
-
-class _Map(NamedTuple):
-    """A map that was read.  intrinsics: where the camera is known."""
-
-    file: DepthFile
-    values: np.ndarray
-    intrinsics: np.ndarray | None
-
-
-class _Solved(NamedTuple):
-    """An answer, and scale and offset of the canonical form that it is in."""
-
-    solution: inference.Solution
-    canonical: tuple[float, float]
-
-    def is_finite(self) -> bool:
-        """Whether there is a number for everything."""
-        focal, shift, a, b = self.solution[:4]
-        return bool(np.isfinite([focal, shift, a, b, *self.canonical]).all()) and focal > 0
 
 
 class _Failure(NamedTuple):
@@ -143,8 +117,7 @@ class _Recovery:
 
     def __init__(self, config: RecoveryConfig, models: Sequence[inference.Model]):
         self._config, self._models = config, models
-        self._settings = config.digest(models)
-        self._metric = inference.is_metric(models)
+        self._origin = recovery.origin_of(config, models)
         self._shared: shared_camera.Shared | None = None
 
     def share_camera(self, files: Sequence[DepthFile]) -> None:
@@ -165,19 +138,14 @@ class _Recovery:
             while pending:
                 yield pending.popleft().result()
 
-    def _read(self, file: DepthFile) -> _Map | _Failure | _Row:
+    def _read(self, file: DepthFile) -> Map | _Failure | _Row:
         config = self._config
         try:
             if config.resume and (answer := self._done(file)) is not None:
                 return _Row(file, answer, resumed=True)
-            values = read_depth_file(file.path, config.reading)
-            height, width = values.shape
-            intrinsics = config.camera.of(file, (height, width))
-            if config.ray_depth and intrinsics is not None:
-                values = ray_length_to_depth(values, intrinsics, config.space)
-            return _Map(file, values, intrinsics)
+            return recovery.read_map(file, config)
         except (UserError, MemoryError) as error:
-            return _Failure(file, _reason(file, error))
+            return _Failure(file, recovery.reason(file, error))
 
     def _done(self, file: DepthFile) -> dict[str, Any] | None:
         """The answer of an earlier run, where it came out of this file and these settings."""
@@ -185,7 +153,7 @@ class _Recovery:
         answer = export.read_answer(path)
         if answer is None or answer["error"] is not None or answer["input"] != file.relative:
             return None
-        if answer["settings"] != self._settings:
+        if answer["settings"] != self._origin.settings:
             return None
         try:
             return answer if path.stat().st_mtime >= file.path.stat().st_mtime else None
@@ -193,13 +161,13 @@ class _Recovery:
             return None
 
     def _batches(
-        self, read: Iterator[_Map | _Failure | _Row]
-    ) -> Iterator[list[_Map | _Failure | _Row]]:
+        self, read: Iterator[Map | _Failure | _Row]
+    ) -> Iterator[list[Map | _Failure | _Row]]:
         """Groups with as many maps as are solved at once, and what failed between them."""
         batch, maps, pixels = [], 0, 0
         for result in read:
             batch.append(result)
-            if isinstance(result, _Map):
+            if isinstance(result, Map):
                 maps, pixels = maps + 1, pixels + result.values.size
             full = maps == self._config.batch_size or len(batch) >= 4 * self._config.batch_size
             if full or pixels >= _BATCH_PIXELS:
@@ -209,78 +177,38 @@ class _Recovery:
             yield batch
 
     def _recover(
-        self, batch: list[_Map | _Failure | _Row], writers: Executor
+        self, batch: list[Map | _Failure | _Row], writers: Executor
     ) -> Iterator[Future[_Row]]:
         """Solves the maps of a batch, and hands all of it to the writers in its order."""
-        maps = [result for result in batch if isinstance(result, _Map)]
-        solutions = iter(self._solve(maps) if maps else ())
+        maps = [result for result in batch if isinstance(result, Map)]
+        solutions = iter(
+            recovery.solve(maps, self._config, self._models, self._shared) if maps else ()
+        )
         for result in batch:
-            if isinstance(result, _Map):
+            if isinstance(result, Map):
                 yield writers.submit(self._write, result, next(solutions))
             elif isinstance(result, _Failure):
                 yield writers.submit(self._write_failure, result)
             else:
                 yield writers.submit(lambda row: row, result)
 
-    def _solve(self, maps: list[_Map]) -> list[_Solved | None]:
-        # Always a full batch: another size would be compiled anew.
-        full = maps + maps[:1] * (self._config.batch_size - len(maps))
-        intrinsics = [found.intrinsics for found in full]
-        focal = None
-        if self._config.camera.is_known:
-            focal = np.array([camera[1, 1] for camera in intrinsics if camera is not None])
-        elif self._shared is not None:
-            focal = np.full(len(full), self._shared.focal)
-        recovery = inference.recover_blocks(
-            self._models,
-            inference.make_blocks([found.values for found in full], intrinsics=intrinsics),
-            inference.Known(focal, self._config.shift_known),
-            self._config.method,
-            self._config.space,
-        )
-        solved: list[_Solved | None] = []
-        for number in range(len(maps)):
-            solution = recovery.at(number)
-            if solution is not None and self._shared is not None:
-                solution = solution._replace(focal_interval=self._shared.interval)
-            scale, offset = (
-                float(values[number])
-                for values in (recovery.canonical_scale, recovery.canonical_offset)
-            )
-            solved.append(solution and _Solved(solution, (scale, offset)))
-        return solved
-
-    def _write(self, found: _Map, solved: _Solved | None) -> _Row:
-        """Writes what is asked for of one map, its answer last."""
-        if solved is None:
-            return self._write_failure(_Failure(found.file, NOT_SOLVABLE), found)
-        if not solved.is_finite():
-            return self._write_failure(_Failure(found.file, NOT_FINITE), found)
-        config, solution = self._config, solved.solution
-        height, width = found.values.shape
-        recovered = saving.Recovered(
-            file=found.file,
-            values=found.values,
-            space=config.space,
-            solution=solution,
-            canonical=solved.canonical,
-            intrinsics=export.camera_of(solution.focal, (height, width), found.intrinsics),
-            camera_known=config.camera.is_known,
-            unit="metres" if self._metric else "arbitrary",
-        )
+    def _write(self, found: Map, solved: Solved | str) -> _Row:
+        """Writes what is asked for of one map, its answer last; or why it has none."""
+        if isinstance(solved, str):
+            return self._write_failure(_Failure(found.file, solved), found)
         try:
-            saving.remove(config.out, found.file.name)
-            flags = saving.save(config.out, recovered, config.saving)
-            answer = self._answer(found.file, found, solved, flags)
-            export.write_answer(config.out / f"{found.file.name}.json", answer)
+            answer = recovery.write(found, solved, self._config, self._origin)
         except (UserError, OSError, MemoryError) as error:
             if _is_full(error):
                 raise
-            return self._write_failure(_Failure(found.file, _reason(found.file, error)), found)
+            reason = recovery.reason(found.file, error)
+            return self._write_failure(_Failure(found.file, reason), found)
         return _Row(found.file, answer)
 
-    def _write_failure(self, failure: _Failure, found: _Map | None = None) -> _Row:
-        answer = self._answer(failure.file, found, error=failure.reason)
+    def _write_failure(self, failure: _Failure, found: Map | None = None) -> _Row:
+        answer = recovery.answer_of(
+            failure.file, self._config, self._origin, found, error=failure.reason
+        )
         # Where not even this can be written, the summary still tells it.
         try:
             saving.remove(self._config.out, failure.file.name)
@@ -289,29 +217,6 @@ class _Recovery:
             if _is_full(error):
                 raise
         return _Row(failure.file, answer)
-
-    def _answer(
-        self,
-        file: DepthFile,
-        found: _Map | None,
-        solved: _Solved | None = None,
-        flags: tuple[str, ...] = (),
-        error: str | None = None,
-    ) -> dict[str, Any]:
-        return export.answer(
-            input_name=file.relative,
-            space=self._config.space,
-            size=None if found is None else (found.values.shape[0], found.values.shape[1]),
-            solution=solved and solved.solution,
-            canonical=solved and solved.canonical,
-            metric=self._metric,
-            model=",".join(model.name for model in self._models),
-            method=self._config.method,
-            intrinsics=None if found is None else found.intrinsics,
-            flags=flags,
-            settings=self._settings,
-            error=error,
-        )
 
 
 @contextlib.contextmanager
@@ -329,14 +234,3 @@ def _threads(count: int) -> Iterator[Executor]:
 def _is_full(error: BaseException) -> bool:
     cause = error if isinstance(error, OSError) else error.__context__
     return isinstance(cause, OSError) and cause.errno in _FULL
-
-
-def _reason(file: DepthFile, error: BaseException) -> str:
-    """What went wrong with a map, without its path, which is told beside it."""
-    if isinstance(error, MemoryError):
-        return "needs more memory than there is"
-    if isinstance(error, OSError):
-        return f"cannot be written: {error.strerror}"
-    if isinstance(error, DataError) and error.file == str(file.path):
-        return error.reason
-    return " ".join(str(error).split())

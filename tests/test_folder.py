@@ -21,7 +21,7 @@ from raw_files import put
 from data.depth_files import ReadSettings
 from data.known_cameras import KnownCamera
 from data.protocol import DataError
-from launch import folder, saving, shared_camera
+from launch import folder, recovery, saving, shared_camera
 from launch.folder import recover_folder
 from launch.recovery_config import RecoveryConfig
 from launch.saving import SaveSettings
@@ -160,8 +160,8 @@ def test_bad_files_between_good_ones_are_told_counted_and_hinder_none(tmp_path, 
     assert len(told.out.splitlines()) == len(failed) == counts.failed > 50
     summary = json.loads((out / "summary.json").read_text())
     assert sum(summary["failures"].values()) == summary["failed"] == counts.failed
-    assert summary["failures"][folder.NOT_SOLVABLE] >= 5
-    assert summary["failures"][folder.NOT_FINITE] >= 1
+    assert summary["failures"][recovery.NOT_SOLVABLE] >= 5
+    assert summary["failures"][recovery.NOT_FINITE] >= 1
 
 
 def test_names_and_reasons_cannot_break_the_page_or_the_terminal(tmp_path, solver, capsys):
@@ -502,14 +502,14 @@ def test_medians_are_of_what_was_recovered(tmp_path, solver):
 
 def test_an_input_that_vanishes_fails_alone(tmp_path, solver, monkeypatch):
     fill(tmp_path / "in", NAMES)
-    read = folder.read_depth_file
+    read = recovery.read_depth_file
 
     def vanished(path, settings):
         if path.name == "map1.npy":
             path.unlink()
         return read(path, settings)
 
-    monkeypatch.setattr(folder, "read_depth_file", vanished)
+    monkeypatch.setattr(recovery, "read_depth_file", vanished)
     assert recovered(tmp_path) == (6, 3, 0)
     assert "No such file" in rows_of(tmp_path / "out")[1]["error"]
     with pytest.raises(DataError):

@@ -88,11 +88,18 @@ class Known(NamedTuple):
 
     Attributes:
       focal: vertical focal lengths in pixels, shape (B,); None where they are sought.
-      shift: the input's own shift is right, only its scale is not.
+      shift: True where the input's own shift is right, only its scale is not; or canonical shifts,
+        shape (B,); False where they are sought.
     """
 
     focal: np.ndarray | None = None
-    shift: bool = False
+    shift: bool | np.ndarray = False
+
+    def canonical_shift(self, canonical: depth.Canonical) -> jax.Array | None:
+        """What is known of the shift in canonical units, shape (B,); None where it is sought."""
+        if isinstance(self.shift, bool):
+            return -canonical.offset if self.shift else None
+        return jnp.asarray(self.shift, jnp.float32)
 
 
 class Solution(NamedTuple):
@@ -278,7 +285,7 @@ def recover_blocks(
     """
     space = _space_of(models, space)
     canonical = _canonical(blocks.values, blocks.mask)
-    own_shift = -canonical.offset if known.shift else None
+    own_shift = known.canonical_shift(canonical)
     focal = None if known.focal is None else jnp.asarray(known.focal, jnp.float32)
     geometry = _solve(blocks, space, own_shift, focal)
     learned, metres = _ask_networks(models, blocks, own_shift, focal)
@@ -330,7 +337,7 @@ def focal_evidence(
     """
     space = _space_of(models, space)
     canonical = _canonical(blocks.values, blocks.mask)
-    own_shift = -canonical.offset if known.shift else None
+    own_shift = known.canonical_shift(canonical)
     geometry = _solve(blocks, space, own_shift, None)
     learned, _ = _ask_networks(models, blocks, own_shift, None)
     evidence, judged = _focal_evidence(geometry, learned, blocks, method)

@@ -70,6 +70,9 @@ little, this decides."""
 NODES = {"depth": 3, "disparity": 16}
 """Shifts at which angles are looked at: of equal probability by what the bending tells."""
 
+SCORE_RATIOS = 128
+"""Shifts at which angles are looked at where all are asked for (`scores`)."""
+
 SAFE_RATIO = (0.005, 0.995)
 """Near/far ratios that shifts are made of: at 1 the shift is infinite."""
 
@@ -154,14 +157,7 @@ def solve(
 
 
 def _solve_one(rays, values, mask, space, ratio, log_alpha) -> Solution:
-    if space == "disparity":
-        windows = fit_map(rays, values, mask & (values > depth.SMALLEST_VALUE))
-        base = jnp.zeros((), values.dtype)
-        bending = jnp.zeros(SHIFT_BINS, values.dtype)
-        nothing = jnp.zeros_like(windows.value)
-        bend = surfaces.Votes(nothing, nothing + 1, nothing > 0)
-    else:
-        bending, bend, windows, base = fit_bending(rays, values, mask, ratio)
+    bending, bend, windows, base = _fit(rays, values, mask, space, ratio)
     shift = jax.nn.log_softmax(bending)
     if ratio is not None:
         shift = point_mass(ratio, ratio_bins())
@@ -186,6 +182,53 @@ def _solve_one(rays, values, mask, space, ratio, log_alpha) -> Solution:
     if ratio is None and (space == "disparity" or log_alpha is not None):
         shift = jax.nn.log_softmax(shift + jnp.interp(ratio_bins(), nodes, seen))
     return Solution(shift, focal, angles, nodes, bend, windows, base)
+
+
+def _fit(rays, values, mask, space, ratio):
+    """`fit_bending` of a map in either space; in disparity space no shift bends anything."""
+    if space == "depth":
+        return fit_bending(rays, values, mask, ratio)
+    windows = fit_map(rays, values, mask & (values > depth.SMALLEST_VALUE))
+    nothing = jnp.zeros_like(windows.value)
+    votes = surfaces.Votes(nothing, nothing + 1, nothing > 0)
+    return jnp.zeros(SHIFT_BINS, values.dtype), votes, windows, jnp.zeros((), values.dtype)
+
+
+class Scores(NamedTuple):
+    """How well maps fit straight rooms, for all answers there are; any leading axes.
+
+    Attributes:
+      flat: log-likelihood that planes are flat at each of `ratio_bins`, shape (..., SHIFT_BINS); 0
+        where no window lies on a plane, and throughout in disparity space.
+      right: the same of right angles, at each of `score_ratios` and `focal_bins`, shape
+        (..., SCORE_RATIOS, FOCAL_BINS); without any prior.
+    """
+
+    flat: jax.Array
+    right: jax.Array
+
+
+def score_ratios() -> np.ndarray:
+    """The near/far ratios of `Scores.right`, shape (SCORE_RATIOS,)."""
+    return _centres("shift", SCORE_RATIOS)
+
+
+def scores(blocks: Blocks, space: Space) -> Scores:
+    """Looks at every shift and focal length of a batch of maps, leading axis B."""
+    canonical = depth.canonicalise(blocks.values, blocks.mask)
+    first_guess = camera.initial_focal(blocks.size[..., 0])
+    rays = (blocks.pixels - blocks.centre[..., None, :]) / first_guess[..., None, None]
+
+    def one(rays, values, mask):
+        flat, _, windows, base = _fit(rays, values, mask, space, None)
+        # One after the other: all at once would be a hundred megabytes.
+        right = jax.lax.map(
+            lambda ratio: _angles(windows, depth.ratio_to_shift(ratio) - base, space),
+            jnp.asarray(score_ratios(), values.dtype),
+        )
+        return Scores(flat, right)
+
+    return jax.vmap(one)(rays, canonical.values, canonical.mask)
 
 
 @jax.jit  # traced once for all who call it: tracing is most of the time to a first answer
