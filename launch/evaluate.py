@@ -13,10 +13,11 @@ from typing import cast
 from absl import flags
 
 from data.true_maps import TrueMaps
-from launch import compiled, evaluation_summary, program
+from launch import compiled, evaluation_shards, evaluation_summary, program
 from launch.evaluation_config import CURVES, REPORT, TABLE, VIEWS, EvaluationConfig
 from launch.evaluation_methods import Methods
 from launch.evaluation_run import draw_worst, evaluate
+from launch.shards import shard_of
 from train3d_jax import inference
 from train3d_jax import report as pictures
 from train3d_jax.depth import Space
@@ -52,6 +53,12 @@ _BATCH_SIZE = flags.DEFINE_integer(
     "batch_size", 16, "Views made ahead while others are solved; changes no number.", lower_bound=1
 )
 _WORST = flags.DEFINE_integer("worst", 10, "Pictures of the worst views.", lower_bound=0)
+_SHARD = flags.DEFINE_string(
+    "shard", None, "2/8: measure the second of eight parts, here or elsewhere; then --merge."
+)
+_MERGE = flags.DEFINE_bool(
+    "merge", False, "Tell the results of all shards that were measured with the same flags."
+)
 
 
 def main() -> int:
@@ -69,19 +76,26 @@ def main() -> int:
         _MAX_MAPS.value,
         _BATCH_SIZE.value,
         _WORST.value,
+        shard_of(_SHARD.value, _MERGE.value),
+        _MERGE.value,
     )
     config.check_out()
     sets = [TrueMaps(path) for path in config.data]
     models = [inference.load_model(run, config.space) for run in config.runs]
     if models:
         inference.check_models(models, config.space, focal_known=False)
-    methods = Methods(models, config.space)
+    methods, names = Methods(models, config.space), [model.name for model in models]
     config.make_out()
-    evaluated = list(evaluate(config, sets, methods))
+    if config.merge:
+        evaluated = evaluation_shards.load(config, names)
+    else:
+        evaluated = list(evaluate(config, sets, methods))
+    if config.shard:
+        path = evaluation_shards.save(config, config.shard, names, evaluated)
+        print(f"{path}: shard {config.shard} is measured; --merge tells of all")
+        return 0
 
-    told = evaluation_summary.report(
-        config, methods.rows, [model.name for model in models], evaluated
-    )
+    told = evaluation_summary.report(config, methods.rows, names, evaluated)
     table = evaluation_summary.as_table(told)
     curves = pictures.render_error_curves(evaluation_summary.curves(methods.rows, evaluated))
     config.clear_out()

@@ -5,11 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from launch.shards import Shard
 from train3d_jax.depth import Space
 from train3d_jax.errors import UserError
 
 REPORT, VIEWS, TABLE, CURVES = "evaluation.json", "views.csv", "table.txt", "errors.png"
 WORST = "worst"
+SHARDS = "shards"
 
 _WORST_PICTURE = re.compile(r"\d{2,}_.*\.png(\.part)?")
 
@@ -30,6 +32,8 @@ class EvaluationConfig:
       max_maps: of each data set, evenly spread; 0 for all.
       batch_size: views that are made ahead.
       worst: pictures of the worst views.
+      shard: the part of the maps to measure; None for all.
+      merge: nothing is measured, but what all shards have left is taken together.
     """
 
     data: tuple[Path, ...]
@@ -43,6 +47,8 @@ class EvaluationConfig:
     max_maps: int = 0
     batch_size: int = 16
     worst: int = 10
+    shard: Shard | None = None
+    merge: bool = False
 
     def __post_init__(self):
         """Raises UserError where nothing is to be evaluated."""
@@ -74,7 +80,7 @@ class EvaluationConfig:
             raise UserError(f"--out={self.out}: is a file; give a folder")
         if not self.out.is_dir() or (self.out / REPORT).is_file():
             return
-        own = {REPORT, VIEWS, TABLE, CURVES, WORST}
+        own = {REPORT, VIEWS, TABLE, CURVES, WORST, SHARDS}
         for path in sorted(self.out.iterdir()):
             if path.name.removesuffix(".part") not in own:
                 raise UserError(

@@ -116,6 +116,8 @@ class _Run:
             raise UserError(f"{self._maps.path}: none of its {len(chosen)} maps can be evaluated")
         failed = len(chosen) - len(readable)
         best = evaluation.best_constants(truths)
+        if self._config.shard:  # what is true of all maps, every shard finds alike
+            readable = list(self._config.shard.take(readable))
         views = list(self._measured(readable, best, name))
         return EvaluatedSet(name, len(chosen), failed, left_out, best, views)
 

@@ -74,13 +74,16 @@ def recover_folder(
     inference.check_models(
         models, config.space, config.camera.is_known, config.shift_known, config.method
     )
-    with Summary(config.out, config.told()) as summary:
+    with Summary(config.out, config.told(), of_all=config.shard is None) as summary:
         recovery = _Recovery(config, models)
-        if config.shared_camera:
-            recovery.share_camera(files)
+        if config.shared_camera and not config.merge:
+            recovery.share_camera(files)  # all of them: every shard finds the same
+        if config.shard:
+            files = config.shard.take(files)
         told = set()
-        with tqdm(total=len(files), desc="recovering", unit="map") as bar:
-            for row in recovery.run(files):
+        run, does = (recovery.merge, "merging") if config.merge else (recovery.run, "recovering")
+        with tqdm(total=len(files), desc=does, unit="map") as bar:
+            for row in run(files):
                 with SILENCED:  # OpenEXR may be silenced just now
                     _tell(row, told)
                     bar.update()
@@ -125,6 +128,21 @@ class _Recovery:
         self._shared = shared_camera.find(files, self._config, self._models)
         tqdm.write(self._shared.told())
 
+    def merge(self, files: Sequence[DepthFile]) -> Iterator[_Row]:
+        """A row for each file from the answer that a shard has left.
+
+        Raises:
+          UserError: a file has none.
+        """
+        for file in files:
+            answer = self._answered(file)
+            if answer is None:
+                raise UserError(
+                    f"--merge: {printable(file.relative)} has no answer of these settings in "
+                    f"{self._config.out}; run the shard that it is in, with the same flags"
+                )
+            yield _Row(file, answer)
+
     def run(self, files: Sequence[DepthFile]) -> Iterator[_Row]:
         """Recovers and writes; gives a row for each file, in their order."""
         with _threads(_READERS) as readers, _threads(_WRITERS) as writers:
@@ -141,17 +159,18 @@ class _Recovery:
     def _read(self, file: DepthFile) -> Map | _Failure | _Row:
         config = self._config
         try:
-            if config.resume and (answer := self._done(file)) is not None:
+            answer = self._answered(file) if config.resume else None
+            if answer is not None and answer["error"] is None:
                 return _Row(file, answer, resumed=True)
             return recovery.read_map(file, config)
         except (UserError, MemoryError) as error:
             return _Failure(file, recovery.reason(file, error))
 
-    def _done(self, file: DepthFile) -> dict[str, Any] | None:
-        """The answer of an earlier run, where it came out of this file and these settings."""
+    def _answered(self, file: DepthFile) -> dict[str, Any] | None:
+        """The answer of another run, where it came out of this file and these settings."""
         path = self._config.out / f"{file.name}.json"
         answer = export.read_answer(path)
-        if answer is None or answer["error"] is not None or answer["input"] != file.relative:
+        if answer is None or answer["input"] != file.relative:
             return None
         if answer["settings"] != self._origin.settings:
             return None

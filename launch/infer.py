@@ -19,6 +19,7 @@ from launch import compiled, program
 from launch.folder import recover_folder
 from launch.recovery_config import METHODS, RecoveryConfig
 from launch.saving import ENDINGS, SaveSettings
+from launch.shards import shard_of
 from train3d_jax.depth import Space
 from train3d_jax.inference import DEFAULT, Method
 
@@ -76,6 +77,12 @@ _EDGE_FILTER = flags.DEFINE_float(
     "pixels; 0 keeps all.", lower_bound=0.0,
 )  # fmt: skip
 _RESUME = flags.DEFINE_bool("resume", False, "Skip what an earlier run has done.")
+_SHARD = flags.DEFINE_string(
+    "shard", None, "2/8: do the second of eight parts, here or elsewhere; then --merge."
+)
+_MERGE = flags.DEFINE_bool(
+    "merge", False, "Write the summaries of answers that shards with the same flags have left."
+)
 
 
 @flags.validator("save", f"give some of {','.join(ENDINGS)}; or an empty list")
@@ -123,11 +130,14 @@ def main() -> int:
         ),
         SaveSettings(tuple(_SAVE.value), _EDGE_FILTER.value, _path(_RGB.value)),
         _RESUME.value,
+        shard_of(_SHARD.value, _MERGE.value),
+        _MERGE.value,
     )
     counts = recover_folder(config)
     earlier = f" ({counts.resumed} by an earlier run)" if counts.resumed else ""
     told = f"{counts.recovered} recovered{earlier}, {counts.failed} failed"
-    print(f"{config.out}: {told}; see index.html and summary.csv")
+    see = "--merge tells of all shards" if config.shard else "see index.html and summary.csv"
+    print(f"{config.out}: {told}; {see}")
     return program.EXIT_SOME_FAILED if counts.failed else 0
 
 

@@ -11,6 +11,7 @@ from typing import Any, get_args
 from data.depth_files import ReadSettings
 from data.known_cameras import KnownCamera
 from launch.saving import SaveSettings
+from launch.shards import Shard
 from train3d_jax import __version__
 from train3d_jax.depth import Space
 from train3d_jax.errors import UserError
@@ -37,6 +38,8 @@ class RecoveryConfig:
       reading: what files do not tell.
       saving: what to write beside the answers.
       resume: maps that an earlier run of the same settings has done are left as they are.
+      shard: the part of the maps to do, without summaries; None for all.
+      merge: nothing is done but the summaries of answers that are there.
     """
 
     input: Path
@@ -52,6 +55,8 @@ class RecoveryConfig:
     reading: ReadSettings = field(default_factory=ReadSettings)
     saving: SaveSettings = field(default_factory=SaveSettings)
     resume: bool = False
+    shard: Shard | None = None
+    merge: bool = False
 
     def __post_init__(self):
         """Raises UserError where settings exclude each other."""
@@ -79,8 +84,10 @@ class RecoveryConfig:
                 raise UserError(message)
 
     def told(self) -> dict[str, Any]:
-        """The settings as JSON holds them."""
-        return json.loads(json.dumps(dataclasses.asdict(self), default=str))
+        """The settings as JSON holds them; who did which part of the work is none."""
+        told = json.loads(json.dumps(dataclasses.asdict(self), default=str))
+        del told["shard"], told["merge"]
+        return told
 
     def digest(self, models: Sequence[Model]) -> str:
         """Tells apart runs whose answers may differ."""

@@ -5,6 +5,7 @@ Nothing grows with the number of maps but the files, and four numbers a map for 
 
 import csv
 import json
+import os
 import statistics
 import time
 from array import array
@@ -56,10 +57,12 @@ class Summary:
 
     with Summary(out, settings) as summary:
         summary.add(answer, links, resumed=False)
+
+    A part of a folder is only counted: `of_all` False writes no file.
     """
 
-    def __init__(self, out: Path, settings: Mapping[str, Any]):
-        self._out, self._settings = out, settings
+    def __init__(self, out: Path, settings: Mapping[str, Any], of_all: bool = True):
+        self._out, self._settings, self._of_all = out, settings, of_all
         self._began = time.monotonic()
         self._recovered = self._failed = self._resumed = 0
         self._reasons: Counter[str] = Counter()
@@ -79,6 +82,8 @@ class Summary:
     def __exit__(self, kind, error, trace) -> None:
         """Gives the files their names, or removes them where the run did not come to its end."""
         self._open.close()
+        if not self._of_all:
+            return
         for name in (f"{NAME}.csv", "index.html"):
             part = self._part(name)
             if kind is None:
@@ -120,6 +125,8 @@ class Summary:
     def finish(self) -> Counts:
         """Writes summary.json and the end of the page."""
         counts = Counts(self._recovered, self._failed, self._resumed)
+        if not self._of_all:
+            return counts
         self._page.write(index_page.TAIL)
         contents = {
             **counts._asdict(),
@@ -138,7 +145,7 @@ class Summary:
         return counts
 
     def _begin(self, name: str) -> TextIO:
-        part = self._part(name)
+        part = self._part(name) if self._of_all else Path(os.devnull)
         try:
             self._out.mkdir(parents=True, exist_ok=True)
             # File names need not be valid text.
