@@ -32,11 +32,11 @@ def load(config: EvaluationConfig, models: Sequence[str]) -> list[EvaluatedSet]:
       UserError: shards are missing, or of other settings or models.
     """
     paths = sorted((config.out / SHARDS).glob("*-of-*.json"))
-    counts = {path.stem.split("-of-")[1] for path in paths}
+    counts = sorted({path.stem.split("-of-")[1] for path in paths})
     if len(counts) != 1:
         found = "no shards" if not paths else f"shards of different counts ({', '.join(counts)})"
         raise UserError(f"--merge: {config.out / SHARDS} holds {found}; run all with one --out")
-    count = int(counts.pop())
+    count = int(counts[0])
     parts = []
     for number in range(1, count + 1):
         path = _path(config.out, Shard(number, count))
