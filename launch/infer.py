@@ -13,9 +13,8 @@ from typing import cast
 
 from absl import flags
 
-from data.depth_files import ReadSettings
 from data.known_cameras import KnownCamera
-from launch import compiled, program
+from launch import compiled, program, reading_flags
 from launch.folder import recover_folder
 from launch.recovery_config import METHODS, RecoveryConfig
 from launch.saving import ENDINGS, SaveSettings
@@ -44,12 +43,7 @@ _METHOD = flags.DEFINE_enum(
 )
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", 16, "Maps solved at once.", lower_bound=1)
 
-_KEY = flags.DEFINE_string("key", None, "Array to take from .npz files that hold several.")
-_CHANNEL = flags.DEFINE_string("channel", None, "Channel to take from .exr files of several.")
-_INVALID = flags.DEFINE_list("invalid", [], "Values that mean missing, such as 65535 or -1,10000.")
-_ALLOW_8BIT = flags.DEFINE_bool(
-    "allow_8bit", False, "Read 8-bit images too: 256 steps bend every surface."
-)
+flags.adopt_module_key_flags(reading_flags)
 _RAY_DEPTH = flags.DEFINE_bool(
     "ray_depth", False, "Maps hold distances to the camera's centre; needs a known camera."
 )
@@ -90,14 +84,6 @@ def _known_kinds(kinds: list[str]) -> bool:
     return set(kinds) <= ENDINGS.keys()
 
 
-@flags.validator("invalid", "give numbers, separated by commas")
-def _numbers(values: list[str]) -> bool:
-    try:
-        return all(math.isfinite(float(value)) for value in values)
-    except ValueError:
-        return False
-
-
 @flags.multi_flags_validator(
     ["focal_px", "fov_deg", "intrinsics"],
     "give one of --focal_px (over 0), --fov_deg (1 to 179) and --intrinsics, or none",
@@ -125,9 +111,7 @@ def main() -> int:
         _SHIFT_KNOWN.value,
         _SHARED_CAMERA.value,
         _RAY_DEPTH.value,
-        ReadSettings(
-            _KEY.value, _CHANNEL.value, _ALLOW_8BIT.value, tuple(map(float, _INVALID.value))
-        ),
+        reading_flags.settings(),
         SaveSettings(tuple(_SAVE.value), _EDGE_FILTER.value, _path(_RGB.value)),
         _RESUME.value,
         shard_of(_SHARD.value, _MERGE.value),

@@ -95,7 +95,7 @@ def save(out: Path, recovered: Recovered, settings: SaveSettings) -> tuple[str, 
     depth = export.recovered_depth(recovered.values, solution.a, solution.b, recovered.space)
     if "npz" in kinds:
         export.write_depth(paths["npz"], depth, intrinsics, unit)
-    image, pixels, flags = _colours(file, depth.shape, settings.rgb)
+    image, pixels, flags = colours_of(file, depth.shape, settings.rgb)
     if settings.edge_filter:
         depth = np.where(export.edges(depth, settings.edge_filter), 0, depth)
     if {"ply", "glb", "colmap"} & set(kinds):
@@ -121,10 +121,14 @@ def save(out: Path, recovered: Recovered, settings: SaveSettings) -> tuple[str, 
     return flags
 
 
-def _colours(
+def colours_of(
     file: DepthFile, size: tuple[int, ...], folder: Path | None
 ) -> tuple[Path, np.ndarray | None, tuple[str, ...]]:
-    """The image of a map, its pixels in the map's size, and what is to be said about it."""
+    """The image of a map, its pixels in the map's size, and what is to be said about it.
+
+    Raises:
+      UserError: an image that is there cannot be read.
+    """
     if folder is None:
         return file.path, None, ()
     bare = folder / Path(file.relative).with_suffix("")

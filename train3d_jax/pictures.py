@@ -272,8 +272,15 @@ def _mark_view(
     draw.ellipse([x - 3, y - 3, x + 3, y + 3], fill=_INK)
 
 
-def _picture_of(values: np.ndarray) -> Image.Image:
-    """A map in colours, the width of a column; grey where missing."""
+def in_colours(values: np.ndarray) -> np.ndarray:
+    """The colours of a map, by its values from the near to the far ones; grey where missing.
+
+    Args:
+      values: finite, 0 where missing, shape (H, W).
+
+    Returns:
+      uint8, shape (H, W, 3).
+    """
     present = values != 0
     painted = np.full((*values.shape, 3), _MISSING, np.uint8)
     if present.any():
@@ -281,8 +288,14 @@ def _picture_of(values: np.ndarray) -> Image.Image:
         shade = np.clip((values.astype(np.float64) - near) / ((far - near) or 1), 0, 1)
         table = matplotlib.colormaps["viridis"](np.arange(256), bytes=True)[:, :3]
         painted[present] = table[np.round(255 * shade[present]).astype(int)]
+    return painted
+
+
+def _picture_of(values: np.ndarray) -> Image.Image:
+    """A map in colours, the width of a column."""
     height = max(1, round(values.shape[0] * _COLUMN / values.shape[1]))
-    return Image.fromarray(painted).resize((_COLUMN, min(height, 2 * _COLUMN)), _filter(values))
+    painted = Image.fromarray(in_colours(values))
+    return painted.resize((_COLUMN, min(height, 2 * _COLUMN)), _filter(values))
 
 
 def _filter(values: np.ndarray) -> Image.Resampling:
