@@ -86,7 +86,8 @@ def main() -> None:
     )
     try:
         address = f"http://{_HOST.value}:{server.get_port()}"
-        print(f"{address} shows {len(entries)} maps of {source}; Ctrl-C ends it", flush=True)
+        many = f"{len(entries)} maps" if len(entries) > 1 else "1 map"
+        print(f"{address} shows {many} of {source}; Ctrl-C ends it", flush=True)
         while True:
             time.sleep(3600)
     except KeyboardInterrupt:

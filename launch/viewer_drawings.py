@@ -26,6 +26,9 @@ FLAG_WORDS = {
 HEIGHT = 44
 """Of a strip, pixels."""
 
+_TRACK = "margin:0 4.5rem 0.5rem 7.486rem"
+"""Where viser (1.1) draws the track of a slider whose label is beside it, in a folder."""
+
 _BOX = "margin:0 0.8em 0.5em;font-size:0.8em;line-height:1.35"
 
 
@@ -71,7 +74,7 @@ def strip(
         # Reaches up over the slider's own track.
         parts.append(
             f'<div class="interval" title="90 %: {interval[0]:.4g} to {interval[1]:.4g}" style="'
-            f"position:absolute;left:{low:.2f}%;width:max(2px,{high - low:.2f}%);top:-1.75em;"
+            f"position:absolute;left:{low:.2f}%;width:max(2px,{high - low:.2f}%);top:-1.95rem;"
             f'bottom:0;background:{BAND};opacity:0.45;border-radius:2px"></div>'
         )
     lines = "".join(
@@ -98,8 +101,8 @@ def strip(
         for curve in curves
     )
     return (
-        f'<div style="{_BOX};pointer-events:none"><div style="position:relative;height:{HEIGHT}px;'
-        f'margin-right:3.75rem;border-bottom:1px solid #ccc">{"".join(parts)}</div>{told}</div>'
+        f'<div style="{_BOX};{_TRACK};pointer-events:none"><div style="position:relative;'
+        f'height:{HEIGHT}px;border-bottom:1px solid #ccc">{"".join(parts)}</div>{told}</div>'
     )
 
 

@@ -207,7 +207,7 @@ class Look:
         """The points under some values, (N, 3), see `viewing.unproject`."""
         return np.asarray(self._points(values))[: self._count]
 
-    def flat(self, shifts: np.ndarray) -> np.ndarray:
+    def flat(self, shifts: np.ndarray | float) -> np.ndarray:
         """How flat planes are under shifts of any shape, in [0, 1]."""
         return self._scores.flat_at(shifts)
 

@@ -11,7 +11,7 @@ from launch.viewer_maps import Errors, Look, Values
 from launch.viewer_scene import KINDS, SIDE_BY_SIDE, VIEWS
 from train3d_jax.inference import Method, Solution
 
-FOVS, SHIFTS = (10.0, 150.0), (-0.49, 2.0)
+FOVS, SHIFTS = (10.0, 150.0), (-0.49, 1.5)
 """Ends of the sliders: degrees across, canonical units.  Answers beyond are told in figures."""
 
 PAGE = 6
@@ -42,6 +42,10 @@ class Panel:
         gui = client.gui
         self._disparity = disparity
         self._message = gui.add_html("")
+        with gui.add_folder("Look"):
+            kinds = KINDS if truth else KINDS[:2]
+            self.show = gui.add_button_group("Show", (SIDE_BY_SIDE, *kinds))
+            self.view = gui.add_button_group("From", VIEWS)
         with gui.add_folder("Maps"):
             self._list = gui.add_html("")
             self.walk = gui.add_button_group("Go to", (BACK, ON))
@@ -49,19 +53,19 @@ class Panel:
         with gui.add_folder("Straighten"):
             self.fov = gui.add_slider("Field of view", *FOVS, step=0.01, initial_value=60.0)
             self._fov_strip = gui.add_html("")
-            self.fov_known = gui.add_checkbox("Known focal length", False)
+            self.fov_known = gui.add_checkbox(
+                "Focal known", False, hint="Only the shift is recovered"
+            )
             self.shift = gui.add_slider("Shift", *SHIFTS, step=0.001, initial_value=0.0)
             self._shift_strip = gui.add_html("")
-            self.shift_known = gui.add_checkbox("Known shift", False)
+            self.shift_known = gui.add_checkbox(
+                "Shift known", False, hint="Only the focal length is sought"
+            )
             self.method = gui.add_dropdown("Method", tuple(methods))
             self.recover = gui.add_button("Recover", hint="What is not known, as launch.infer does")
             self.true = gui.add_button("Go to the truth", visible=truth)
             self.save = gui.add_button("Save", hint="JSON, PLY and npz, as launch.infer does")
             self._table = gui.add_html("")
-        with gui.add_folder("Look"):
-            kinds = KINDS if truth else KINDS[:2]
-            self.show = gui.add_button_group("Show", (SIDE_BY_SIDE, *kinds))
-            self.view = gui.add_button_group("From", VIEWS)
         self.keys = [
             gui.add_command("Previous map", hotkey="P"),
             gui.add_command("Next map", hotkey="N"),
@@ -113,7 +117,7 @@ class Panel:
             along = np.array([look.right(shift, values.focal) for shift in shifts])
             planes = Curve("right angles", drawings.RIGHT, along, right)
         else:
-            flat = float(look.flat(np.float64(values.shift)))
+            flat = float(look.flat(values.shift))
             planes = Curve("flat planes", drawings.FLAT, look.flat(shifts), flat)
         spread = shift_spread = None
         if answer is not None:

@@ -10,7 +10,7 @@ import viser
 
 from launch.viewer_maps import Look, Values
 
-DISTORTED, CORRECTED, TRUE = KINDS = ("as it came in", "corrected", "truth")
+DISTORTED, CORRECTED, TRUE = KINDS = ("as given", "corrected", "truth")
 """Clouds, from left to right."""
 
 SIDE_BY_SIDE = "side by side"
@@ -21,7 +21,7 @@ MIDDLE = np.array([0.0, 0.0, 0.7])
 """Of a room: what views look at."""
 
 _FROM: dict[str, tuple[tuple[float, float, float], tuple[float, float, float]]] = {
-    ORBIT: ((-0.9, -0.9, -1.1), (0, -1, 0)),
+    ORBIT: ((-0.5, -0.7, -1.0), (0, -1, 0)),
     TOP: ((0, -1, 0), (0, 0, 1)),
     SIDE: ((1, 0, 0), (0, -1, 0)),
 }
@@ -98,7 +98,7 @@ class Scene:
                 return
             direction, up = _FROM[view]
             half = math.tan(_ORBIT_FOV / 2)
-            distance = max(1.6, width / (2 * half * camera.aspect)) * 1.1
+            distance = max(1.6, width / (2 * half * camera.aspect)) * 1.2
             toward = np.array(direction) / np.linalg.norm(direction)
             middle = MIDDLE + self._middle()
             self._place(up, middle + distance * toward, middle, _ORBIT_FOV)
@@ -124,14 +124,15 @@ class Scene:
         self._measure(kind, points)
         top = float(self._extents[kind][0, 1])
         self._labels[kind] = scene.add_label(
-            f"{place}/name", kind, position=(0.0, top - 0.1, MIDDLE[2]), anchor="bottom-center"
+            f"{place}/name", kind, position=(0.0, top - 0.1, 1.0), anchor="bottom-center"
         )
 
     def _measure(self, kind: str, points: np.ndarray) -> None:
         some = points[:2000]
         seen = some[some[:, 2] > 0]
-        low_high = np.quantile(seen, _EXTENT, 0) if len(seen) else np.zeros((2, 3))
-        self._extents[kind] = low_high
+        extent = np.quantile(seen, _EXTENT, 0) if len(seen) else np.zeros((2, 3))
+        extent[0, 2] = 0  # the camera
+        self._extents[kind] = extent
 
     def _across(self) -> int:
         """The axis that neighbours lie along: what is across the window."""

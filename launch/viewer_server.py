@@ -3,6 +3,7 @@
 import contextlib
 import io
 import socket
+import warnings
 from urllib.parse import urlsplit
 
 import viser
@@ -13,6 +14,9 @@ from train3d_jax.errors import UserError
 
 MOST_UPLOADED = 1 << 28
 """Bytes of an upload: 67 million pixels in float32, as many as are read."""
+
+# A window may be closed while its thread is about to draw in it.
+warnings.filterwarnings("ignore", message="Queued a .* on a closed connection")
 
 _LOCAL = ("127.0.0.1", "localhost", "::1")
 

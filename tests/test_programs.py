@@ -36,6 +36,10 @@ FLAGS = {
         *("data", "model", "out", "space", "crop", "crops", "seed", "max_maps", "batch_size"),
         *("noise", "worst"),
     ],
+    "view": [
+        *("input", "data", "space", "model", "rgb", "out", "host", "port", "key", "channel"),
+        *("invalid", "allow_8bit"),
+    ],
     "weights": ["out", "epochs", "share"],
 }
 
@@ -74,6 +78,9 @@ def test_help_shows_what_the_program_is_for_and_its_flags(tmp_path, program):
         ("train", ["--data", "nowhere", "--model_name", "m"], "nowhere"),
         ("infer", ["--input", "d", "--out", "o", "--space", "depth", "--model="], "--model"),
         ("infer", ["--input", "d", "--out", "o", "--space", "disparity"], "d: is not there"),
+        ("view", ["--input", "d", "--space", "depth"], "d: is not there"),
+        ("view", ["--space", "depth"], "--input"),
+        ("view", ["--data", "d", "--rgb", "r", "--space", "depth"], "--rgb"),
         ("infer", ["--input", "d", "--out", "o", "--model", "m"], "--space"),
         ("infer", ["--input", "d", "--out", "o", *_RUN, "--save", "ply,obj"], "--save"),
         (
