@@ -152,8 +152,8 @@ def table(source: str, lines: Sequence[Line], errors: Errors | None, flags: Sequ
     """
     rows = "".join(
         f'<tr><td>{line.name}</td><td data-key="{line.key}" data-value="{line.value!r}" '
-        f'title="{line.value!r}" style="text-align:right"><b>{line.value:.{line.digits}f}</b>'
-        f" {line.unit}</td><td>{_between(line)}</td>"
+        f'title="{line.value!r}" style="text-align:right;padding-right:0.8em">'
+        f"<b>{line.value:.{line.digits}f}</b> {line.unit}</td><td>{_between(line)}</td>"
         f'<td style="color:{TRUE}">{line.error}</td></tr>'
         for line in lines
     )
@@ -207,9 +207,10 @@ def thumbnails(shown: Sequence[Thumbnail], chosen: int, place: str) -> str:
     cells = []
     for number, each in enumerate(shown):
         name, key = html.escape(each.name, quote=True), number + 1
-        picture = f'<img src="{each.picture}" alt="" style="width:100%;display:block">'
+        box = "height:5.5rem;width:100%;object-fit:cover"
+        picture = f'<img src="{each.picture}" alt="" style="{box}">'
         if not each.picture:
-            picture = '<div style="padding:1.2em 0;text-align:center">no picture</div>'
+            picture = f'<div style="{box};text-align:center">no picture</div>'
         edge = BAND if number == chosen else "transparent"
         press = f"new KeyboardEvent('keydown',{{key:'{key}',code:'Digit{key}',bubbles:true}})"
         cells.append(

@@ -148,6 +148,7 @@ class Look:
       first_guess: of its values: 60 degrees high, and the canonical form as it is.
       truth: None where it is not known.
       colours: of the points, uint8 (N, 3).
+      flags: what is to be said about the colours.
       distorted: the cloud under the first guess, (N, 3), see `viewing.unproject`.
       true_cloud: None where it is not known.
 
@@ -169,7 +170,7 @@ class Look:
         self._scores = viewing.scores(blocks, config.space)
         self._sample, places = viewing.take_sample(values, (scale, offset))
         self._count = len(places)
-        _, pixels, _ = saving.colours_of(self.found.file, values.shape, config.saving.rgb)
+        _, pixels, self.flags = saving.colours_of(self.found.file, values.shape, config.saving.rgb)
         if pixels is None:
             pixels = in_colours(np.where(np.isfinite(values), values, 0))
         self.colours = pixels[places[:, 0], places[:, 1]]

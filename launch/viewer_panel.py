@@ -133,4 +133,4 @@ class Panel:
         )
         words = drawings.errors_in_words(errors)
         lines = drawings.lines_of(solution, look.fov, words, recovered=solution is answer)
-        self._table.content = drawings.table(source, lines, errors, solution.flags)
+        self._table.content = drawings.table(source, lines, errors, (*solution.flags, *look.flags))

@@ -23,7 +23,9 @@ viewer_maps = pytest.importorskip("launch.viewer_maps", reason="viser is not ins
 viewer_server = pytest.importorskip("launch.viewer_server", reason="viser is not installed")
 from launch.viewer_window import BY_HAND, Exhibition  # noqa: E402
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium to look with")
 
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-sync", "--no-first-run"]
