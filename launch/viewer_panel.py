@@ -76,7 +76,7 @@ class Panel:
         """What is being done, or why something could not be."""
         self._message.content = drawings.message(text, refused)
 
-    def list(self, shown: Sequence[Thumbnail], chosen: int, place: str) -> None:
+    def fill_list(self, shown: Sequence[Thumbnail], chosen: int, place: str) -> None:
         """A page of the list, see `viewer_drawings.thumbnails`."""
         self._list.content = drawings.thumbnails(shown, chosen, place)
 

@@ -3,6 +3,7 @@
 Lengths are in units of the far quantile of depth; x right, y down, z forward.
 """
 
+import dataclasses
 import math
 
 import numpy as np
@@ -29,12 +30,32 @@ _FROM: dict[str, tuple[tuple[float, float, float], tuple[float, float, float]]] 
 
 _ORBIT_FOV = math.radians(50)
 _GAP = 0.25
-"""Between neighbours, beside half of each one's width."""
+"""Between neighbours."""
 
 _POINT_SIZE = 0.005
 _FRUSTUM = 0.12
+_LOOKED_AT = 2000
+"""Points that tell how wide a cloud is: as they come, points are in random order."""
+
 _EXTENT = (0.02, 0.98)
 """Quantiles between which a cloud counts as wide or high: stray points do not push it away."""
+
+
+@dataclasses.dataclass
+class _Standing:
+    """A cloud in the scene.
+
+    Attributes:
+      frame: that all of it stands in.
+      points: its cloud.
+      frustum: its camera.
+      extent: where it begins and ends, (2, 3), its camera included.
+    """
+
+    frame: viser.FrameHandle
+    points: viser.PointCloudHandle
+    frustum: viser.CameraFrustumHandle
+    extent: np.ndarray
 
 
 class Scene:
@@ -42,19 +63,14 @@ class Scene:
 
     def __init__(self, client: viser.ClientHandle):
         self._client = client
-        self._clouds: dict[str, viser.PointCloudHandle] = {}
-        self._frames: dict[str, viser.FrameHandle] = {}
-        self._frusta: dict[str, viser.CameraFrustumHandle] = {}
-        self._labels: dict[str, viser.LabelHandle] = {}
-        self._extents: dict[str, np.ndarray] = {}
+        self._standing: dict[str, _Standing] = {}
         self._shown, self._view = SIDE_BY_SIDE, ORBIT
 
     def clear(self) -> None:
         """Shows nothing."""
-        for frame in self._frames.values():
-            frame.remove()
-        for handles in (self._clouds, self._frames, self._frusta, self._labels, self._extents):
-            handles.clear()
+        for standing in self._standing.values():
+            standing.frame.remove()
+        self._standing.clear()
 
     def show(self, look: Look, values: Values) -> None:
         """Shows another map."""
@@ -63,47 +79,51 @@ class Scene:
         self._add(CORRECTED, look, look.cloud(values), values.focal)
         if look.true_cloud is not None and look.truth is not None:
             self._add(TRUE, look, look.true_cloud, look.truth.focal)
-        self._arrange()
         self.look_from(self._view)
 
     def move(self, look: Look, values: Values) -> None:
         """The map under other values."""
-        points = look.cloud(values)
+        points, corrected = look.cloud(values), self._standing[CORRECTED]
         with self._client.atomic():
-            self._clouds[CORRECTED].points = points
-            self._frusta[CORRECTED].fov = _height_fov(look, values.focal)
-            self._measure(CORRECTED, points)
+            corrected.points.points = points
+            corrected.frustum.fov = _height_fov(look, values.focal)
+            corrected.extent = _extent(points)
             self._arrange()
 
     def choose(self, shown: str) -> None:
         """Shows one of `KINDS` alone, or `SIDE_BY_SIDE`."""
         self._shown = shown
-        self._arrange()
         self.look_from(self._view)
 
     def look_from(self, view: str) -> None:
         """Puts the window's camera to one of `VIEWS`."""
         self._view = view
-        self._arrange()
-        camera, width = self._client.camera, self._width()
+        visible = self._visible()
+        if not visible:
+            return
         with self._client.atomic():
+            self._arrange()
+            aspect = self._client.camera.aspect
             if view == CAMERA:
-                kind = CORRECTED if self._shown == SIDE_BY_SIDE else self._shown
-                frustum = self._frusta.get(kind)
-                if frustum is None:
-                    return
-                start = np.asarray(self._frames[kind].position)
-                half = math.tan(frustum.fov / 2) * max(1.0, frustum.aspect / camera.aspect)
-                self._place((0, -1, 0), start, start + MIDDLE, 2 * math.atan(half))
+                frustum = visible.get(CORRECTED, next(iter(visible.values()))).frustum
+                half = math.tan(frustum.fov / 2) * max(1.0, frustum.aspect / aspect)
+                self._place((0, -1, 0), np.zeros(3), MIDDLE, 2 * math.atan(half))
                 return
             direction, up = _FROM[view]
-            half = math.tan(_ORBIT_FOV / 2)
-            distance = max(1.6, width / (2 * half * camera.aspect)) * 1.2
+            low, high = self._span()
+            distance = max(2.0, 1.2 * (high - low) / (2 * math.tan(_ORBIT_FOV / 2) * aspect))
+            middle = MIDDLE.copy()
+            middle[self._across()] = (low + high) / 2
             toward = np.array(direction) / np.linalg.norm(direction)
-            middle = MIDDLE + self._middle()
             self._place(up, middle + distance * toward, middle, _ORBIT_FOV)
 
-    def _place(self, up, position, look_at, fov: float) -> None:
+    def _place(
+        self,
+        up: tuple[float, float, float],
+        position: np.ndarray,
+        look_at: np.ndarray,
+        fov: float,
+    ) -> None:
         camera = self._client.camera
         camera.position = position
         camera.look_at = look_at
@@ -112,71 +132,61 @@ class Scene:
 
     def _add(self, kind: str, look: Look, points: np.ndarray, focal: float) -> None:
         height, width = look.size
-        scene, place = self._client.scene, f"/{kind.replace(' ', '_')}"
-        self._frames[kind] = scene.add_frame(place, show_axes=False)
-        self._clouds[kind] = scene.add_point_cloud(
-            f"{place}/cloud", points, look.colours, point_size=_POINT_SIZE, point_shading="flat"
-        )
-        self._frusta[kind] = scene.add_camera_frustum(
-            f"{place}/camera", _height_fov(look, focal), width / height, scale=_FRUSTUM,
-            thickness=0.004,
+        scene, place, extent = self._client.scene, f"/{kind}", _extent(points)
+        self._standing[kind] = _Standing(
+            scene.add_frame(place, show_axes=False),
+            scene.add_point_cloud(
+                f"{place}/points", points, look.colours, point_size=_POINT_SIZE,
+                point_shading="flat",
+            ),
+            scene.add_camera_frustum(
+                f"{place}/camera", _height_fov(look, focal), width / height, scale=_FRUSTUM,
+                thickness=0.004,
+            ),
+            extent,
         )  # fmt: skip
-        self._measure(kind, points)
-        top = float(self._extents[kind][0, 1])
-        self._labels[kind] = scene.add_label(
-            f"{place}/name", kind, position=(0.0, top - 0.1, 1.0), anchor="bottom-center"
-        )
-
-    def _measure(self, kind: str, points: np.ndarray) -> None:
-        some = points[:2000]
-        seen = some[some[:, 2] > 0]
-        extent = np.quantile(seen, _EXTENT, 0) if len(seen) else np.zeros((2, 3))
-        extent[0, 2] = 0  # the camera
-        self._extents[kind] = extent
+        over = (0.0, float(extent[0, 1]) - 0.1, 1.0)
+        scene.add_label(f"{place}/name", kind, position=over, anchor="bottom-center")
 
     def _across(self) -> int:
         """The axis that neighbours lie along: what is across the window."""
         return 2 if self._view == SIDE else 0
 
-    def _visible(self) -> list[str]:
-        return [k for k in KINDS if k in self._frames and self._shown in (SIDE_BY_SIDE, k)]
+    def _visible(self) -> dict[str, _Standing]:
+        return {k: s for k, s in self._standing.items() if self._shown in (SIDE_BY_SIDE, k)}
 
     def _arrange(self) -> None:
         """Visibility and places; what is corrected stays where it is, and the others make way."""
         visible, across = self._visible(), self._across()
-        for kind, frame in self._frames.items():
-            frame.visible = kind in visible
-            self._frusta[kind].visible = self._view != CAMERA
-            offset = np.zeros(3)
-            if len(visible) > 1 and kind in visible and kind != CORRECTED:
-                (own_low, own_high), (low, high) = (
-                    self._extents[k][:, across] for k in (kind, CORRECTED)
-                )
-                left = KINDS.index(kind) < KINDS.index(CORRECTED)
-                offset[across] = low - own_high - _GAP if left else high - own_low + _GAP
-            frame.position = offset
+        low, high = self._standing[CORRECTED].extent[:, across]
+        for kind, standing in self._standing.items():
+            standing.frame.visible = kind in visible
+            standing.frustum.visible = self._view != CAMERA
+            own_low, own_high = standing.extent[:, across]
+            place = np.zeros(3)
+            if len(visible) > 1 and kind == DISTORTED:
+                place[across] = low - own_high - _GAP
+            if len(visible) > 1 and kind == TRUE:
+                place[across] = high - own_low + _GAP
+            standing.frame.position = place
 
     def _span(self) -> tuple[float, float]:
         """Where what is visible begins and ends across the window."""
         across = self._across()
         spans = [
-            self._extents[k][:, across] + float(self._frames[k].position[across])
-            for k in self._visible()
+            standing.extent[:, across] + standing.frame.position[across]
+            for standing in self._visible().values()
         ]
-        if not spans:
-            return 0.0, 0.0
-        return min(float(s[0]) for s in spans), max(float(s[1]) for s in spans)
+        return float(np.min(spans)), float(np.max(spans))
 
-    def _width(self) -> float:
-        low, high = self._span()
-        return high - low
 
-    def _middle(self) -> np.ndarray:
-        low, high = self._span()
-        offset = np.zeros(3)
-        across = self._across()
-        offset[across] = (low + high) / 2 - MIDDLE[across]
-        return offset
+def _extent(points: np.ndarray) -> np.ndarray:
+    """Where most of a cloud begins and ends, (2, 3); the camera counts as part of it."""
+    some = points[:_LOOKED_AT]
+    seen = some[some[:, 2] > 0]
+    extent = np.quantile(seen, _EXTENT, 0) if len(seen) else np.zeros((2, 3))
+    extent[0, 2] = 0
+    return extent
 
 
 def _height_fov(look: Look, focal: float) -> float:

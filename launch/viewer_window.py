@@ -115,7 +115,7 @@ class Window:
         panel.view.on_click(lambda _: ask("view", lambda: self._scene.look_from(panel.view.value)))
         panel.walk.on_click(lambda _: self._walk(-1 if panel.walk.value == BACK else 1))
         panel.upload.on_upload(lambda _: ask("upload", self._take_upload))
-        for key, step in zip(panel.keys, (-1, 1), strict=False):
+        for key, step in zip(panel.keys[:2], (-1, 1), strict=True):
             key.on_trigger(lambda _, step=step: self._walk(step))
         for number, key in enumerate(panel.keys[2:]):
             key.on_trigger(lambda _, n=number: self._choose(self._chosen // PAGE * PAGE + n))
@@ -168,7 +168,7 @@ class Window:
         page = entries[first : first + PAGE]
         shown = [Thumbnail(entry.name, viewer_maps.thumbnail(entry)) for entry in page]
         place = f"{first + 1} to {first + len(page)} of {len(entries)}"
-        self._panel.list(shown, self._chosen - first, place)
+        self._panel.fill_list(shown, self._chosen - first, place)
 
     def _take_upload(self) -> None:
         sent = self._panel.upload.value

@@ -309,6 +309,7 @@ def test_uploads_that_are_too_large_are_refused_before_they_come(window, monkeyp
     told(window.page, "small.npy: 80 x 60 pixels")
 
 
+@pytest.mark.filterwarnings("ignore:Queued a .* on a closed connection")
 def test_two_windows_do_not_disturb_each_other_and_leave_nothing(browser, server, window):
     other = open_window(browser, server)
     other.page.keyboard.press("n")
