@@ -13,13 +13,13 @@ from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
-from data.depth_files import DepthFile, find_depth_files
+from data.depth_files import DepthFile
 from data.images import SILENCED
 from data.work import run_in_order
 from launch import recovery, saving, shared_camera
 from launch.recovery import Map, Solved
 from launch.recovery_config import RecoveryConfig
-from launch.summary import NAME, Counts, Summary
+from launch.summary import Counts, Summary
 from train3d_jax import export, inference
 from train3d_jax.errors import UserError
 
@@ -66,22 +66,20 @@ def recover_folder(
       UserError: nothing to read, or networks that do not fit; before any work.  Later only where
         nothing more can be written.
     """
-    files = find_depth_files(config.input, leave_out=config.out, reserved=(NAME,))
-    if config.out.resolve() == files[0].root.resolve():
-        raise UserError(f"--out={config.out}: is where the input is; give another folder")
+    files = recovery.find_maps(config)
     if models is None:
         models = [inference.load_model(run, config.space) for run in config.runs]
     inference.check_models(
         models, config.space, config.camera.is_known, config.shift_known, config.method
     )
     with Summary(config.out, config.told(), of_all=config.shard is None) as summary:
-        recovery = _Recovery(config, models)
+        task = _Recovery(config, models)
         if config.shared_camera and not config.merge:
-            recovery.share_camera(files)  # all of them: every shard finds the same
+            task.share_camera(files)  # all of them: every shard finds the same
         if config.shard:
             files = config.shard.take(files)
         told = set()
-        run, does = (recovery.merge, "merging") if config.merge else (recovery.run, "recovering")
+        run, does = (task.merge, "merging") if config.merge else (task.run, "recovering")
         with tqdm(total=len(files), desc=does, unit="map") as bar:
             for row in run(files):
                 with SILENCED:  # OpenEXR may be silenced just now

@@ -5,13 +5,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from data.depth_files import DepthFile, read_depth_file
+from data.depth_files import DepthFile, find_depth_files, read_depth_file
 from data.known_cameras import ray_length_to_depth
 from data.protocol import DataError
 from launch import saving
 from launch.recovery_config import RecoveryConfig
 from launch.shared_camera import Shared
+from launch.summary import NAME
 from train3d_jax import export, inference
+from train3d_jax.errors import UserError
 
 NOT_SOLVABLE = "too few valid pixels, all of one value, or no surface to judge by"
 
@@ -68,6 +70,18 @@ def origin_of(config: RecoveryConfig, models: Sequence[inference.Model]) -> Orig
         inference.is_metric(models),
         config.digest(models),
     )
+
+
+def find_maps(config: RecoveryConfig) -> list[DepthFile]:
+    """The files that are asked for, under the names that their answers get.
+
+    Raises:
+      UserError: there is nothing to read, or answers would lie among the maps.
+    """
+    files = find_depth_files(config.input, leave_out=config.out, reserved=(NAME,))
+    if config.out.resolve() == files[0].root.resolve():
+        raise UserError(f"--out={config.out}: is where the input is; give another folder")
+    return files
 
 
 def read_map(file: DepthFile, config: RecoveryConfig) -> Map:

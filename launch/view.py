@@ -61,7 +61,8 @@ def main() -> None:
     from launch.viewer_server import Server
     from launch.viewer_window import Exhibition
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGTERM, signal.SIGINT):  # the latter is ignored in a script's background
+        signal.signal(number, signal.default_int_handler)
     compiled.keep()
     source = Path(_INPUT.value or _DATA.value or "")
     config = RecoveryConfig(
@@ -75,7 +76,10 @@ def main() -> None:
     )
     find = entries_of_folder if _DATA.value is None else entries_of_set
     entries = find(config)
-    models = [inference.load_model(run, config.space) for run in config.runs]
+    try:
+        models = [inference.load_model(run, config.space) for run in config.runs]
+    except UserError as error:
+        raise UserError(f"{error}; --model= shows maps without networks") from None
     if models:
         inference.check_models(models, config.space, focal_known=False)
     named = flags.FLAGS["model"].present > 0

@@ -12,13 +12,12 @@ import jax
 import numpy as np
 from PIL import Image
 
-from data.depth_files import DepthFile, find_depth_files
+from data.depth_files import DepthFile
 from data.true_maps import TrueMaps
 from launch import recovery, saving
 from launch.folder import printable
 from launch.recovery import Map
 from launch.recovery_config import RecoveryConfig
-from launch.summary import NAME
 from train3d_jax import depth, evaluation, export, inference, metrics, viewing
 from train3d_jax.camera import INITIAL_FOV_DEGREES
 from train3d_jax.errors import UserError
@@ -51,8 +50,7 @@ class Entry:
 
 def entries_of_folder(config: RecoveryConfig) -> list[Entry]:
     """The maps that launch.infer would recover, under the names that it would give them."""
-    files = find_depth_files(config.input, leave_out=config.out, reserved=(NAME,))
-    return [_entry_of_file(file, config) for file in files]
+    return [_entry_of_file(file, config) for file in recovery.find_maps(config)]
 
 
 def entries_of_set(config: RecoveryConfig) -> list[Entry]:

@@ -129,6 +129,8 @@ class Window:
             self.refuse(str(error))
         elif isinstance(error, MemoryError):
             self.refuse("needs more memory than there is")
+        elif isinstance(error, OSError):
+            self.refuse(str(error))
         else:
             traceback.print_exception(error)
             self.refuse("went wrong; the terminal of launch.view tells more")
@@ -199,11 +201,9 @@ class Window:
     def _draw(self, moved: bool = True) -> None:
         look, values = self._looked_at(), self._values
         answer = None if self._answer is None else self._answer.solved.solution
-        source = "set by hand"
-        if answer is not None and self._at_answer:
-            solution, source = answer, self._answer.source  # pyright: ignore
-        else:
-            solution = look.as_solution(values)
+        source, solution = "set by hand", look.as_solution(values)
+        if self._answer is not None and self._at_answer:
+            source, solution = self._answer.source, self._answer.solved.solution
         if moved:
             self._scene.move(look, values)
         self._panel.draw(look, values, source, solution, answer, look.errors(values))

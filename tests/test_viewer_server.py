@@ -1,5 +1,6 @@
 """What the viewer's server shows to whom, without a browser."""
 
+import dataclasses
 import os
 import signal
 import socket
@@ -87,6 +88,12 @@ def test_an_address_that_cannot_be_had_is_told(config):
         viewer_server.Server(Exhibition((), config, (), False, False), "192.0.2.1", 0)
 
 
+def test_answers_cannot_be_saved_among_the_maps(config):
+    among = dataclasses.replace(config, out=config.input)
+    with pytest.raises(UserError, match="where the input is"):
+        viewer_maps.entries_of_folder(among)
+
+
 def test_names_of_files_are_no_html():
     evil = '"><img src=x onerror=alert(1)>.npy'
     drawn = viewer_drawings.thumbnails([viewer_drawings.Thumbnail(evil, "")], 0, evil)
@@ -141,18 +148,21 @@ def test_scores_peak_and_errors_vanish_at_the_truth(config, space):
         assert look.flat(truth.shift) > 0.9 > look.flat(truth.shift + 0.3)
 
 
-def test_the_program_shows_a_folder_until_it_is_told_to_end(config):
-    root = Path(__file__).parents[1]
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_program_shows_a_folder_until_it_is_told_to_end(config, number):
     command = [sys.executable, "-m", "launch.view", "--input", str(config.input), "--model="]
     with subprocess.Popen(
         [*command, "--space", "depth", "--port", "0"],
-        env=os.environ | {"PYTHONPATH": str(root)}, cwd=config.input.parent, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}, cwd=config.input.parent,
+        text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     ) as program:  # fmt: skip
-        line = program.stdout.readline()
-        address = line.split()[0]
-        assert address.startswith("http://127.0.0.1:") and "shows 1 map of" in line
-        with Browser(int(address.rsplit(":", 1)[1])):
-            program.send_signal(signal.SIGINT)
-            out, errors = program.communicate(timeout=60)
+        try:
+            line = program.stdout.readline()
+            address = line.split()[0]
+            assert address.startswith("http://127.0.0.1:") and "shows 1 map of" in line
+            with Browser(int(address.rsplit(":", 1)[1])):
+                program.send_signal(number)
+                out, errors = program.communicate(timeout=60)
+        finally:
+            program.kill()
     assert (program.returncode, out.strip(), errors) == (0, "", "")
