@@ -441,4 +441,3 @@ def test_many_maps_of_one_camera_agree_on_a_focal_length():
     nothing, (low, high) = inference.shared_focal(np.zeros(solver.FOCAL_BINS), 1, 96)
     assert abs(np.log(nothing / (96 / 2 / np.tan(np.radians(30)))) - solver.PRIOR_MEAN) < 0.01
     assert high / low > 3
-

@@ -473,9 +473,7 @@ def _predictor(config: TrainingConfig, focal_given: bool) -> Callable[..., _Pred
             )(blocks, shift, focal)
 
         cloud, mirrored = see(blocks), see(clouds.mirrored(blocks))
-        one, other = (
-            encode(encoder, params, seen.points, seen.mask) for seen in (cloud, mirrored)
-        )
+        one, other = (encode(encoder, params, seen.points, seen.mask) for seen in (cloud, mirrored))
         posteriors = {target: _agreed(one[target], other[target]) for target in one}
         medians: dict[Target, jax.Array] = {
             target: median(posterior, target) for target, posterior in posteriors.items()
