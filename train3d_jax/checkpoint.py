@@ -203,7 +203,7 @@ def load_params(run: Path) -> tuple[TrainingConfig, int, Any, dict[Target, Calib
     points = jax.ShapeDtypeStruct((1, config.clouds.size, config.clouds.input_channels), "float32")
     mask = jax.ShapeDtypeStruct(points.shape[:2], "bool")
     abstract = jax.eval_shape(build_encoder(config).init, jax.random.key(0), points, mask)
-    placed = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    placed = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     abstract = jax.tree.map(
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=placed), abstract
     )

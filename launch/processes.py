@@ -1,0 +1,137 @@
+"""Programs on several machines that train one network: how they meet, agree and part.
+
+Each is the same program with the same flags but for its number.  What all of them do they do in the
+same order, for a sum over their devices waits for every one.
+"""
+
+import contextlib
+import os
+import sys
+from collections.abc import Callable, Iterator
+
+import jax
+import numpy as np
+from absl import flags
+from jax.experimental import multihost_utils
+
+from data.pipeline import Part
+from launch import program
+from train3d_jax.errors import UserError
+
+_COORDINATOR = flags.DEFINE_string(
+    "coordinator", None,
+    "host:port of process 0 where several train together; auto where the cluster tells (SLURM, "
+    "Open MPI, Kubernetes, TPUs).",
+)  # fmt: skip
+_NUM_PROCESSES = flags.DEFINE_integer(
+    "num_processes", None, "How many train together.", lower_bound=1
+)
+_PROCESS_ID = flags.DEFINE_integer("process_id", None, "Number of this one, from 0.", lower_bound=0)
+
+AUTO = "auto"
+
+MEETING_SECONDS = 300
+"""How long a process waits for the others to come."""
+
+SILENCE_SECONDS = 30
+"""After which a process that is not heard of counts as gone."""
+
+AGREE_EVERY = 10
+"""Steps between two times that processes ask each other whether to stop: it takes a millisecond."""
+
+
+@contextlib.contextmanager
+def together() -> Iterator[None]:
+    """Joins the other processes, where there are any; to be entered before JAX computes anything.
+
+    Raises:
+      UserError: flags that do not fit, others that do not come, and later one that is gone.
+    """
+    coordinator, count, number = _COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value
+    if coordinator is None:
+        if count is not None or number is not None:
+            raise UserError("--num_processes and --process_id need --coordinator=host:port or auto")
+        yield
+        return
+    _join(coordinator, count, number)
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        _leave(
+            f"another process is gone, or not to be reached ({_first_line(error)}); start all "
+            "again with the same flags, and they go on from the last checkpoint"
+        )
+    except UserError as error:
+        _leave(str(error))
+    jax.distributed.shutdown()
+
+
+def _join(coordinator: str, count: int | None, number: int | None) -> None:
+    if coordinator == AUTO:
+        if count is not None or number is not None:
+            raise UserError("--coordinator=auto: leave --num_processes and --process_id out")
+        address = None
+    else:
+        address = coordinator
+        host, _, port = coordinator.rpartition(":")
+        if not host or not port.isdecimal() or not 0 < int(port) < 1 << 16:
+            raise UserError(f"--coordinator={coordinator}: give host:port of process 0, or auto")
+        if count is None or number is None:
+            raise UserError("--coordinator needs --num_processes and --process_id, or is auto")
+        if number >= count:
+            raise UserError(f"--process_id={number}: {count} processes are numbered from 0")
+    try:
+        jax.distributed.initialize(
+            address,
+            count,
+            number,
+            initialization_timeout=MEETING_SECONDS,
+            heartbeat_timeout_seconds=SILENCE_SECONDS,
+        )
+    except (RuntimeError, ValueError) as error:
+        raise UserError(f"--coordinator={coordinator}: {_first_line(error)}") from None
+
+
+def _leave(reason: str) -> None:
+    """Ends this process at once: to part in good order it would wait for those that are gone."""
+    print(f"{program.name()}: {reason}", file=sys.stderr, flush=True)
+    os._exit(program.EXIT_WRONG_USE)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0]
+
+
+def part_of(batch_size: int) -> Part:
+    """What this process reads of each batch of all processes together.
+
+    Raises:
+      UserError: they do not divide it.
+    """
+    if batch_size % jax.process_count():
+        raise UserError(
+            f"--batch_size={batch_size}: {jax.process_count()} processes do not divide it evenly"
+        )
+    return Part(jax.process_index(), jax.process_count())
+
+
+def is_first() -> bool:
+    """Whether this is the process that writes and tells."""
+    return jax.process_index() == 0
+
+
+def agreed(stop: Callable[[], bool]) -> Callable[[], bool]:
+    """A stop that is heard by all processes at the same step, whoever of them was asked."""
+    if jax.process_count() == 1:
+        return stop
+    calls = 0
+
+    @jax.transfer_guard("allow")  # the loop forbids to move data by the way
+    def anyone() -> bool:
+        nonlocal calls
+        calls += 1
+        if calls % AGREE_EVERY:
+            return False
+        return bool(multihost_utils.process_allgather(np.array(stop())).any())
+
+    return anyone
