@@ -5,9 +5,13 @@ same order, for a sum over their devices waits for every one.
 """
 
 import contextlib
+import hashlib
 import os
+import subprocess
 import sys
+import traceback
 from collections.abc import Callable, Iterator
+from typing import Any, NoReturn
 
 import jax
 import numpy as np
@@ -16,7 +20,7 @@ from jax.experimental import multihost_utils
 
 from data.pipeline import Part
 from launch import program
-from train3d_jax.errors import UserError
+from train3d_jax.errors import UserError, is_lost_process
 
 _COORDINATOR = flags.DEFINE_string(
     "coordinator", None,
@@ -40,12 +44,24 @@ AGREE_EVERY = 10
 """Steps between two times that processes ask each other whether to stop: it takes a millisecond."""
 
 
+FLAGS = ("coordinator", "num_processes", "process_id")
+"""They say where a run is trained, not what is trained."""
+
+_GONE = (
+    "another process is gone, or not to be reached{}; start all again with the same flags, and "
+    "they go on from the last checkpoint"
+)
+
+
 @contextlib.contextmanager
 def together() -> Iterator[None]:
     """Joins the other processes, where there are any; to be entered before JAX computes anything.
 
+    What goes wrong in it ends this process at once, in one line: to part in good order it would
+    wait for those that are gone.
+
     Raises:
-      UserError: flags that do not fit, others that do not come, and later one that is gone.
+      UserError: flags that do not fit, or others that do not come.
     """
     coordinator, count, number = _COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value
     if coordinator is None:
@@ -54,16 +70,45 @@ def together() -> Iterator[None]:
         yield
         return
     _join(coordinator, count, number)
-    try:
-        yield
-    except jax.errors.JaxRuntimeError as error:
-        _leave(
-            f"another process is gone, or not to be reached ({_first_line(error)}); start all "
-            "again with the same flags, and they go on from the last checkpoint"
-        )
-    except UserError as error:
-        _leave(str(error))
-    jax.distributed.shutdown()
+    with _last_words() as leave:
+        try:
+            yield
+            jax.distributed.shutdown()
+        except UserError as error:
+            leave(str(error), program.EXIT_WRONG_USE)
+        except KeyboardInterrupt:
+            leave("interrupted", program.EXIT_INTERRUPTED)
+        except Exception as error:
+            if is_lost_process(error):
+                leave(_GONE.format(f" ({_first_line(error)})"), program.EXIT_SOME_FAILED)
+            leave(traceback.format_exc(), program.EXIT_SOME_FAILED)
+
+
+@contextlib.contextmanager
+def _last_words() -> Iterator[Callable[[str, int], NoReturn]]:
+    """Sees to it that a user is told why a process ended; gives what ends it with a line.
+
+    JAX aborts a process that has lost the others, in any thread and after a page of its own.  So a
+    shell waits beside this process, and tells if it is gone without a word.
+    """
+    text = f"{program.name()}: {_GONE.format(', or this one was killed')}"
+    shell = subprocess.Popen(
+        ["sh", "-c", 'read -r word || echo "$0" >&2', text],
+        stdin=subprocess.PIPE,
+        start_new_session=True,  # Ctrl-C is for this process
+    )
+
+    def dismiss() -> None:
+        with contextlib.suppress(OSError):
+            shell.communicate(b"told\n")
+
+    def leave(reason: str, status: int) -> NoReturn:
+        dismiss()
+        print(f"{program.name()}: {reason}", file=sys.stderr, flush=True)
+        os._exit(status)
+
+    yield leave
+    dismiss()
 
 
 def _join(coordinator: str, count: int | None, number: int | None) -> None:
@@ -92,12 +137,6 @@ def _join(coordinator: str, count: int | None, number: int | None) -> None:
         raise UserError(f"--coordinator={coordinator}: {_first_line(error)}") from None
 
 
-def _leave(reason: str) -> None:
-    """Ends this process at once: to part in good order it would wait for those that are gone."""
-    print(f"{program.name()}: {reason}", file=sys.stderr, flush=True)
-    os._exit(program.EXIT_WRONG_USE)
-
-
 def _first_line(error: Exception) -> str:
     return str(error).strip().partition("\n")[0]
 
@@ -113,6 +152,27 @@ def part_of(batch_size: int) -> Part:
             f"--batch_size={batch_size}: {jax.process_count()} processes do not divide it evenly"
         )
     return Part(jax.process_index(), jax.process_count())
+
+
+def refuse_different(asked: Any) -> None:
+    """Makes sure that all processes are about to do the same, or they would wait for ever.
+
+    Args:
+      asked: what tells what this one is about to do; its `repr` is compared.
+
+    Raises:
+      UserError: they are not; on all of them.
+    """
+    if jax.process_count() == 1:
+        return
+    digest = np.frombuffer(hashlib.sha256(repr(asked).encode()).digest(), np.uint8)
+    digests = np.asarray(multihost_utils.process_allgather(digest))
+    others = np.flatnonzero((digests != digests[0]).any(1))
+    if len(others):
+        raise UserError(
+            f"process {', '.join(map(str, others))} has other flags, other data or another state "
+            "of the run than process 0: give all the same, and --data and --workdir that all share"
+        )
 
 
 def is_first() -> bool:

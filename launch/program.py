@@ -4,7 +4,7 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 
 from absl import app, flags, logging
 
@@ -92,9 +92,10 @@ def define_aliases(**aliases: str) -> None:
         flags.DEFINE_alias(alias, flag)
 
 
-def flags_of_this_program() -> str:
+def flags_of_this_program(leave_out: Collection[str] = ()) -> str:
     """The program's own flags and their values, as a flag file that `--flagfile` reads back."""
-    lines = (flag.serialize() for flag in flags.FLAGS.get_key_flags_for_module(sys.argv[0]))
+    own = flags.FLAGS.get_key_flags_for_module(sys.argv[0])
+    lines = (flag.serialize() for flag in own if flag.name not in leave_out)
     return "".join(f"{line}\n" for line in lines if line)
 
 

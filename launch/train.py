@@ -65,8 +65,10 @@ def train(config: TrainingConfig) -> int:
     params = begin_with and checkpoint.params_to_begin_with(Path(begin_with), config)
     if processes.is_first():
         checkpoint.save_config(run, config, facts | {"samples": [size, validation_size]})
-        write_whole(run / "run.flags", program.flags_of_this_program().encode())
+        write_whole(run / "run.flags", program.flags_of_this_program(processes.FLAGS).encode())
     with checkpoint.Checkpoints(run) as checkpoints, program.stop_when_asked() as stop:
+        mix = train_flags.MIX.value
+        processes.refuse_different((config, facts["data"], mix, plan, checkpoints.last_step))
         state = training.initial_state(config, plan.total, params)
         state = checkpoints.resume(training.place_state(state, training.device_mesh(batch_size)))
         step = int(state.step)

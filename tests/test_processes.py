@@ -20,13 +20,14 @@ from launch import processes
 from train3d_jax.errors import UserError
 
 ROOT = Path(__file__).parents[1]
-STEPS = 40
+PATIENCE = 300  # seconds; on a quiet machine each wait takes a few
+# No run comes to its end: each is stopped, so that nothing depends on how fast it is.
 # Rounding must not decide anything, see test_devices; nor grow from step to step.
 FLAGS = (
-    "--data", "prepared", "--model_name", "run", "--batch_size", "8", "--epochs", "20",
+    "--data", "prepared", "--model_name", "run", "--batch_size", "8", "--epochs", "100000",
     "--train_split", "0.67", "--num_points", "256", "--voxel_size", "0", "--augmentation", "noise",
-    "--optimizer", "sgd", "--learning_rate", "0.0001", "--save_every", "2", "--evaluate_every", "20",
-    "--print_losses_every", "5", "--num_workers", "0",
+    "--optimizer", "sgd", "--learning_rate", "0.0001", "--save_every", "10",
+    "--evaluate_every", "20", "--print_losses_every", "1", "--num_workers", "0", "--nologs",
 )  # fmt: skip
 
 
@@ -57,67 +58,112 @@ def start(work, name, *flags):
         )  # fmt: skip
 
 
-def start_two(work):
+def start_two(work, workdir="two", more=((), ())):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     return [
         start(
-            work, f"process{number}", "--workdir", "two", "--coordinator", f"127.0.0.1:{port}",
-            "--num_processes", "2", "--process_id", str(number),
+            work, f"process{number}", "--workdir", workdir, "--coordinator", f"127.0.0.1:{port}",
+            "--num_processes", "2", "--process_id", str(number), *more[number],
         )
         for number in (0, 1)
     ]  # fmt: skip
 
 
-def saved(work):
-    """Steps of the checkpoints of the run of two that are whole."""
-    folder = work / "two" / "run" / "checkpoints"
-    return [int(path.name) for path in folder.glob("*") if path.name.isdecimal()]
+def log_of(work, name):
+    return (work / f"{name}.log").read_text()
 
 
-def wait_for_a_step_after(work, step, started):
-    end = time.monotonic() + 240
-    while max(saved(work), default=0) <= step:
-        assert time.monotonic() < end and all(each.poll() is None for each in started)
+def rows_of(work, workdir):
+    path = work / workdir / "run" / "metrics.jsonl"
+    text = path.read_text() if path.exists() else ""
+    return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
+
+
+def wait_until(true, started, why):
+    end = time.monotonic() + PATIENCE
+    while not true():
+        assert time.monotonic() < end and all(each.poll() is None for each in started), why()
         time.sleep(0.02)
 
 
-def metrics(work, workdir):
-    lines = (work / workdir / "run" / "metrics.jsonl").read_text().splitlines()
-    return [json.loads(line) for line in lines]
+def train_to(work, step, workdir, started):
+    """Until a row of a step after `step` is written."""
+    wait_until(
+        lambda: max((row["step"] for row in rows_of(work, workdir)), default=0) > step,
+        started,
+        lambda: [path.read_text()[-2000:] for path in work.glob("*.log")],
+    )
 
 
-def test_two_processes_that_stop_and_die_end_as_one_that_was_left_alone(work):
-    assert start(work, "one", "--workdir", "one").wait(300) == 0
+def saved(work):
+    """The step of the newest whole checkpoint of the run of two."""
+    folder = work / "two" / "run" / "checkpoints"
+    return max(int(path.name) for path in folder.glob("*") if path.name.isdecimal())
 
+
+def alone(work, workdir, step):
+    """One process trains to a step, or goes on to it, and is stopped."""
+    process = start(work, "alone", "--workdir", workdir)
+    train_to(work, step, workdir, [process])
+    process.terminate()
+    assert process.wait(PATIENCE) == 0, log_of(work, "alone")
+
+
+def kill_one_of_two(work, killed, step):
+    """Two train to a step, one of them is killed, and the other is to end with a line about it."""
     two = start_two(work)
-    wait_for_a_step_after(work, 0, two)
+    train_to(work, step, "two", two)
+    two[killed].kill()
+    left = f"process{1 - killed}"
+    assert two[1 - killed].wait(PATIENCE) != 0
+    wait_until(lambda: "another process is gone" in log_of(work, left), [], lambda: left)
+    told = log_of(work, left)
+    assert "Traceback" not in told
+    assert told.splitlines()[-1].startswith("launch.train: another process is gone")
+    assert told.count("another process is gone") == 1
+
+
+def test_two_processes_that_stop_and_die_train_as_one_that_was_left_alone(work):
+    two = start_two(work)
+    train_to(work, 1, "two", two)
     two[1].terminate()  # both save and stop, though only one was asked
-    assert [each.wait(120) for each in two] == [0, 0], (work / "process0.log").read_text()
-    assert "stopped at step" in (work / "process0.log").read_text()
-    step = max(saved(work))
-    assert step < STEPS
+    assert [each.wait(PATIENCE) for each in two] == [0, 0], log_of(work, "process0")
+    step = saved(work)
+    assert f"stopped at step {step};" in log_of(work, "process0")
+    assert "stopped" not in log_of(work, "process1")
+    assert "coordinator" not in (work / "two" / "run" / "run.flags").read_text()
 
-    two = start_two(work)
-    wait_for_a_step_after(work, step, two)
-    two[1].kill()
-    assert two[0].wait(120) == 2
-    told = (work / "process0.log").read_text()
-    assert "Traceback" not in told and "another process is gone" in told.splitlines()[-1]
-    assert step < max(saved(work)) < STEPS
+    kill_one_of_two(work, 1, step + 11)
+    assert "going on from step" in log_of(work, "process0")
+    assert saved(work) > step
+    alone(work, "two", saved(work) + 1)
+    kill_one_of_two(work, 0, saved(work) + 1)
+    last = saved(work) + 15
+    alone(work, "two", last)
 
-    ended = start(work, "alone", "--workdir", "two")  # goes on without the other
-    assert ended.wait(300) == 0, (work / "alone.log").read_text()
-    expected, found = metrics(work, "one"), metrics(work, "two")
-    assert [row.keys() for row in found] == [row.keys() for row in expected]
-    assert [row["step"] for row in found] == [row["step"] for row in expected]
-    for row, other in zip(expected, found, strict=True):
+    alone(work, "one", last)
+    expected, found = rows_of(work, "one"), rows_of(work, "two")
+    assert {row["split"] for row in expected} == {"train", "validation"}
+    count = min(len(expected), len(found))
+    assert count > last
+    for row, other in zip(expected[:count], found[:count], strict=True):
+        assert (row["step"], row["split"], row.keys()) == (
+            other["step"], other["split"], other.keys(),
+        )  # fmt: skip
         numbers = [name for name, value in row.items() if isinstance(value, float)]
         # Sums come in another order, and rows are rounded to six digits.
         np.testing.assert_allclose(
             [other[name] for name in numbers], [row[name] for name in numbers], rtol=1e-3
         )
+
+
+def test_processes_that_were_asked_for_different_things_do_not_wait_for_each_other(work):
+    two = start_two(work, "different", ((), ("--save_every", "3")))
+    assert [each.wait(PATIENCE) for each in two] == [2, 2]
+    for number in (0, 1):
+        assert "process 1 has other flags" in log_of(work, f"process{number}").splitlines()[-1]
 
 
 @pytest.fixture
@@ -169,6 +215,27 @@ def test_a_batch_that_cannot_be_divided_is_refused(monkeypatch):
 
 def test_alone_a_stop_is_heard_at_once():
     assert processes.agreed(lambda: True)()
+
+
+def test_a_bug_is_told_with_its_traceback_and_does_not_wait_for_the_others(monkeypatch, capfd):
+    monkeypatch.setattr(processes, "_join", lambda *_: None)
+    ended = []
+
+    def end(status):
+        ended.append(status)
+        raise SystemExit
+
+    monkeypatch.setattr(processes.os, "_exit", end)
+    given = {"coordinator": "host:80", "num_processes": 2, "process_id": 0}
+    for error, told, status in (
+        (UserError("a mistake"), "a mistake\n", 2),
+        (KeyboardInterrupt(), "interrupted\n", 130),
+        (ValueError("a bug"), "ValueError: a bug\n\n", 1),
+        (ValueError("UNKNOWN: reset\n"), "last checkpoint\n", 1),
+    ):
+        with flagsaver.flagsaver(**given), pytest.raises(SystemExit), processes.together():
+            raise error
+        assert capfd.readouterr().err.endswith(told) and ended[-1] == status
 
 
 def test_signals_are_not_lost_between_two_times_of_asking(monkeypatch):

@@ -20,7 +20,7 @@ from train3d_jax import __version__
 from train3d_jax.calibration import Calibration
 from train3d_jax.clouds import CloudSettings
 from train3d_jax.encoder import TARGETS, Target
-from train3d_jax.errors import UserError
+from train3d_jax.errors import UserError, is_lost_process
 from train3d_jax.files import write_whole
 from train3d_jax.training import TrainingConfig, TrainState, build_encoder
 
@@ -64,6 +64,7 @@ class Checkpoints:
 
         Raises:
           UserError: it cannot be written; the checkpoint before is still there.
+          Exception: another process that saves its part is gone, see `errors.is_lost_process`.
         """
         memory = state._asdict()
         try:
@@ -74,6 +75,8 @@ class Checkpoints:
                     metrics=cast(Any, summary),
                 )
         except Exception as error:  # orbax and tensorstore have many, for a full disk too
+            if is_lost_process(error):
+                raise
             raise UserError(
                 f"{self._orbax.directory / str(step)}: cannot be written: {_reason(error)}; "
                 f"{self.last_saved()}; make room, then start the same command again"
@@ -81,9 +84,14 @@ class Checkpoints:
 
     def last_saved(self) -> str:
         """Names the newest checkpoint, for a message."""
-        if self._orbax.latest is None:
+        if self.last_step is None:
             return "no checkpoint was saved yet"
-        return f"the last good checkpoint is {self._orbax.directory / str(self._orbax.latest.step)}"
+        return f"the last good checkpoint is {self._orbax.directory / str(self.last_step)}"
+
+    @property
+    def last_step(self) -> int | None:
+        """Of the newest checkpoint; None where nothing was saved."""
+        return None if self._orbax.latest is None else self._orbax.latest.step
 
     def resume(self, state: TrainState) -> TrainState:
         """The latest state, or `state` where nothing was saved.
