@@ -19,7 +19,7 @@ from typing import Any, cast
 from train3d_jax import __version__
 from train3d_jax.errors import UserError
 
-CONNECT_SECONDS = 4
+CONNECT_SECONDS = 30
 """How long the scheduler may take to answer."""
 
 WITHOUT_WORKERS_SECONDS = 300
@@ -78,15 +78,15 @@ def cluster_workers(address: str) -> Iterator[tuple[Executor, Callable[[], int]]
         yield _SameEverywhere(executor), workers
     except KilledWorker as error:
         raise UserError(
-            f"--scheduler={address}: {error.allowed_failures + 1} workers died one after the other"
-            f" of the same task, perhaps of too little memory; {_GO_ON}"
+            f"--scheduler={address}: {error.allowed_failures + 1} workers died at the same task;"
+            f" their logs tell why, perhaps of too little memory; {_GO_ON}"
         ) from None
     except (CancelledError, OSError, RuntimeError, ImportError) as error:
         missing = _missing_module(error)
         if missing is not None:
             reason = f"lacks this program ({missing}): install the same version on all its machines"
         elif abandoned.is_set():
-            reason = f"has had no worker for {WITHOUT_WORKERS_SECONDS} seconds"
+            reason = f"has had no worker for {WITHOUT_WORKERS_SECONDS} seconds; start some"
         elif isinstance(error, CancelledError) or client.status != "running":
             reason = "is gone, or not to be reached"
         else:
