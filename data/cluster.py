@@ -119,20 +119,23 @@ class _SameEverywhere(Executor):
 
 def software() -> dict[str, str]:
     """The versions that the bytes of a prepared set depend on."""
-    libraries = {name: metadata.version(name) for name in ("numpy", "OpenEXR", "pillow", "grain")}
+    names = ("numpy", "OpenEXR", "pillow", "array_record")
     return {
         "train3d_jax": __version__,
         "python": ".".join(platform.python_version_tuple()[:2]),
         "zlib": zlib.ZLIB_RUNTIME_VERSION,
-        **libraries,
+        **{name: metadata.version(name) for name in names},
     }
 
 
 def _run(expected: dict[str, str], function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """On a worker."""
     here = software()
-    differing = [f"{name} {here[name]}, not {expected[name]}" for name in expected
-                 if here[name] != expected[name]]  # fmt: skip
+    differing = [
+        f"{name} {here[name]}, not {version}"
+        for name, version in expected.items()
+        if here[name] != version
+    ]
     if differing:
         raise UserError(
             f"the Dask worker on {platform.node()} has other software ({'; '.join(differing)}),"

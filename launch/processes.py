@@ -5,12 +5,15 @@ same order, for a sum over their devices waits for every one.
 """
 
 import contextlib
+import faulthandler
 import hashlib
 import os
 import subprocess
 import sys
+import time
 import traceback
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, NoReturn
 
 import jax
@@ -40,13 +43,19 @@ MEETING_SECONDS = 300
 SILENCE_SECONDS = 30
 """After which a process that is not heard of counts as gone."""
 
+SHOW_SECONDS = 60
+"""How long shared storage may take to show what another machine wrote: NFS looks that often."""
+
 AGREE_EVERY = 10
 """Steps between two times that processes ask each other whether to stop: it takes a millisecond."""
-
 
 FLAGS = ("coordinator", "num_processes", "process_id")
 """They say where a run is trained, not what is trained."""
 
+_NOT_COME = (
+    "--coordinator={}: not to be reached, or not all have come within "
+    f"{MEETING_SECONDS} seconds; start all of them at about the same time"
+)
 _GONE = (
     "another process is gone, or not to be reached{}; start all again with the same flags, and "
     "they go on from the last checkpoint"
@@ -69,9 +78,20 @@ def together() -> Iterator[None]:
             raise UserError("--num_processes and --process_id need --coordinator=host:port or auto")
         yield
         return
-    _join(coordinator, count, number)
-    with _last_words() as leave:
+    address = _address(coordinator, count, number)
+    name = program.name()
+    with _last_words() as last_words:
+
+        def leave(reason: str, status: int) -> NoReturn:
+            last_words("")
+            sys.stdout.flush()
+            print(f"{name}: {reason}", file=sys.stderr, flush=True)
+            os._exit(status)
+
+        last_words(f"{name}: {_NOT_COME.format(coordinator)}")
         try:
+            _join(address, count, number)
+            last_words(f"{name}: {_GONE.format(', or this one was killed')}")
             yield
             jax.distributed.shutdown()
         except UserError as error:
@@ -85,46 +105,51 @@ def together() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _last_words() -> Iterator[Callable[[str, int], NoReturn]]:
-    """Sees to it that a user is told why a process ended; gives what ends it with a line.
+def _last_words() -> Iterator[Callable[[str], None]]:
+    """Sees to it that a user is told why this process ended; gives what sets the line for that.
 
     JAX aborts a process that has lost the others, in any thread and after a page of its own.  So a
-    shell waits beside this process, and tells if it is gone without a word.
+    shell waits beside this process, and when it is gone prints the last line that it was given.
     """
-    text = f"{program.name()}: {_GONE.format(', or this one was killed')}"
+    faulthandler.disable()  # absl's stacks of all threads would bury the line
     shell = subprocess.Popen(
-        ["sh", "-c", 'read -r word || echo "$0" >&2', text],
+        [
+            "sh",
+            "-c",
+            'while read -r line; do text=$line; done; test -z "$text" || echo "$text" >&2',
+        ],
         stdin=subprocess.PIPE,
         start_new_session=True,  # Ctrl-C is for this process
     )
 
-    def dismiss() -> None:
+    def say(text: str) -> None:
+        assert shell.stdin is not None
         with contextlib.suppress(OSError):
-            shell.communicate(b"told\n")
+            shell.stdin.write(f"{text}\n".encode())
+            shell.stdin.flush()
 
-    def leave(reason: str, status: int) -> NoReturn:
-        dismiss()
-        print(f"{program.name()}: {reason}", file=sys.stderr, flush=True)
-        os._exit(status)
-
-    yield leave
-    dismiss()
+    yield say
+    say("")
+    shell.communicate()
 
 
-def _join(coordinator: str, count: int | None, number: int | None) -> None:
+def _address(coordinator: str, count: int | None, number: int | None) -> str | None:
+    """Of process 0; None where the cluster tells.  Raises UserError on flags that do not fit."""
     if coordinator == AUTO:
         if count is not None or number is not None:
             raise UserError("--coordinator=auto: leave --num_processes and --process_id out")
-        address = None
-    else:
-        address = coordinator
-        host, _, port = coordinator.rpartition(":")
-        if not host or not port.isdecimal() or not 0 < int(port) < 1 << 16:
-            raise UserError(f"--coordinator={coordinator}: give host:port of process 0, or auto")
-        if count is None or number is None:
-            raise UserError("--coordinator needs --num_processes and --process_id, or is auto")
-        if number >= count:
-            raise UserError(f"--process_id={number}: {count} processes are numbered from 0")
+        return None
+    host, _, port = coordinator.rpartition(":")
+    if not host or not port.isdecimal() or not 0 < int(port) < 1 << 16:
+        raise UserError(f"--coordinator={coordinator}: give host:port of process 0, or auto")
+    if count is None or number is None:
+        raise UserError("--coordinator needs --num_processes and --process_id, or is auto")
+    if number >= count:
+        raise UserError(f"--process_id={number}: {count} processes are numbered from 0")
+    return coordinator
+
+
+def _join(address: str | None, count: int | None, number: int | None) -> None:
     try:
         jax.distributed.initialize(
             address,
@@ -134,7 +159,10 @@ def _join(coordinator: str, count: int | None, number: int | None) -> None:
             heartbeat_timeout_seconds=SILENCE_SECONDS,
         )
     except (RuntimeError, ValueError) as error:
-        raise UserError(f"--coordinator={coordinator}: {_first_line(error)}") from None
+        reason = _first_line(error)
+        if address is None:
+            reason = f"no cluster tells of one here ({reason}); give host:port"
+        raise UserError(f"--coordinator={address or AUTO}: {reason}") from None
 
 
 def _first_line(error: Exception) -> str:
@@ -154,18 +182,24 @@ def part_of(batch_size: int) -> Part:
     return Part(jax.process_index(), jax.process_count())
 
 
-def refuse_different(asked: Any) -> None:
+def refuse_different(asked: Any, shared: Path) -> None:
     """Makes sure that all processes are about to do the same, or they would wait for ever.
 
     Args:
       asked: what tells what this one is about to do; its `repr` is compared.
+      shared: a file that the first of them has written, and all must see.
 
     Raises:
       UserError: they are not; on all of them.
     """
     if jax.process_count() == 1:
         return
-    digest = np.frombuffer(hashlib.sha256(repr(asked).encode()).digest(), np.uint8)
+    multihost_utils.sync_global_devices("written")
+    end = time.monotonic() + SHOW_SECONDS
+    while not shared.exists() and time.monotonic() < end:
+        time.sleep(0.1)
+    told = repr((asked, shared.exists()))
+    digest = np.frombuffer(hashlib.sha256(told.encode()).digest(), np.uint8)
     digests = np.asarray(multihost_utils.process_allgather(digest))
     others = np.flatnonzero((digests != digests[0]).any(1))
     if len(others):

@@ -67,8 +67,8 @@ def train(config: TrainingConfig) -> int:
         checkpoint.save_config(run, config, facts | {"samples": [size, validation_size]})
         write_whole(run / "run.flags", program.flags_of_this_program(processes.FLAGS).encode())
     with checkpoint.Checkpoints(run) as checkpoints, program.stop_when_asked() as stop:
-        mix = train_flags.MIX.value
-        processes.refuse_different((config, facts["data"], mix, plan, checkpoints.last_step))
+        asked = (config, facts["data"], train_flags.MIX.value, plan, checkpoints.last_step)
+        processes.refuse_different(asked, run / "run.flags")
         state = training.initial_state(config, plan.total, params)
         state = checkpoints.resume(training.place_state(state, training.device_mesh(batch_size)))
         step = int(state.step)

@@ -183,7 +183,7 @@ def refuse_other_settings(run: Path, config: TrainingConfig, data: Any) -> None:
 
 
 def params_to_begin_with(run: Path, config: TrainingConfig) -> Any:
-    """The weights of another run, for one whose network is the same.
+    """The weights of another run, on the host, for one whose network is the same.
 
     Raises:
       UserError: its network is another; the message shows every difference.
@@ -198,7 +198,7 @@ def params_to_begin_with(run: Path, config: TrainingConfig) -> Any:
         raise UserError(
             f"--init_from={run}: is another network ({'; '.join(changed)}); give the same settings"
         )
-    return params
+    return jax.device_get(params)
 
 
 def load_params(run: Path) -> tuple[TrainingConfig, int, Any, dict[Target, Calibration]]:
