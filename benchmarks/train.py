@@ -376,6 +376,7 @@ def write_set(folder: Path, maps: list[DepthMap], format: str) -> Path:
         first = 0
         for number, size in enumerate(records.shard_sizes(len(maps))):
             records.pack(folder, number, first, size)
+            records.drop(folder, first, size)
             first += size
     prepared.finish(folder, {"format": format}, software="benchmark")
     return folder
