@@ -58,6 +58,7 @@ def _measure(reader: Reader, out: Path) -> None:
             prepared.write_sample(out / "again", index, depth_map, origin, format)
         if format == prepared.ARRAY_RECORD:
             records.pack(out / "again", 0, 0, len(maps))
+            records.drop(out / "again", 0, len(maps))
 
     seconds = _in_turns(
         {
@@ -115,6 +116,7 @@ def _prepared(out: Path, maps: list[DepthMap], format: str) -> prepared.Prepared
         prepared.append_rows(out, [prepared.write_sample(out, index, depth_map, origin, format)])
     if format == prepared.ARRAY_RECORD:
         records.pack(out, 0, 0, len(maps))
+        records.drop(out, 0, len(maps))
     prepared.finish(out, {"format": format}, software="benchmark")
     return prepared.PreparedSet(out)
 

@@ -55,6 +55,7 @@ def _measure(sens: Path, root: Path) -> list[Row]:
             prepared.write_sample(root / "ours", index, reader.read(scene, frame), origin, format)
         if format == prepared.ARRAY_RECORD:
             records.pack(root / "ours", 0, 0, WANTED)
+            records.drop(root / "ours", 0, WANTED)
 
     def common(save: bool) -> None:
         for index, payload in enumerate(depth_payloads(sens)):

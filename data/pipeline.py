@@ -16,7 +16,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import grain
 import numpy as np
@@ -147,6 +147,21 @@ def sample_names(subsets: Sequence[Subset], numbers: Sequence[int] | np.ndarray)
     return [f"{samples.path}/{samples.ids[index]}" for samples, index in found]
 
 
+class Part(NamedTuple):
+    """What one of several processes reads of each batch; all divide it evenly, in their order."""
+
+    number: int
+    count: int
+
+    def of(self, places: range) -> range:
+        """Its own of all places of a batch."""
+        size = len(places) // self.count
+        return places[self.number * size : (self.number + 1) * size]
+
+
+WHOLE = Part(0, 1)
+
+
 def training_batches(
     subsets: Sequence[Subset],
     weights: Sequence[float] | None,
@@ -157,6 +172,7 @@ def training_batches(
     start: int = 0,
     crop: bool = True,
     mirror: bool = True,
+    part: Part = WHOLE,
 ) -> grain.IterDataset:
     """An endless dataset of batches, shuffled anew each epoch, every map cropped at random.
 
@@ -174,6 +190,7 @@ def training_batches(
       start: number of samples that have been taken already.
       crop: cut windows out.
       mirror: mirror half of the maps.
+      part: of each batch, to be read by this process.
 
     Raises:
       UserError: there are fewer samples than make a batch, or `weights` do not fit the subsets.
@@ -198,15 +215,17 @@ def training_batches(
 
     def batch(number: int) -> Batch:
         first = start + number * batch_size
-        return stack([sample(place) for place in range(first, first + batch_size)])
+        return stack([sample(place) for place in part.of(range(first, first + batch_size))])
 
     return _read_ahead(batch, _ENDLESS, num_workers)
 
 
-def validation_batches(subsets: Sequence[Subset], batch_size: int, space: Space) -> Iterator[Batch]:
+def validation_batches(
+    subsets: Sequence[Subset], batch_size: int, space: Space, part: Part = WHOLE
+) -> Iterator[Batch]:
     """Every sample once, uncropped and in order; the last batch is filled up with weight 0.
 
-    Raises DataError on a file that is missing or damaged.
+    Of each batch the part of this process.  Raises DataError on a file that is missing or damaged.
     """
     sets = [subset.samples for subset in subsets]
     numbers = _numbers(subsets)
@@ -216,10 +235,10 @@ def validation_batches(subsets: Sequence[Subset], batch_size: int, space: Space)
         return {**to_blocks(*samples[index][:2], space), "sample": np.int32(number)}
 
     def batch(number: int) -> Batch:
-        held = numbers[number * batch_size : (number + 1) * batch_size]
-        rows = [sample(int(each)) for each in held]
-        filler = {**rows[0], "weight": np.float32(0)}
-        return stack(rows + [filler] * (batch_size - len(rows)))
+        places = part.of(range(number * batch_size, (number + 1) * batch_size))
+        rows = [sample(int(numbers[place])) for place in places if place < len(numbers)]
+        filler = {**(rows[0] if rows else sample(int(numbers[0]))), "weight": np.float32(0)}
+        return stack(rows + [filler] * (len(places) - len(rows)))
 
     yield from _read_ahead(batch, math.ceil(len(numbers) / batch_size), num_workers=0)
 

@@ -41,7 +41,8 @@ class PrepareConfig:
 
     roots: the datasets' folders, None where one is not given, in the order of `READERS`.
     num_samples: how many of each.  out: where the set comes to be.
-    num_workers: processes; with 0 all is done in this one.
+    num_workers: processes; with 0 all is done in this one.  scheduler: address of a Dask
+    scheduler whose workers do it in their place; they must see all folders, by absolute paths.
     format: one of `prepared.FORMATS`.
     max_depth_m: what is farther, in metres, is missing; None: no limit.
     min_valid: share of the pixels, 0 to 1, that must be valid for a map to be taken.
@@ -57,6 +58,7 @@ class PrepareConfig:
     max_depth_m: float | None = None
     min_valid: float = DEFAULT_MIN_VALID
     max_bad_fraction: float = DEFAULT_MAX_BAD_FRACTION
+    scheduler: str | None = None
 
     def __post_init__(self):
         if len(self.num_samples) != len(READERS) or min(self.num_samples) < 0:

@@ -6,11 +6,11 @@ broken sample is drawn in that order.  So the result is the same, byte for byte,
 workers there are, and however often it was interrupted.
 """
 
+import platform
 import time
 from bisect import bisect_right
 from collections.abc import Iterator
 from concurrent.futures import Executor, Future
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import TypeVar
@@ -22,7 +22,7 @@ from data.plan import READERS, PrepareConfig, Selection, Slot, Task, select, tas
 from data.protocol import DataError, DepthMap, Reader
 from data.quarantine import Rejected, Tally
 from data.sampling import Replacements
-from data.work import InProcess, make_executor, run_in_order
+from data.work import InProcess, Number, at_least_one, run_in_order, workers
 from train3d_jax import __version__
 from train3d_jax.errors import UserError
 
@@ -70,21 +70,13 @@ def prepare(config: PrepareConfig) -> Summary:
         return Summary(already=True)
     selections = select(config)
     done = resume.begin_or_resume(config, selections)
-    executor = make_executor(config.num_workers)
-    try:
-        run = _Run(config, executor, done)
+    with workers(config.num_workers, config.scheduler) as (executor, number):
+        run = _Run(config, executor, number, done)
         first = 0
         for selection in selections:
             run.take(selection, first)
             first += sum(selection.counts)
         shards = run.finish_shards(first)
-    except BrokenProcessPool:
-        raise UserError(
-            f"--num_workers={config.num_workers}: a worker process died, perhaps of too little"
-            " memory; run again with fewer, and it goes on from there"
-        ) from None
-    finally:
-        executor.shutdown(wait=True, cancel_futures=True)
     distributions.draw(config.out)
     contact_sheet.draw(config.out, config.format)
     facts = {
@@ -107,10 +99,11 @@ def prepare(config: PrepareConfig) -> Summary:
 class _Run:
     """One run over all datasets, from sample `done` on."""
 
-    def __init__(self, config: PrepareConfig, executor: Executor, done: int):
+    def __init__(self, config: PrepareConfig, executor: Executor, num_workers: Number, done: int):
         self._config, self._executor, self._done = config, executor, done
+        self._num_workers = num_workers
         self._before = resume.rejected_before(config.out)
-        self._packing: list[Future] = []
+        self._packing: list[tuple[Future, int, int]] = []
         self._next_shard = 0
         self.tally = Tally(config.out, sum(config.num_samples), config.max_bad_fraction)
         for rejected in self._before:
@@ -124,7 +117,7 @@ class _Run:
         self._draw_again(replacements, selection, first)
         before = min(max(self._done - first, 0), total)
         todo = _not_done(tasks(selection, first, self._config), self._done)
-        results = run_in_order(self._executor, prepare_samples, todo, self._config.num_workers)
+        results = run_in_order(self._executor, prepare_samples, todo, self._num_workers)
         with tqdm(total=total, initial=before, desc=name, unit="map") as progress:
             for task, outcomes in results:
                 rows = self._complete(task, outcomes, selection, replacements)
@@ -139,12 +132,11 @@ class _Run:
         if self._config.format != prepared.ARRAY_RECORD:
             return []
         self._pack_shards(total, last=True)
-        for future in self._packing:
-            future.result()
+        self._await_packing(0)
         out = self._config.out
         prepared.drop_staged(out)  # left by a run that was killed while it deleted them
         files = (records.shard(out, number) for number in range(self._next_shard))
-        hashes = run_in_order(self._executor, prepared.hash_file, files, self._config.num_workers)
+        hashes = run_in_order(self._executor, prepared.hash_file, files, self._num_workers)
         return [sha256 for _, sha256 in hashes]
 
     def _complete(
@@ -213,13 +205,33 @@ class _Run:
             self._next_shard += 1
             if records.staged(self._config.out, first).exists():  # else packed before
                 arguments = (self._config.out, number, first, size)
-                self._packing.append(self._executor.submit(records.pack, *arguments))
-        while len(self._packing) > max(self._config.num_workers, 1):
-            self._packing.pop(0).result()
+                packing = self._executor.submit(records.pack, *arguments)
+                self._packing.append((packing, first, size))
+        if self._packing:
+            self._await_packing(at_least_one(self._num_workers))
+
+    def _await_packing(self, left: int) -> None:
+        """Waits until no more than `left` shards are being packed; drops what the others hold."""
+        while len(self._packing) > left:
+            future, first, size = self._packing.pop(0)
+            future.result()
+            records.drop(self._config.out, first, size)
 
 
 def prepare_samples(task: Task) -> list[prepared.Row | Rejected]:
-    """Reads and writes the samples of one task; runs in a worker."""
+    """Reads and writes the samples of one task; runs in a worker.
+
+    It may run twice, even at once: after a worker was lost, or was only taken for lost.  The same
+    task writes the same bytes, and each process under a name of its own until they are whole.
+
+    Raises UserError where the worker does not see the folders.
+    """
+    for seen in (task.reader.root, task.config.out / prepared.MANIFEST):
+        if not seen.exists():
+            raise UserError(
+                f"{seen}: is not there for the worker on {platform.node()}; all workers must see"
+                " the same folders, under the same names"
+            )
     return [_prepare_sample(task.reader, slot, task.config) for slot in task.slots]
 
 

@@ -34,7 +34,7 @@ from data.npz_files import DEPTHS, INTRINSICS
 from data.protocol import DataError, DepthMap
 from data.validity import valid_share
 from train3d_jax.errors import UserError
-from train3d_jax.files import write_whole
+from train3d_jax.files import own_part, write_whole
 
 FORMAT_VERSION = 1
 
@@ -147,7 +147,7 @@ def clean(folder: Path) -> None:
     """Deletes what a killed run has begun to write beside its place, and empty folders of ours."""
     for kind in (DEPTHS, INTRINSICS, records.STAGED, records.SHARDS):
         for file in _listed(folder / kind):
-            if re.fullmatch(r"\d{5,}\.\w+\.part", file.name):
+            if re.fullmatch(r"\d{5,}\.\w+(\.\w+)?\.part", file.name):
                 file.unlink()
         if (folder / kind).is_dir() and not any((folder / kind).iterdir()):
             (folder / kind).rmdir()
@@ -159,7 +159,7 @@ def clean(folder: Path) -> None:
 def drop_staged(folder: Path) -> None:
     """Deletes records that are in their shards already, or shall not come into one."""
     for file in _listed(folder / records.STAGED):
-        if re.fullmatch(r"\d{6,}\.record(\.part)?", file.name):
+        if re.fullmatch(r"\d{6,}\.record((\.\w+)?\.part)?", file.name):
             file.unlink()
     clean(folder)
 
@@ -188,11 +188,11 @@ def write_sample(
     if format == ARRAY_RECORD:
         facts = {key: row[key] for key in ("id", "dataset", "scene", "source", "frame")}
         record = records.encode(depth, intrinsics, facts)
-        write_whole(records.staged(folder, index), record)
+        write_whole(records.staged(folder, index), record, beside=own_part)
         return {**row, "sha256": _sha256(record)}
     packed_depth, packed_intrinsics = npz_files.pack_npz(depth), npz_files.pack_npy(intrinsics)
-    write_whole(folder / DEPTHS / f"{row['id']}.npz", packed_depth)
-    write_whole(folder / INTRINSICS / f"{row['id']}.npy", packed_intrinsics)
+    write_whole(folder / DEPTHS / f"{row['id']}.npz", packed_depth, beside=own_part)
+    write_whole(folder / INTRINSICS / f"{row['id']}.npy", packed_intrinsics, beside=own_part)
     return {
         **row,
         "sha256": _sha256(packed_depth),

@@ -27,6 +27,7 @@ import numpy as np
 
 from data.protocol import DataError
 from train3d_jax.errors import UserError
+from train3d_jax.files import own_part
 
 SHARDS, STAGED = "shards", "staged"
 SUFFIX = "array_record"
@@ -112,7 +113,7 @@ def shard_sizes(samples: int) -> list[int]:
 
 
 def pack(folder: Path, number: int, first: int, size: int) -> None:
-    """Makes a shard of its staged records, and deletes them; runs in a worker.
+    """Makes a shard of its staged records; runs in a worker, and may run twice, even at once.
 
     Args:
       folder: the set.
@@ -126,7 +127,7 @@ def pack(folder: Path, number: int, first: int, size: int) -> None:
 
     files = [staged(folder, index) for index in range(first, first + size)]
     path = shard(folder, number)
-    beside = path.with_name(f"{path.name}.part")
+    beside = own_part(path)
     try:
         path.parent.mkdir(exist_ok=True)
         writer = ArrayRecordWriter(str(beside), _WRITER_OPTIONS)
@@ -136,8 +137,12 @@ def pack(folder: Path, number: int, first: int, size: int) -> None:
         os.replace(beside, path)
     except (OSError, ValueError, RuntimeError) as error:
         raise UserError(f"{path}: cannot be written: {error}") from None
-    for file in files:
-        file.unlink()
+
+
+def drop(folder: Path, first: int, size: int) -> None:
+    """Deletes the staged records of a shard that is packed, the first one first."""
+    for index in range(first, first + size):
+        staged(folder, index).unlink(missing_ok=True)
 
 
 class Shards:

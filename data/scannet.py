@@ -154,16 +154,16 @@ def _depth_payload(sens: BinaryIO, path: Path, header: _Header, frame: int) -> b
         if current == frame:
             sens.seek(depth_start)
             return sens.read(depth_bytes)
-        starts.append(next_start)
+        starts.setdefault(current + 1, next_start)  # of threads at the same place each tells it
 
 
 @functools.lru_cache(maxsize=4)
-def _known_starts(path: Path, size: int, modified_ns: int, first: int) -> list[int]:
-    """Where the frames of a file start, as far as this process has hopped; callers append to it.
+def _known_starts(path: Path, size: int, modified_ns: int, first: int) -> dict[int, int]:
+    """Where the frames of a file start, as far as this process has hopped; callers add to it.
 
     Size and time of change are part of the key, so that a file written anew is walked anew.
     """
-    return [first]
+    return {0: first}
 
 
 def _decode(payload: bytes, header: _Header, path: Path, frame: int) -> np.ndarray:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from data import npz_files, prepared, records, validity
 from data.plan import READERS
 from data.protocol import DataError, DepthMap, Reader, Scene
-from data.work import run_in_order
+from data.work import Number, run_in_order
 from train3d_jax.errors import UserError
 from train3d_jax.files import write_whole
 
@@ -39,7 +39,7 @@ class _Promise(NamedTuple):
     count: int
 
 
-def verify(folder: Path, executor: Executor, num_workers: int) -> Iterator[Fault]:
+def verify(folder: Path, executor: Executor, num_workers: Number) -> Iterator[Fault]:
     """Every file of a finished set that is missing or changed, in the order of the samples.
 
     Raises UserError when there is no finished set, or when its listing itself is damaged, without
@@ -58,7 +58,7 @@ def verify(folder: Path, executor: Executor, num_workers: int) -> Iterator[Fault
 
 
 def repair(
-    folder: Path, roots: dict[str, Path | None], executor: Executor, num_workers: int
+    folder: Path, roots: dict[str, Path | None], executor: Executor, num_workers: Number
 ) -> Iterator[tuple[Fault, bool]]:
     """Makes just the files again that `verify` names: each, and whether it is now what it was.
 
@@ -167,3 +167,4 @@ def _make_again(folder: Path, fault: Fault, raw: _Raw) -> None:
     if raw.settings["format"] == prepared.ARRAY_RECORD:
         number = fault.first // records.SAMPLES_PER_SHARD
         records.pack(folder, number, fault.first, fault.count)
+        records.drop(folder, fault.first, fault.count)

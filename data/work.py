@@ -1,4 +1,4 @@
-"""Work in parallel, expressed against `concurrent.futures.Executor`: the seam for a cluster.
+"""Work in parallel, expressed against `concurrent.futures.Executor`: here, or on a cluster.
 
 Results come in the order of the tasks, and no more tasks are in flight than keep the workers busy.
 """
@@ -11,10 +11,16 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
+
+from train3d_jax.errors import UserError
 
 _Task = TypeVar("_Task")
 _Result = TypeVar("_Result")
+
+Number = int | Callable[[], int]
+"""Of the workers; a function where it changes while they work."""
 
 _TASKS_PER_WORKER = 3  # in flight: one running, and two so that no worker waits
 
@@ -23,18 +29,23 @@ def run_in_order(
     executor: Executor,
     function: Callable[[_Task], _Result],
     tasks: Iterable[_Task],
-    num_workers: int,
+    num_workers: Number,
 ) -> Iterator[tuple[_Task, _Result]]:
     """Each task with what `function` gives for it; takes only as many as keep the workers busy."""
     in_flight: deque[tuple[_Task, Future[_Result]]] = deque()
     for task in tasks:
         in_flight.append((task, executor.submit(function, task)))
-        if len(in_flight) >= max(num_workers, 1) * _TASKS_PER_WORKER:
+        while len(in_flight) >= at_least_one(num_workers) * _TASKS_PER_WORKER:
             oldest, future = in_flight.popleft()
             yield oldest, future.result()
     while in_flight:
         oldest, future = in_flight.popleft()
         yield oldest, future.result()
+
+
+def at_least_one(num_workers: Number) -> int:
+    """How many work now, this process counted where there is no other."""
+    return max(num_workers() if callable(num_workers) else num_workers, 1)
 
 
 class InProcess(Executor):
@@ -48,6 +59,35 @@ class InProcess(Executor):
         except Exception as error:
             future.set_exception(error)
         return future
+
+
+@contextlib.contextmanager
+def workers(num_workers: int, scheduler: str | None = None) -> Iterator[tuple[Executor, Number]]:
+    """An executor and the number of its workers; what was not begun is given up at the end.
+
+    Args:
+      num_workers: processes on this machine; with 0 all is done in this one.
+      scheduler: address of a Dask scheduler, whose workers take their place.
+
+    Raises:
+      UserError: there is no such cluster; and from within it when a worker died, or the cluster.
+    """
+    if scheduler is not None:
+        from data.cluster import cluster_workers
+
+        with cluster_workers(scheduler) as found:
+            yield found
+        return
+    executor = make_executor(num_workers)
+    try:
+        yield executor, num_workers
+    except BrokenProcessPool:
+        raise UserError(
+            f"--num_workers={num_workers}: a worker process died, perhaps of too little"
+            " memory; run again with fewer, and it goes on from there"
+        ) from None
+    finally:
+        executor.shutdown(wait=True, cancel_futures=True)
 
 
 def make_executor(num_workers: int) -> Executor:

@@ -16,7 +16,7 @@ from data import contact_sheet, distributions, plan, prepared
 from data.prepare import PrepareConfig, prepare
 from data.validity import DEFAULT_MIN_VALID
 from data.verify import repair, verify
-from data.work import make_executor
+from data.work import workers
 from launch import program
 from train3d_jax.errors import UserError
 
@@ -41,6 +41,17 @@ _SEED = flags.DEFINE_integer("seed", 0, "Decides which samples are taken.")
 _NUM_WORKERS = flags.DEFINE_integer(
     "num_workers", 2, "Processes that read and write; 0: this one. The result is the same."
 )
+_EXECUTOR = flags.DEFINE_enum(
+    "executor",
+    "processes",
+    ("processes", "dask"),
+    "processes: --num_workers of this machine; dask: the workers of --scheduler. The result is the"
+    " same.",
+)
+_SCHEDULER = flags.DEFINE_string(
+    "scheduler", None, "Address of a Dask scheduler, such as tcp://host:8786; all folders must be"
+    " on storage that its workers share.",
+)  # fmt: skip
 _FORMAT = flags.DEFINE_enum(
     "format",
     prepared.NPZ,
@@ -95,6 +106,7 @@ def config_from_flags() -> PrepareConfig:
         ) from None
     return PrepareConfig(
         roots=tuple(_roots().values()),
+        scheduler=_scheduler(),
         num_samples=counts,
         out=Path() if _DRY_RUN.value else _out(),
         seed=_SEED.value,
@@ -109,26 +121,37 @@ def config_from_flags() -> PrepareConfig:
 def _roots() -> dict[str, Path | None]:
     values = (_SCANNET.value, _KENBURNS.value, _TASKONOMY.value)
     return {
-        name: Path(root) if root else None for name, root in zip(plan.READERS, values, strict=True)
+        name: _path(root) if root else None for name, root in zip(plan.READERS, values, strict=True)
     }
 
 
 def _out() -> Path:
     if not _OUT.value:
         raise UserError("--out is missing: give a folder for the prepared set")
-    return Path(_OUT.value)
+    return _path(_OUT.value)
+
+
+def _path(folder: str) -> Path:
+    """Absolute where workers elsewhere are to find it too."""
+    return Path(folder).absolute() if _scheduler() else Path(folder)
+
+
+def _scheduler() -> str | None:
+    if (_EXECUTOR.value == "dask") != bool(_SCHEDULER.value):
+        raise UserError("--executor=dask and --scheduler=tcp://host:8786 go together: give both")
+    return _SCHEDULER.value
 
 
 def _check_set(out: Path) -> int:
     """Tells what is not as it was; the exit status."""
     left = mended = 0
-    with make_executor(_NUM_WORKERS.value) as executor:
+    with workers(_NUM_WORKERS.value, _scheduler()) as (executor, number):
         if _REPAIR.value:
-            for fault, done in repair(out, _roots(), executor, _NUM_WORKERS.value):
+            for fault, done in repair(out, _roots(), executor, number):
                 print(f"{out}/{fault}{', made again' if done else ''}")
                 mended, left = mended + done, left + (not done)
         else:
-            for fault in verify(out, executor, _NUM_WORKERS.value):
+            for fault in verify(out, executor, number):
                 print(f"{out}/{fault}")
                 left += 1
     again = f"{mended} files made again, " if mended else ""

@@ -4,7 +4,7 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 
 from absl import app, flags, logging
 
@@ -38,10 +38,10 @@ def one_line_for_mistakes() -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        print(f"{_name()}: {error}", file=sys.stderr)
+        print(f"{name()}: {error}", file=sys.stderr)
         sys.exit(EXIT_WRONG_USE)
     except KeyboardInterrupt:
-        print(f"{_name()}: interrupted", file=sys.stderr)
+        print(f"{name()}: interrupted", file=sys.stderr)
         sys.exit(EXIT_INTERRUPTED)
 
 
@@ -67,7 +67,7 @@ class Stop:
         self._asked = True
         self.exit_status = EXIT_INTERRUPTED if number == signal.SIGINT else 0
         # Not print: a signal may come while print is at work.
-        os.write(2, f"\n{_name()}: saving, then stopping\n".encode())
+        os.write(2, f"\n{name()}: saving, then stopping\n".encode())
 
 
 @contextlib.contextmanager
@@ -92,9 +92,10 @@ def define_aliases(**aliases: str) -> None:
         flags.DEFINE_alias(alias, flag)
 
 
-def flags_of_this_program() -> str:
+def flags_of_this_program(leave_out: Collection[str] = ()) -> str:
     """The program's own flags and their values, as a flag file that `--flagfile` reads back."""
-    lines = (flag.serialize() for flag in flags.FLAGS.get_key_flags_for_module(sys.argv[0]))
+    own = flags.FLAGS.get_key_flags_for_module(sys.argv[0])
+    lines = (flag.serialize() for flag in own if flag.name not in leave_out)
     return "".join(f"{line}\n" for line in lines if line)
 
 
@@ -114,6 +115,6 @@ def _parse(argv: list[str]) -> list[str]:
     return argv[:1]
 
 
-def _name() -> str:
+def name() -> str:
     """The name that the user typed after `python -m`, for messages: `launch.prepare`."""
     return f"launch.{os.path.splitext(os.path.basename(sys.argv[0]))[0]}"

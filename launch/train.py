@@ -14,12 +14,14 @@ from absl import flags
 
 from data import pipeline
 from data.prepared import PreparedSet
-from launch import compiled, program, train_flags
+from launch import compiled, processes, program, train_flags
 from train3d_jax import checkpoint, loop, training
 from train3d_jax.files import write_whole
-from train3d_jax.run_log import RunLog
+from train3d_jax.run_log import RunLog, Silence
+from train3d_jax.training import TrainingConfig
 
 flags.adopt_module_key_flags(train_flags)
+flags.adopt_module_key_flags(processes)
 
 LIBRARIES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
 
@@ -27,7 +29,12 @@ LIBRARIES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "num
 def main() -> int:
     """From flags to a run."""
     compiled.keep()
-    config = train_flags.configuration()
+    with processes.together():
+        return train(train_flags.configuration())
+
+
+def train(config: TrainingConfig) -> int:
+    """Trains a run, or goes on with it; the exit status."""
     run = Path(train_flags.WORKDIR.value) / train_flags.MODEL_NAME.value
     sets = [PreparedSet(path) for path in train_flags.DATA.value]
     facts = describe(sets)
@@ -37,12 +44,13 @@ def main() -> int:
     )
     size, batch_size, space = sum(map(len, train_part)), config.batch_size, config.clouds.space
     steps_per_epoch = size // batch_size
+    part = processes.part_of(batch_size)
 
     def batches_from(step: int) -> Any:
         return pipeline.training_batches(
             train_part, train_flags.numbers(train_flags.MIX.value) or None, batch_size, space,
             config.seed, train_flags.NUM_WORKERS.value, start=step * batch_size,
-            crop="crop" in config.augmentation, mirror="mirror" in config.augmentation,
+            crop="crop" in config.augmentation, mirror="mirror" in config.augmentation, part=part,
         )  # fmt: skip
 
     batches_from(0)  # refuses too few samples before anything is written
@@ -55,39 +63,50 @@ def main() -> int:
     )
     begin_with = train_flags.INIT_FROM.value
     params = begin_with and checkpoint.params_to_begin_with(Path(begin_with), config)
-    checkpoint.save_config(run, config, facts | {"samples": [size, validation_size]})
-    write_whole(run / "run.flags", program.flags_of_this_program().encode())
+    if processes.is_first():
+        checkpoint.save_config(run, config, facts | {"samples": [size, validation_size]})
+        write_whole(run / "run.flags", program.flags_of_this_program(processes.FLAGS).encode())
     with checkpoint.Checkpoints(run) as checkpoints, program.stop_when_asked() as stop:
+        asked = (config, facts["data"], train_flags.MIX.value, plan, checkpoints.last_step)
+        processes.refuse_different(asked, run / "run.flags")
         state = training.initial_state(config, plan.total, params)
         state = checkpoints.resume(training.place_state(state, training.device_mesh(batch_size)))
         step = int(state.step)
-        print(
+        tell(
             f"{run}: {size} samples to train on, {validation_size} to validate, "
             f"{plan.total} steps" + (f", going on from step {step}" if step else "")
         )
         with (
-            RunLog(run, config, step, plan.total, train_flags.LOGS.value) as log,
+            RunLog(run, config, step, plan.total, train_flags.LOGS.value)
+            if processes.is_first()
+            else Silence() as log,
             contextlib.closing(iter(batches_from(step))) as batches,
         ):
             state = loop.run_training(
                 config,
                 state,
                 batches,
-                (lambda: pipeline.validation_batches(validation_part, batch_size, space))
+                (lambda: pipeline.validation_batches(validation_part, batch_size, space, part))
                 if validation_size
                 else None,
                 plan,
                 checkpoints,
                 log,
                 lambda numbers: pipeline.sample_names(train_part, numbers),
-                stop,
+                processes.agreed(stop),
             )
             log.draw_curves()
     if int(state.step) < plan.total:
-        print(f"{run}: stopped at step {int(state.step)}; the same command goes on from there")
+        tell(f"{run}: stopped at step {int(state.step)}; the same command goes on from there")
         return stop.exit_status
-    print(f"{run}: done; use it with: python -m launch.infer --model {run} --input ... --out ...")
+    tell(f"{run}: done; use it with: python -m launch.infer --model {run} --input ... --out ...")
     return 0
+
+
+def tell(text: str) -> None:
+    """Prints it, once however many processes there are."""
+    if processes.is_first():
+        print(text)
 
 
 def describe(sets: list[PreparedSet]) -> dict[str, Any]:

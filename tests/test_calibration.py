@@ -31,6 +31,16 @@ def test_posteriors_that_are_not_sure_enough_are_left_as_they_are():
     assert calibrate(*posteriors(0.15, 0.3), "focal") == Calibration()
 
 
+def test_posteriors_that_hold_all_truths_at_an_end_of_the_range_are_left_as_they_are():
+    """Flattened, they would hold nine of ten: the central interval of none reaches the end."""
+    centres = (np.arange(256) + 0.5) / 256
+    truth = np.linspace(0.002, 0.25, 200)
+    sharp = -0.5 * ((centres - truth[:, None]) / 0.1) ** 2
+    low, high = central_interval(0.05 * sharp, "shift").T
+    assert 0.85 < np.mean((low <= truth) & (truth <= high)) < 0.95
+    assert calibrate(sharp, truth, "shift").factor == 1
+
+
 def test_posteriors_that_are_right_are_left_as_they_are():
     assert abs(calibrate(*posteriors(0.15, 0.15), "focal").factor - 1) < 0.15
 

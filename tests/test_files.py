@@ -1,9 +1,12 @@
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
 from train3d_jax.errors import UserError
-from train3d_jax.files import write_whole
+from train3d_jax.files import own_part, write_whole
 
 
 def test_no_name_ever_stands_for_half_a_file(tmp_path, monkeypatch):
@@ -28,3 +31,19 @@ def test_what_the_system_refuses_to_write_is_an_error_that_names_the_file(tmp_pa
     (tmp_path / "plain").write_bytes(b"")
     with pytest.raises(UserError, match=r"plain/file: cannot be written: "):
         write_whole(tmp_path / "plain" / "file", b"new")
+
+
+def test_two_processes_write_the_same_file_beside_each_other(tmp_path):
+    code = (
+        "from pathlib import Path; from train3d_jax.files import own_part;"
+        "print(own_part(Path('f')))"
+    )
+    other = subprocess.run(
+        [sys.executable, "-c", code], cwd=Path(__file__).parents[1], capture_output=True, text=True
+    ).stdout.strip()
+    assert other.startswith("f.") and other.endswith(".part")
+    assert own_part(Path("f")) == own_part(Path("f")) != Path(other)
+    (tmp_path / other).write_bytes(b"hal")
+    write_whole(tmp_path / "f", b"whole", beside=own_part)
+    assert (tmp_path / "f").read_bytes() == b"whole"
+    assert (tmp_path / other).read_bytes() == b"hal"

@@ -7,7 +7,7 @@ import pytest
 from box_rooms import box_room
 from tiny import CONFIG, TOTAL_STEPS, rooms_batch, with_clouds
 
-from train3d_jax import clouds, depth, encoder, export, inference, metrics, solver, training
+from train3d_jax import clouds, depth, encoder, export, inference, metrics, points, solver, training
 from train3d_jax.errors import UserError
 from train3d_jax.inference import Model
 
@@ -119,6 +119,20 @@ def test_a_doubled_resolution_doubles_the_focal_length(model, method):
     # The same blocks but for the rounding of float32.
     np.testing.assert_allclose(other.focal, 2 * one.focal, rtol=2e-3)
     np.testing.assert_allclose(other.shift, one.shift, rtol=2e-3, atol=2e-3)
+
+
+def test_a_mirror_image_gets_the_same_answer(model, recoveries):
+    other = recover(model, [values[:, ::-1] for values in MAPS])
+    # Blocks hold the same pixels where their number divides the width; sums come in another order.
+    assert MAPS[0].shape[1] % points.BLOCKS[1] == 0
+    assert_close(other, recoveries["learned"], 1e-3)
+
+
+def test_mirrored_blocks_are_those_of_the_mirrored_map():
+    blocks = inference.make_blocks([values[:, ::-1] for values in MAPS])
+    mirrored = clouds.mirrored(inference.make_blocks(MAPS))
+    for one, other in zip(blocks, mirrored, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-4)
 
 
 def test_a_times_input_plus_b_is_canonical_depth_plus_shift(recovery):

@@ -50,7 +50,7 @@ def run(monkeypatch):
     monkeypatch.setattr(
         training, "no_sums", lambda _: {"steps": jnp.zeros(()), "loss": jnp.zeros(())}
     )
-    monkeypatch.setattr(training, "make_evaluation", lambda _: None)
+    monkeypatch.setattr(training, "make_evaluation", lambda *_: None)
     validated = training.Validation({"loss": 0.25}, {}, {}, np.zeros((0, 3)))
     monkeypatch.setattr(training, "validate", lambda *_: validated)
 

@@ -11,6 +11,7 @@ from data import prepared
 from data.prepared import Origin, PreparedSet, State
 from data.protocol import DataError, DepthMap
 from train3d_jax.errors import UserError
+from train3d_jax.files import own_part
 
 
 def depth_map(seed=0, height=5, width=7):
@@ -229,6 +230,7 @@ def test_beginning_anew_deletes_what_an_unfinished_set_left_and_nothing_else(tmp
     make_set(tmp_path)
     (tmp_path / "dataset.json").unlink()
     (tmp_path / "depths" / "000007.npz.part").write_bytes(b"half")
+    own_part(tmp_path / "depths" / "000008.npz").write_bytes(b"half")
     (tmp_path / "depths" / "mine.npz").write_bytes(b"not of a set")
     assert prepared.state(tmp_path) is State.UNFINISHED
     prepared.begin(tmp_path)

@@ -35,6 +35,7 @@ def make_set(folder, samples=10):
         prepared.append_rows(folder, [row])
     for number, size in enumerate(records.shard_sizes(samples)):
         records.pack(folder, number, 4 * number, size)
+        records.drop(folder, 4 * number, size)
     prepared.finish(folder, {"format": ARRAY_RECORD}, software="0")
     return folder
 

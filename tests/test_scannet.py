@@ -1,14 +1,17 @@
 import struct
 import subprocess
 import sys
+import threading
 import tracemalloc
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 from raw_files import OCCI, RAW, ZLIB, depth_units, put, put_sens, sens
 
+from data import scannet
 from data.protocol import DataError
 from data.scannet import ScanNet
 
@@ -34,6 +37,25 @@ def test_depth_is_in_metres_and_the_camera_is_the_depth_camera(tmp_path, compres
         expected = [[577.59, 0, 318.9], [0, 578.73, 242.7], [0, 0, 1]]
         np.testing.assert_allclose(intrinsics, expected, rtol=1e-6)
     assert ScanNet(tmp_path).read(scene, 1).depth[2, 3] == 0
+
+
+def test_threads_that_walk_a_file_at_once_find_the_same_frames(tmp_path, monkeypatch):
+    units = [depth_units(seed=seed) for seed in range(4)]
+    scene = scene_of(tmp_path, sens(units))
+    together, unpack = threading.Barrier(2, timeout=60), scannet._unpack
+
+    def unpack_together(layout, file, path, part):
+        found = unpack(layout, file, path, part)
+        if part in ("frame 0", "frame 1"):  # both have read where the next one starts
+            together.wait()
+        return found
+
+    read = ScanNet(tmp_path).read
+    with ThreadPoolExecutor(2) as threads, monkeypatch.context() as patch:
+        patch.setattr(scannet, "_unpack", unpack_together)
+        list(threads.map(read, [scene, scene], [2, 2]))
+    for frame in range(4):
+        np.testing.assert_allclose(read(scene, frame).depth * 1000, units[frame], rtol=1e-6)
 
 
 @pytest.mark.parametrize("imu_records", [None, 0, 2])

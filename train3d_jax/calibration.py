@@ -54,13 +54,16 @@ def calibrate(log_probability: np.ndarray, truth: np.ndarray, target: Target) ->
         return Calibration()
     step = -(-len(truth) // _MOST_MAPS)
     log_probability, truth = np.asarray(log_probability)[::step], np.asarray(truth)[::step]
-    misses = []
+    held = []
     for factor in _FACTORS:
         low, high = central_interval(factor * log_probability, target).T
-        misses.append(abs(np.mean((low <= truth) & (truth <= high)) - LEVEL))
+        held.append(np.mean((low <= truth) & (truth <= high)))
+    # Only what is too sure is made less so: flat posteriors, too, hold fewer truths than sharp ones
+    # that are right, where those lie at an end of the range.
+    misses = np.abs(np.array(held) - LEVEL)
+    ties = _FACTORS[misses <= misses.min() + 1e-9]
     # Of all that are equally right, the one that changes least.
-    ties = _FACTORS[np.array(misses) <= min(misses) + 1e-9]
-    factor = float(ties[np.abs(np.log(ties)).argmin()])
+    factor = 1.0 if held[-1] >= LEVEL else float(ties.max())
     low, high = central_interval(factor * log_probability, target).T
     middle = central_interval(factor * log_probability, target, 0.0)[:, 0]
     width = (RANGES[target][1] - RANGES[target][0]) / log_probability.shape[-1]

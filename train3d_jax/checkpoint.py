@@ -20,7 +20,7 @@ from train3d_jax import __version__
 from train3d_jax.calibration import Calibration
 from train3d_jax.clouds import CloudSettings
 from train3d_jax.encoder import TARGETS, Target
-from train3d_jax.errors import UserError
+from train3d_jax.errors import UserError, is_lost_process
 from train3d_jax.files import write_whole
 from train3d_jax.training import TrainingConfig, TrainState, build_encoder
 
@@ -64,6 +64,7 @@ class Checkpoints:
 
         Raises:
           UserError: it cannot be written; the checkpoint before is still there.
+          Exception: another process that saves its part is gone, see `errors.is_lost_process`.
         """
         memory = state._asdict()
         try:
@@ -74,6 +75,8 @@ class Checkpoints:
                     metrics=cast(Any, summary),
                 )
         except Exception as error:  # orbax and tensorstore have many, for a full disk too
+            if is_lost_process(error):
+                raise
             raise UserError(
                 f"{self._orbax.directory / str(step)}: cannot be written: {_reason(error)}; "
                 f"{self.last_saved()}; make room, then start the same command again"
@@ -81,9 +84,14 @@ class Checkpoints:
 
     def last_saved(self) -> str:
         """Names the newest checkpoint, for a message."""
-        if self._orbax.latest is None:
+        if self.last_step is None:
             return "no checkpoint was saved yet"
-        return f"the last good checkpoint is {self._orbax.directory / str(self._orbax.latest.step)}"
+        return f"the last good checkpoint is {self._orbax.directory / str(self.last_step)}"
+
+    @property
+    def last_step(self) -> int | None:
+        """Of the newest checkpoint; None where nothing was saved."""
+        return None if self._orbax.latest is None else self._orbax.latest.step
 
     def resume(self, state: TrainState) -> TrainState:
         """The latest state, or `state` where nothing was saved.
@@ -175,7 +183,7 @@ def refuse_other_settings(run: Path, config: TrainingConfig, data: Any) -> None:
 
 
 def params_to_begin_with(run: Path, config: TrainingConfig) -> Any:
-    """The weights of another run, for one whose network is the same.
+    """The weights of another run, on the host, for one whose network is the same.
 
     Raises:
       UserError: its network is another; the message shows every difference.
@@ -190,7 +198,7 @@ def params_to_begin_with(run: Path, config: TrainingConfig) -> Any:
         raise UserError(
             f"--init_from={run}: is another network ({'; '.join(changed)}); give the same settings"
         )
-    return params
+    return jax.device_get(params)
 
 
 def load_params(run: Path) -> tuple[TrainingConfig, int, Any, dict[Target, Calibration]]:
@@ -203,7 +211,7 @@ def load_params(run: Path) -> tuple[TrainingConfig, int, Any, dict[Target, Calib
     points = jax.ShapeDtypeStruct((1, config.clouds.size, config.clouds.input_channels), "float32")
     mask = jax.ShapeDtypeStruct(points.shape[:2], "bool")
     abstract = jax.eval_shape(build_encoder(config).init, jax.random.key(0), points, mask)
-    placed = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    placed = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     abstract = jax.tree.map(
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=placed), abstract
     )

@@ -77,6 +77,30 @@ def blocks_of(values: np.ndarray, mask: np.ndarray) -> Blocks:
     return Blocks(*points.average_blocks(values, mask), size, centre)
 
 
+def mirrored(blocks: Blocks) -> Blocks:
+    """The maps as a mirror shows them, left for right about the principal point.
+
+    Args:
+      blocks: the maps, any leading axes.
+
+    Returns:
+      The same shapes; blocks are in the order of the grid again.
+    """
+
+    def turned(rows: jax.Array | np.ndarray) -> jax.Array:
+        axis = np.ndim(blocks.mask) - 1
+        grid = jnp.reshape(rows, (*rows.shape[:axis], *points.BLOCKS, *rows.shape[axis + 1 :]))
+        return jnp.reshape(jnp.flip(grid, axis + 1), rows.shape)
+
+    across, down = turned(blocks.pixels)[..., 0], turned(blocks.pixels)[..., 1]
+    across = 2 * blocks.centre[..., None, 0] - across
+    return blocks._replace(
+        pixels=jnp.stack([across, down], -1),
+        values=turned(blocks.values),
+        mask=turned(blocks.mask),
+    )
+
+
 class Clouds(NamedTuple):
     """What the encoder sees.
 

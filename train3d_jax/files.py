@@ -2,27 +2,49 @@
 
 import contextlib
 import os
+import uuid
+from collections.abc import Callable
 from pathlib import Path
 
 from train3d_jax.errors import UserError
 
 
-def write_whole(path: Path, *contents: bytes | memoryview) -> None:
+def _part(path: Path) -> Path:
+    return path.with_name(f"{path.name}.part")
+
+
+_PROCESS = uuid.uuid4().hex[:8]
+
+
+def own_part(path: Path) -> Path:
+    """A name beside `path` that no other process writes to, on no machine."""
+    return path.with_name(f"{path.name}.{_PROCESS}.part")
+
+
+def write_whole(
+    path: Path, *contents: bytes | memoryview, beside: Callable[[Path], Path] = _part
+) -> None:
     """Writes `contents` to `path`, making its folder; no one ever sees half a file under its name.
+
+    Args:
+      path: the file.
+      *contents: one after the other.
+      beside: gives the name that is written to first; `own_part` where another process may write
+        the same file at the same time.
 
     Raises:
       UserError: the system refuses, as on a full disk or in a folder that may not be written.
     """
-    beside = path.with_name(f"{path.name}.part")
+    part = beside(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with beside.open("wb") as file:
+            with part.open("wb") as file:
                 file.writelines(contents)
-            os.replace(beside, path)
+            os.replace(part, path)
         except BaseException:
             with contextlib.suppress(OSError):
-                beside.unlink()
+                part.unlink()
             raise
     except OSError as error:
         raise UserError(f"{path}: cannot be written: {error.strerror or error}") from None

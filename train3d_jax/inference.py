@@ -20,7 +20,7 @@ import numpy as np
 
 from train3d_jax import camera, checkpoint, clouds, depth, solver, weights
 from train3d_jax.calibration import Calibration, without_bins
-from train3d_jax.encoder import RANGES, Target, encode, median
+from train3d_jax.encoder import RANGES, Posterior, Target, encode, median
 from train3d_jax.errors import UserError
 from train3d_jax.training import TrainingConfig, build_encoder
 
@@ -464,12 +464,17 @@ def _predictor(config: TrainingConfig, focal_given: bool) -> Callable[..., _Pred
 
     def run(params, blocks, shift, focal) -> _Prediction:
         key = jax.random.key(_SAMPLE_SEED)
-        # One map at a time through the sampling, or the points drawn would depend on the batch.
-        cloud = jax.vmap(
-            lambda block, s, f: clouds.make_clouds(key, block, config.clouds, s, f),
-            in_axes=(0, 0, 0 if focal_given else None),
-        )(blocks, shift, focal)
-        posteriors = encode(encoder, params, cloud.points, cloud.mask)
+
+        def see(blocks: clouds.Blocks) -> clouds.Clouds:
+            # One map at a time through the sampling, or the points drawn would depend on the batch.
+            return jax.vmap(
+                lambda block, s, f: clouds.make_clouds(key, block, config.clouds, s, f),
+                in_axes=(0, 0, 0 if focal_given else None),
+            )(blocks, shift, focal)
+
+        cloud, mirrored = see(blocks), see(clouds.mirrored(blocks))
+        one, other = (encode(encoder, params, seen.points, seen.mask) for seen in (cloud, mirrored))
+        posteriors = {target: _agreed(one[target], other[target]) for target in one}
         medians: dict[Target, jax.Array] = {
             target: median(posterior, target) for target, posterior in posteriors.items()
         }
@@ -482,6 +487,11 @@ def _predictor(config: TrainingConfig, focal_given: bool) -> Callable[..., _Pred
         return _Prediction(medians, logs, cloud.focal, metres)
 
     return jax.jit(run)
+
+
+def _agreed(one: Posterior, other: Posterior) -> Posterior:
+    """What a network says of a map and of its mirror image, which must be the same."""
+    return Posterior(jax.nn.log_softmax((one.log_probability + other.log_probability) / 2))
 
 
 @functools.partial(jax.jit, static_argnames=("method", "space"))

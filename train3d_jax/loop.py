@@ -77,8 +77,8 @@ def run_training(
     Args:
       config: what to train.
       state: where to begin; its step says how far an earlier run came.
-      batches: endless, from sample `state.step * batch_size` on; each with `sample`, the numbers of
-        its samples, which stay on the host.
+      batches: endless, from sample `state.step * batch_size` on, of each the part of this process;
+        with `sample`, the numbers of its samples, which stay on the host.
       validation: gives the validation batches anew at each call; None for no validation.
       plan: when what happens.
       store: where checkpoints go.
@@ -94,7 +94,7 @@ def run_training(
     """
     mesh = training.device_mesh(config.batch_size)
     train_step = training.make_train_step(config, plan.total, mesh)
-    evaluate = training.make_evaluation(config)
+    evaluate = training.make_evaluation(config, mesh)
     no_sums = jax.device_get(training.no_sums(config))
     done = begun = int(state.step)
     state = training.place_state(state, mesh)

@@ -22,6 +22,28 @@ _SECONDS_BETWEEN_LOOKS = 0.5
 """Between two changes of the numbers beside the progress bar."""
 
 
+class Silence:
+    """In the place of a `RunLog` in all processes but the first."""
+
+    def __enter__(self) -> "Silence":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Does nothing."""
+
+    def progress(self, step: int, measured: dict[str, Any]) -> None:
+        """Does nothing."""
+
+    def record(self, row: dict[str, Any]) -> None:
+        """Does nothing."""
+
+    def validated(self, step: int, validation: Validation) -> None:
+        """Does nothing."""
+
+    def draw_curves(self) -> None:
+        """Does nothing."""
+
+
 class RunLog:
     """What `loop.run_training` tells goes to the run's folder and to the screen.
 

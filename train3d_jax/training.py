@@ -304,32 +304,54 @@ def make_train_step(
         sums = {name: total + counted[name] for name, total in state.sums.items()}
         return TrainState(done, params, average, memory, sums), row
 
-    placed = None if mesh is None else NamedSharding(mesh, PartitionSpec())
-    return jax.jit(step, donate_argnums=0, out_shardings=placed)
+    return jax.jit(step, donate_argnums=0, out_shardings=_everywhere(mesh))
+
+
+def _everywhere(mesh: Mesh | None) -> NamedSharding | None:
+    return None if mesh is None else NamedSharding(mesh, PartitionSpec())
 
 
 def device_mesh(batch_size: int) -> Mesh:
-    """As many of the local devices as divide a batch evenly, in one row."""
-    devices = jax.local_devices()
-    count = max(n for n in range(1, len(devices) + 1) if batch_size % n == 0)
-    return Mesh(np.array(devices[:count]), ("batch",))
+    """As many devices of each process as divide a batch evenly, in one row.
+
+    Raises:
+      ValueError: the processes do not divide it.
+    """
+    share, rest = divmod(batch_size, jax.process_count())
+    if rest:
+        raise ValueError(f"{jax.process_count()} processes do not divide a batch of {batch_size}")
+    counts = range(1, jax.local_device_count() + 1)
+    each = max(count for count in counts if share % count == 0)
+    devices = [jax.local_devices(number)[:each] for number in range(jax.process_count())]
+    return Mesh(np.concatenate(devices), ("batch",))
 
 
 def place_state(state: TrainState, mesh: Mesh) -> TrainState:
     """The same on every device."""
-    return jax.device_put(state, NamedSharding(mesh, PartitionSpec()))
+    return jax.device_put(state, _everywhere(mesh))
 
 
 def place_batch(batch: Batch, mesh: Mesh) -> Batch:
-    """Divided among the devices along its leading axis; `sample` stays on the host."""
-    needed = {name: value for name, value in batch.items() if name != "sample"}
-    return jax.device_put(needed, NamedSharding(mesh, PartitionSpec("batch")))
+    """Divided among the devices along its leading axis; `sample` stays on the host.
+
+    Each process has read its part of the batch, in the order of their numbers.
+    """
+    divided = NamedSharding(mesh, PartitionSpec("batch"))
+    with jax.transfer_guard("allow"):  # this is asked for, though it is not a device_put
+        return {
+            name: jax.make_array_from_process_local_data(divided, value)
+            for name, value in batch.items()
+            if name != "sample"
+        }
 
 
-def make_evaluation(config: TrainingConfig) -> Callable[[Any, Batch], Evaluation]:
+def make_evaluation(
+    config: TrainingConfig, mesh: Mesh | None = None
+) -> Callable[[Any, Batch], Evaluation]:
     """A compiled function from (params, batch) to what it measures of each sample.
 
-    Without augmentation, and with the same points each time it is called.
+    Without augmentation, and with the same points each time it is called.  On a mesh every process
+    gets all of it.
     """
     encoder = build_encoder(config)
 
@@ -355,7 +377,7 @@ def make_evaluation(config: TrainingConfig) -> Callable[[Any, Batch], Evaluation
             mask=clouds.mask[0],
         )
 
-    return jax.jit(evaluate)
+    return jax.jit(evaluate, out_shardings=_everywhere(mesh))
 
 
 _ERRORS: dict[Target, tuple[str, ...]] = {
