@@ -474,7 +474,9 @@ def _predictor(config: TrainingConfig, focal_given: bool) -> Callable[..., _Pred
 
         cloud, mirrored = see(blocks), see(clouds.mirrored(blocks))
         one, other = (encode(encoder, params, seen.points, seen.mask) for seen in (cloud, mirrored))
-        posteriors = {target: _agreed(one[target], other[target]) for target in one}
+        posteriors: dict[Target, Posterior] = {
+            target: _agreed(one[target], other[target]) for target in one
+        }
         medians: dict[Target, jax.Array] = {
             target: median(posterior, target) for target, posterior in posteriors.items()
         }
