@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from data import contact_sheet, distributions, prepared, quarantine, records, resume, validity
 from data.plan import READERS, PrepareConfig, Selection, Slot, Task, select, tasks
-from data.protocol import DataError, DepthMap, Reader
+from data.protocol import DataError, DepthMap, Reader, licence_of
 from data.quarantine import Rejected, Tally
 from data.sampling import Replacements
 from data.work import InProcess, Number, at_least_one, run_in_order, workers
@@ -80,7 +80,7 @@ def prepare(config: PrepareConfig) -> Summary:
     distributions.draw(config.out)
     contact_sheet.draw(config.out, config.format)
     facts = {
-        "licences": {each.reader.name: each.reader.licence for each in selections},
+        "licences": {each.reader.name: licence_of(each.reader) for each in selections},
         "selection": {each.reader.name: each.facts() for each in selections},
         "broken": run.tally.broken,
         "unsuitable": run.tally.unsuitable,

@@ -182,3 +182,16 @@ def unique_scenes(scenes: Iterable[Scene]) -> list[Scene]:
         if twin is not scene:
             raise DataError(scene.path, f"holds the scene {scene.name}, as does {twin.path}")
     return [by_name[name] for name in sorted(by_name)]
+
+
+LICENCE = "LICENCE.txt"
+"""Beside raw data in a dataset's layout that is somebody else's: its first line is its licence."""
+
+
+def licence_of(reader: Reader) -> str:
+    """What the owners of a reader's data allow, in a line: its own, or what `LICENCE` tells."""
+    try:
+        told = (reader.root / LICENCE).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError):
+        told = ""
+    return told.partition("\n")[0] or reader.licence

@@ -13,6 +13,8 @@ import OpenEXR
 import pytest
 from PIL import Image
 
+from data.plan import READERS
+from data.protocol import licence_of
 from data.rooms import raw_writers
 from data.rooms.raw_writers import (
     field_of_view,
@@ -217,7 +219,8 @@ def test_a_raw_tree_holds_as_many_scenes_and_views_as_were_asked_for(tree):
     assert sum(name.endswith(".sens") for name in names) == 4
     assert sum(name.endswith(".exr") for name in names) == 4
     assert sum(name.endswith(".png") for name in names) == 4
-    assert len(names) == 4 + (4 + 1) + (4 + 4)
+    assert sum(name.endswith("LICENCE.txt") for name in names) == 3
+    assert len(names) == 4 + (4 + 1) + (4 + 4) + 3
     for path in tree.rglob("*.sens"):
         content = path.read_bytes()
         start = 12 + struct.unpack_from("<Q", content, 4)[0] + 4 * 64 + 8
@@ -226,8 +229,15 @@ def test_a_raw_tree_holds_as_many_scenes_and_views_as_were_asked_for(tree):
         assert abs(width * height / (24 * 32) - 1) < 0.05
 
 
+def test_rendered_rooms_are_free_whatever_their_layout(tree):
+    readers = [kind(tree / name) for name, kind in READERS.items()]
+    assert {licence_of(reader) for reader in readers} == {"rendered rooms, free to use"}
+    assert all(reader.licence != licence_of(reader) for reader in readers)
+
+
 def test_no_two_scenes_of_a_tree_show_the_same_room(tree):
-    contents = [content for name, content in files_under(tree).items() if "meta" not in name]
+    maps = (".sens", ".exr", ".png")
+    contents = [content for name, content in files_under(tree).items() if name.endswith(maps)]
     assert len(set(contents)) == len(contents)
     seeds = {scene_seed(*numbers) for numbers in np.ndindex(3, 3, 50)}
     assert len(seeds) == 450
@@ -236,7 +246,7 @@ def test_no_two_scenes_of_a_tree_show_the_same_room(tree):
 def test_a_tree_depends_on_the_seed_and_not_on_workers_or_the_number_of_scenes(tree, tmp_path):
     write_raw_rooms(tmp_path / "one", (1, 0, 1), (2, 1, 2), seed=3, num_workers=1, size=(24, 32))
     again = files_under(tmp_path / "one")
-    assert len(again) == 1 + 4
+    assert len(again) == 1 + 4 + 2
     expected = files_under(tree)
     assert all(expected[name] == content for name, content in again.items())
     other = write_raw_rooms(

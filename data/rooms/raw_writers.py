@@ -21,6 +21,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from data.protocol import LICENCE
 from data.rooms.views import View, random_quadruples, random_size, random_views
 from train3d_jax.errors import UserError
 from train3d_jax.files import write_whole
@@ -40,6 +41,10 @@ TASKONOMY_MISSING = 65535
 
 # The share of rendered ScanNet scenes whose images are not of the size asked for.
 OTHER_ASPECT_SHARE = 0.3
+
+
+ROOMS_LICENCE = "rendered rooms, free to use"
+"""They hold nothing of the datasets whose layouts they are written in."""
 
 
 @dataclass(frozen=True)
@@ -96,12 +101,13 @@ def write_raw_rooms(
     with tqdm(total=sum(job.maps for job in jobs), desc="rendering rooms", unit="map") as progress:
         for job in _run(jobs, num_workers):
             progress.update(job.maps)
-    return RawRooms(
-        *(
-            root / dataset if count else None
-            for dataset, count in zip(_WRITERS, num_scenes, strict=True)
-        )
-    )
+    made = [
+        root / dataset if count else None
+        for dataset, count in zip(_WRITERS, num_scenes, strict=True)
+    ]
+    for folder in filter(None, made):
+        write_whole(folder / LICENCE, f"{ROOMS_LICENCE}\n".encode())
+    return RawRooms(*made)
 
 
 def scene_seed(seed: int, dataset: int, scene: int) -> int:
