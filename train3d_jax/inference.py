@@ -515,6 +515,9 @@ def _answer(
     log_alpha = solver.quantiles(alphas.weighed(method), solver.focal_bins(), INTERVAL)
     if method == "learned":
         judged = jnp.ones_like(judged)
+    if method == "hybrid":
+        ratio = _of_network_within_a_bin(ratio, ratios.network, solver.ratio_bins())
+        log_alpha = _of_network_within_a_bin(log_alpha, alphas.network, solver.focal_bins())
     if method == "geometric":
         # A bin is coarser than what clean maps tell.  Not where a network has had its say: under
         # noise it knows better, even within a bin, than all windows' votes alike.
@@ -637,6 +640,19 @@ def _finer_focal(learned: _Learned, first_guess: jax.Array) -> jax.Array | None:
     index = jnp.floor((from_assumed - low) / (high - low) * bins + 1e-3).astype(jnp.int32)
     taken = jnp.take_along_axis(learned.focal, jnp.clip(index, 0, bins - 1), -1)
     return jax.nn.log_softmax(jnp.where((index >= 0) & (index < bins), taken, -30.0))
+
+
+def _of_network_within_a_bin(quantiles, network: jax.Array | None, bins: np.ndarray) -> jax.Array:
+    """Moves a hybrid median to the network's where they are less than a bin apart.
+
+    Weighing the shares of bins blurs what they tell of the place within one, and on clean depth
+    that is all there is to tell.
+    """
+    if network is None:
+        return quantiles
+    own = solver.quantiles(network, bins, (0.5,))
+    apart = jnp.abs(own - quantiles[:, 1:2])
+    return jnp.where(apart < bins[1] - bins[0], _with_median(quantiles, own[:, 0]), quantiles)
 
 
 def _with_median(quantiles: jax.Array, middle: jax.Array) -> jax.Array:
