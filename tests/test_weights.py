@@ -62,13 +62,15 @@ def test_without_weights_for_a_space_the_way_out_is_told(monkeypatch, tmp_path):
         inference.load_model()
 
 
-def test_the_weights_that_come_along_are_whole_small_and_described():
-    folder = weights.bundled("depth")
+@pytest.mark.parametrize("space", ["depth", "disparity"])
+def test_the_weights_that_come_along_are_whole_small_and_described(space):
+    folder = weights.bundled(space)
     told = json.loads((folder / checkpoint.CONFIG).read_text())
     contents = (folder / weights.WEIGHTS).read_bytes()
     assert hashlib.sha256(contents).hexdigest() == told["sha256"]
     assert sum(file.stat().st_size for file in weights.FOLDER.rglob("*")) < 12e6
     card = (folder / "CARD.md").read_text()
+    assert told["training"]["clouds"]["space"] == space
     assert told["sha256"][:12] in card and "rendered" in card and "Apache-2.0" in card
 
 
