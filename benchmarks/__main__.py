@@ -32,10 +32,10 @@ def main(_: list[str]) -> None:
     rows: list[Row] = []
     for part in _ONLY.value:
         print(f"measuring {part} ...", flush=True)
-        rows += importlib.import_module(f"benchmarks.{part}").rows()
-    print()
-    for row in rows:
-        print(in_words(row))
+        measured = importlib.import_module(f"benchmarks.{part}").rows()
+        for row in measured:  # now: what a later part breaks is not lost
+            print(in_words(row), flush=True)
+        rows += measured
     folder, machine = Path(_TABLES.value), machine_in_words()
     before = last_table(folder, machine)
     now = datetime.datetime.now().astimezone().isoformat(timespec="seconds")

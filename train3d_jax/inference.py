@@ -465,17 +465,19 @@ def _predictor(config: TrainingConfig, focal_given: bool) -> Callable[..., _Pred
     def run(params, blocks, shift, focal) -> _Prediction:
         key = jax.random.key(_SAMPLE_SEED)
 
-        def see(blocks: clouds.Blocks) -> clouds.Clouds:
-            # One map at a time through the sampling, or the points drawn would depend on the batch.
-            return jax.vmap(
-                lambda block, s, f: clouds.make_clouds(key, block, config.clouds, s, f),
-                in_axes=(0, 0, 0 if focal_given else None),
-            )(blocks, shift, focal)
+        def twice(rows: Any, others: Any) -> Any:
+            return jax.tree.map(lambda one, other: jnp.concatenate([one, other]), rows, others)
 
-        cloud, mirrored = see(blocks), see(clouds.mirrored(blocks))
-        one, other = (encode(encoder, params, seen.points, seen.mask) for seen in (cloud, mirrored))
+        # Maps and their mirror images in one batch: traced and compiled once.
+        seen = twice(blocks, clouds.mirrored(blocks))
+        # One map at a time through the sampling, or the points drawn would depend on the batch.
+        cloud = jax.vmap(
+            lambda block, s, f: clouds.make_clouds(key, block, config.clouds, s, f),
+            in_axes=(0, 0, 0 if focal_given else None),
+        )(seen, twice(shift, shift), twice(focal, focal) if focal_given else focal)
+        found = encode(encoder, params, cloud.points, cloud.mask)
         posteriors: dict[Target, Posterior] = {
-            target: _agreed(one[target], other[target]) for target in one
+            target: _agreed(posterior, len(shift)) for target, posterior in found.items()
         }
         medians: dict[Target, jax.Array] = {
             target: median(posterior, target) for target, posterior in posteriors.items()
@@ -486,14 +488,15 @@ def _predictor(config: TrainingConfig, focal_given: bool) -> Callable[..., _Pred
         metres = None
         if "scale" in medians:
             metres = jnp.exp(medians["scale"]) * config.init_scale
-        return _Prediction(medians, logs, cloud.focal, metres)
+        return _Prediction(medians, logs, cloud.focal[: len(shift)], metres)
 
     return jax.jit(run)
 
 
-def _agreed(one: Posterior, other: Posterior) -> Posterior:
-    """What a network says of a map and of its mirror image, which must be the same."""
-    return Posterior(jax.nn.log_softmax((one.log_probability + other.log_probability) / 2))
+def _agreed(posterior: Posterior, maps: int) -> Posterior:
+    """What a network says of maps and of their mirror images, which must be the same."""
+    one, other = posterior.log_probability[:maps], posterior.log_probability[maps:]
+    return Posterior(jax.nn.log_softmax((one + other) / 2))
 
 
 @functools.partial(jax.jit, static_argnames=("method", "space"))
