@@ -92,10 +92,9 @@ def mirrored(blocks: Blocks) -> Blocks:
         grid = jnp.reshape(rows, (*rows.shape[:axis], *points.BLOCKS, *rows.shape[axis + 1 :]))
         return jnp.reshape(jnp.flip(grid, axis + 1), rows.shape)
 
-    across, down = turned(blocks.pixels)[..., 0], turned(blocks.pixels)[..., 1]
-    across = 2 * blocks.centre[..., None, 0] - across
+    pixels = turned(blocks.pixels)
     return blocks._replace(
-        pixels=jnp.stack([across, down], -1),
+        pixels=pixels.at[..., 0].set(2 * blocks.centre[..., None, 0] - pixels[..., 0]),
         values=turned(blocks.values),
         mask=turned(blocks.mask),
     )
