@@ -25,6 +25,14 @@ from data.protocol import DepthMap
 MAPS = 160
 """Five steps: memory no longer grows after the second."""
 
+_MEASURED = """
+import resource, subprocess, sys
+subprocess.run(sys.argv[1:], check=True)
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+"""
+"""Runs a program and prints the most memory that it held, in KiB.  From a process of its own, for
+the kernel counts to a program what the one that started it held: gigabytes, after other parts."""
+
 
 def rows() -> list[Row]:
     """Start-up and memory."""
@@ -56,28 +64,23 @@ def _memory(folder: Path) -> Row:
     camera = np.array([[500.0, 0, 320], [0, 500, 240], [0, 0, 1]])
     maps = [DepthMap(room_like(rng), camera) for _ in range(MAPS)]
     data = write_set(folder / "set", maps, prepared.ARRAY_RECORD)
-    most = _start(
-        folder, "-m", "launch.train", "--data", data, "--model_name", "run", "--workdir", folder,
-        "--epochs", "1", "--batch_size", "32", "--train_split", "1",
+    said = _start(
+        folder, "-c", _MEASURED, sys.executable, "-m", "launch.train", "--data", data,
+        "--model_name", "run", "--workdir", folder, "--epochs", "1", "--batch_size", "32",
+        "--train_split", "1",
     )  # fmt: skip
+    most = int(said.split()[-1])
     return row(
         "most memory of launch.train, batch 32", np.array([most / 2**20]), "GiB", 2, better="less",
         floor="0.1 GiB: weights, a batch and its gradients",
     )  # fmt: skip
 
 
-def _start(caches: Path, *arguments: object) -> int:
-    """Runs Python; the most memory that it held, in KiB."""
+def _start(caches: Path, *arguments: object) -> bytes:
+    """Runs Python; what it printed."""
     environment = os.environ | {"XDG_CACHE_HOME": str(caches)}
     command = [sys.executable, *map(str, arguments)]
-    with (caches / "said").open("w+b") as said:
-        process = subprocess.Popen(command, env=environment, stdout=said, stderr=said)
-        _, status, used = os.wait4(process.pid, 0)  # of this one, not of all that ever ran
-        process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode:
-            said.seek(0)
-            raise RuntimeError(f"{command} ended with {process.returncode}: {said.read()[-2000:]}")
-    return used.ru_maxrss
+    return subprocess.run(command, check=True, env=environment, capture_output=True).stdout
 
 
 def main() -> None:
