@@ -7,7 +7,17 @@ import pytest
 from box_rooms import box_room
 from tiny import CONFIG, TOTAL_STEPS, rooms_batch, with_clouds
 
-from train3d_jax import clouds, depth, encoder, export, inference, metrics, points, solver, training
+from train3d_jax import (
+    clouds,
+    depth,
+    encoder,
+    export,
+    inference,
+    joint,
+    metrics,
+    points,
+    training,
+)
 from train3d_jax.errors import UserError
 from train3d_jax.inference import Model
 
@@ -428,7 +438,7 @@ def test_many_maps_of_one_camera_agree_on_a_focal_length():
     true = 96 / 2 / np.tan(np.radians(55) / 2)
     blocks = inference.make_blocks([*maps, np.zeros((96, 128))])
     evidence = inference.focal_evidence([], blocks, "geometric", space="depth")
-    assert evidence.shape == (4, solver.FOCAL_BINS)
+    assert evidence.shape == (4, joint.FOCAL_BINS)
     np.testing.assert_array_equal(evidence[3], 0)
     focal, (low, high) = inference.shared_focal(evidence.sum(0), 3, 96)
     assert abs(focal / true - 1) < 0.03  # a bin is 2 % wide
@@ -438,6 +448,6 @@ def test_many_maps_of_one_camera_agree_on_a_focal_length():
     assert abs(many / focal - 1) < 0.03
     assert high_many - low_many > 0.15 * (high - low)
     # And without evidence the answer is what was believed before.
-    nothing, (low, high) = inference.shared_focal(np.zeros(solver.FOCAL_BINS), 1, 96)
-    assert abs(np.log(nothing / (96 / 2 / np.tan(np.radians(30)))) - solver.PRIOR_MEAN) < 0.01
+    nothing, (low, high) = inference.shared_focal(np.zeros(joint.FOCAL_BINS), 1, 96)
+    assert abs(np.log(nothing / (96 / 2 / np.tan(np.radians(30)))) - joint.PRIOR_MEAN) < 0.01
     assert high / low > 3

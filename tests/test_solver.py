@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from box_rooms import box_room
 
-from train3d_jax import camera, clouds, depth, inference, metrics, solver
+from train3d_jax import camera, clouds, depth, inference, joint, metrics, solver
 
 ROOMS = [box_room(seed) for seed in range(8)]
 FOCALS = np.array([intrinsics[0, 0] for _, intrinsics in ROOMS])
@@ -17,8 +17,8 @@ MIDDLE = (0.05, 0.5, 0.95)
 def answer(blocks):
     """Shift and focal length, as `inference` takes them out of the posteriors."""
     solution = solver.solve(blocks, "depth")
-    ratio = solver.quantiles(solution.shift, solver.ratio_bins(), MIDDLE)[:, 1]
-    log_alpha = solver.quantiles(solution.focal, solver.focal_bins(), MIDDLE)[:, 1]
+    ratio = joint.quantiles(solution.shift, joint.ratio_bins(), MIDDLE)[:, 1]
+    log_alpha = joint.quantiles(solution.focal, joint.focal_bins(), MIDDLE)[:, 1]
     ratio = solver.refine_ratio(solution, ratio)
     log_alpha = solver.refine_log_alpha(solution, ratio, log_alpha, "depth")
     focal = jnp.exp(log_alpha) * camera.initial_focal(blocks.size[:, 0])
@@ -91,8 +91,8 @@ def test_what_is_known_has_all_the_probability(known):
     focal = np.float32(FOCALS) if known == "focal" else None
     solution = jax.jit(solver.solve, static_argnames="space")(blocks, "depth", shift, focal)
     first_guess = np.asarray(camera.initial_focal(96))
-    ratio = solver.ratio_bins()[np.asarray(solution.shift).argmax(-1)]
-    focal = np.exp(solver.focal_bins()[np.asarray(solution.focal).argmax(-1)]) * first_guess
+    ratio = joint.ratio_bins()[np.asarray(solution.shift).argmax(-1)]
+    focal = np.exp(joint.focal_bins()[np.asarray(solution.focal).argmax(-1)]) * first_guess
     # Within a bin of the truth, known or found: two thousandths of the ratio, 2 % of the focal
     # length; what is found may lie a few bins off.
     tolerance = (0.0021, 0.1) if known == "shift" else (0.01, 0.011)
@@ -104,8 +104,8 @@ def test_what_is_known_has_all_the_probability(known):
 def test_in_disparity_space_angles_tell_of_both():
     blocks = blocks_of([1 / values for values, _ in ROOMS])
     solution = jax.jit(solver.solve, static_argnames="space")(blocks, "disparity")
-    ratio = solver.quantiles(solution.shift, solver.ratio_bins(), MIDDLE)[:, 1]
-    log_alpha = solver.quantiles(solution.focal, solver.focal_bins(), MIDDLE)[:, 1]
+    ratio = joint.quantiles(solution.shift, joint.ratio_bins(), MIDDLE)[:, 1]
+    log_alpha = joint.quantiles(solution.focal, joint.focal_bins(), MIDDLE)[:, 1]
     # Far less than bending tells: the medians only, and against a guess of 1/2 and of 60 degrees.
     true_ratio = depth.shift_to_ratio(true_shifts(blocks))
     true_alpha = np.log(FOCALS / np.asarray(camera.initial_focal(96)))

@@ -8,7 +8,7 @@ votes to trust.  The votes are counted in histograms, and from those come the po
 """
 
 import math
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, ClassVar, Literal, NamedTuple, cast
 
 import flax.linen as nn
 import jax
@@ -47,6 +47,19 @@ class Posterior(NamedTuple):
     log_probability: jax.Array
 
 
+class Beliefs(NamedTuple):
+    """What is believed, or known, before a network is asked; logarithms up to a constant.
+
+    Attributes:
+      shift: over `joint.ratio_bins`, shape (B, joint.SHIFT_BINS).
+      focal: over `joint.focal_bins`, of the focal length over that which the cloud was made with,
+        shape (B, joint.FOCAL_BINS).
+    """
+
+    shift: jax.Array
+    focal: jax.Array
+
+
 class Encoder(nn.Module):
     """What all encoders are made with, and what they find.
 
@@ -59,6 +72,7 @@ class Encoder(nn.Module):
       width: channels of the hidden layers.
       dtype: that layers compute with, None for that of the parameters; geometry, sums over sets and
         posteriors are never less than float32.
+      takes_beliefs: whether it can be told `Beliefs`.
     """
 
     heads: tuple[Target, ...]
@@ -66,6 +80,8 @@ class Encoder(nn.Module):
     shift_known: bool = False
     width: int = 64
     dtype: Any = None
+
+    takes_beliefs: ClassVar[bool] = False
 
     @property
     def found(self) -> tuple[Target, ...]:
@@ -131,10 +147,18 @@ class PointSetEncoder(Encoder):
 
 
 def encode(
-    encoder: Encoder, params: Any, points: jax.Array, mask: jax.Array
+    encoder: Encoder,
+    params: Any,
+    points: jax.Array,
+    mask: jax.Array,
+    beliefs: Beliefs | None = None,
 ) -> dict[Target, Posterior]:
-    """Applies an encoder with its weights; see `PointSetEncoder.__call__`."""
-    return cast(dict[Target, Posterior], encoder.apply(params, points, mask))
+    """Applies an encoder with its weights; see `PointSetEncoder.__call__`.
+
+    Beliefs are for encoders that weigh both unknowns together (`takes_beliefs`).
+    """
+    more = () if beliefs is None else (beliefs,)
+    return cast(dict[Target, Posterior], encoder.apply(params, points, mask, *more))
 
 
 class PointNetwork(nn.Module):

@@ -18,9 +18,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from train3d_jax import camera, checkpoint, clouds, depth, solver, weights
+from train3d_jax import camera, checkpoint, clouds, depth, joint, solver, weights
 from train3d_jax.calibration import Calibration, without_bins
-from train3d_jax.encoder import RANGES, Posterior, Target, encode, median
+from train3d_jax.encoder import RANGES, Beliefs, Posterior, Target, encode, median
 from train3d_jax.errors import UserError
 from train3d_jax.training import TrainingConfig, build_encoder
 
@@ -332,8 +332,8 @@ def focal_evidence(
       space: as of `recover_blocks`.
 
     Returns:
-      Log-likelihood, without any prior, at `solver.focal_bins`, which are log(focal / f0) with f0
-      of 60 degrees; shape (B, solver.FOCAL_BINS).  0 throughout for a map that cannot be solved.
+      Log-likelihood, without any prior, at `joint.focal_bins`, which are log(focal / f0) with f0
+      of 60 degrees; shape (B, joint.FOCAL_BINS).  0 throughout for a map that cannot be solved.
     """
     space = _space_of(models, space)
     canonical = _canonical(blocks.values, blocks.mask)
@@ -356,8 +356,8 @@ def shared_focal(total: np.ndarray, count: int, height: int) -> tuple[float, tup
       The vertical focal length and the interval that holds it with 90 % probability, in pixels.
     """
     weight = 1 / (1 + (count - 1) * CAMERA_CORRELATION)
-    posterior = jnp.asarray(solver.focal_prior() + weight * np.asarray(total))
-    low, middle, high = np.asarray(solver.quantiles(posterior, solver.focal_bins(), INTERVAL))
+    posterior = jnp.asarray(joint.focal_prior() + weight * np.asarray(total))
+    low, middle, high = np.asarray(joint.quantiles(posterior, joint.focal_bins(), INTERVAL))
     first_guess = float(camera.initial_focal(height))
     at = lambda log_alpha: float(first_guess * np.exp(log_alpha))  # noqa: E731
     return at(middle), (at(low), at(high))
@@ -431,7 +431,7 @@ def _ask_networks(
         # A network that is shown neither shift nor focal length says the same each time.
         if number not in answered or settings.shift_known or settings.focal_known:
             run = _predictor(model.config, settings.focal_known and focal is not None)
-            answered[number] = run(model.params, blocks, shift, focal)
+            answered[number] = run(model.params, blocks, shift, focal, own_shift, known_focal)
         return answered[number], model.calibration.get(target, Calibration())
 
     for target in ("focal", "shift", "focal"):
@@ -460,9 +460,9 @@ _solve = jax.jit(solver.solve, static_argnames="space")
 @functools.lru_cache
 def _predictor(config: TrainingConfig, focal_given: bool) -> Callable[..., _Prediction]:
     """The compiled function of a network; compiled once for each configuration and batch size."""
-    encoder = build_encoder(config)
+    encoder, settings = build_encoder(config), config.clouds
 
-    def run(params, blocks, shift, focal) -> _Prediction:
+    def run(params, blocks, shift, focal, own_shift, known_focal) -> _Prediction:
         key = jax.random.key(_SAMPLE_SEED)
 
         def twice(rows: Any, others: Any) -> Any:
@@ -472,10 +472,19 @@ def _predictor(config: TrainingConfig, focal_given: bool) -> Callable[..., _Pred
         seen = twice(blocks, clouds.mirrored(blocks))
         # One map at a time through the sampling, or the points drawn would depend on the batch.
         cloud = jax.vmap(
-            lambda block, s, f: clouds.make_clouds(key, block, config.clouds, s, f),
+            lambda block, s, f: clouds.make_clouds(key, block, settings, s, f),
             in_axes=(0, 0, 0 if focal_given else None),
         )(seen, twice(shift, shift), twice(focal, focal) if focal_given else focal)
-        found = encode(encoder, params, cloud.points, cloud.mask)
+        beliefs = None
+        if encoder.takes_beliefs:
+            first_guess = camera.initial_focal(seen.size[..., 0])
+            beliefs = _beliefs(
+                cloud.focal,
+                first_guess,
+                None if settings.shift_known or own_shift is None else twice(own_shift, own_shift),
+                None if known_focal is None else twice(known_focal, known_focal),
+            )
+        found = encode(encoder, params, cloud.points, cloud.mask, beliefs)
         posteriors: dict[Target, Posterior] = {
             target: _agreed(posterior, len(shift)) for target, posterior in found.items()
         }
@@ -485,12 +494,31 @@ def _predictor(config: TrainingConfig, focal_given: bool) -> Callable[..., _Pred
         logs: dict[Target, jax.Array] = {
             target: posterior.log_probability for target, posterior in posteriors.items()
         }
+        if beliefs is not None and "focal" in logs:
+            # As every network's: the prior is put on where answers are weighed.
+            logs["focal"] = logs["focal"] - beliefs.focal[: len(shift)]
         metres = None
         if "scale" in medians:
             metres = jnp.exp(medians["scale"]) * config.init_scale
         return _Prediction(medians, logs, cloud.focal[: len(shift)], metres)
 
     return jax.jit(run)
+
+
+def _beliefs(
+    assumed: jax.Array,
+    first_guess: jax.Array,
+    own_shift: jax.Array | None,
+    known_focal: jax.Array | None,
+) -> Beliefs:
+    """What is known, or else the prior of focal lengths, for a network that was shown `assumed`."""
+    shift = jnp.zeros((len(assumed), joint.SHIFT_BINS))
+    if own_shift is not None:
+        shift = joint.point_mass(depth.shift_to_ratio(own_shift), joint.ratio_bins())
+    focal = joint.focal_prior(joint.focal_bins() + jnp.log(assumed / first_guess)[:, None])
+    if known_focal is not None:
+        focal = joint.point_mass(jnp.log(known_focal / assumed), joint.focal_bins())
+    return Beliefs(shift, focal)
 
 
 def _agreed(posterior: Posterior, maps: int) -> Posterior:
@@ -511,22 +539,22 @@ def _answer(
     known_focal: jax.Array | None,
 ) -> _Answers:
     first_guess = camera.initial_focal(blocks.size[..., 0])
-    ratios = _Opinions(_finer_ratio(learned), geometry.shift, np.zeros(solver.SHIFT_BINS))
+    ratios = _Opinions(_finer_ratio(learned), geometry.shift, np.zeros(joint.SHIFT_BINS))
     alphas = _focal_opinions(geometry, learned, first_guess)
     judged = geometry.windows.mask.sum(-1) >= solver.LEAST_WINDOWS
-    ratio = solver.quantiles(ratios.weighed(method), solver.ratio_bins(), INTERVAL)
-    log_alpha = solver.quantiles(alphas.weighed(method), solver.focal_bins(), INTERVAL)
+    ratio = joint.quantiles(ratios.weighed(method), joint.ratio_bins(), INTERVAL)
+    log_alpha = joint.quantiles(alphas.weighed(method), joint.focal_bins(), INTERVAL)
     if method == "learned":
         judged = jnp.ones_like(judged)
     if method == "hybrid":
-        ratio = _of_network_within_a_bin(ratio, ratios.network, solver.ratio_bins())
-        log_alpha = _of_network_within_a_bin(log_alpha, alphas.network, solver.focal_bins())
+        ratio = _of_network_within_a_bin(ratio, ratios.network, joint.ratio_bins())
+        log_alpha = _of_network_within_a_bin(log_alpha, alphas.network, joint.focal_bins())
     if method == "geometric":
         # A bin is coarser than what clean maps tell.  Not where a network has had its say: under
         # noise it knows better, even within a bin, than all windows' votes alike.
         finer = solver.refine_ratio(geometry, ratio[:, 1])
         ratio = _with_median(ratio, finer)
-        within = jnp.clip(finer, *solver.SAFE_RATIO)
+        within = jnp.clip(finer, *joint.SAFE_RATIO)
         log_alpha = _with_median(
             log_alpha, solver.refine_log_alpha(geometry, within, log_alpha[:, 1], space)
         )
@@ -537,18 +565,18 @@ def _answer(
         if learned.focal is not None:
             bins = learned.focal.shape[-1]
             log_alpha = without_bins(log_alpha, "focal", bins, learned.finest_focal)
-    shift = depth.ratio_to_shift(jnp.clip(ratio, *solver.SAFE_RATIO))
+    shift = depth.ratio_to_shift(jnp.clip(ratio, *joint.SAFE_RATIO))
     focal = jnp.exp(log_alpha) * first_guess[:, None]
     disagrees = out_of_range = jnp.zeros_like(judged)
     if own_shift is not None:
         shift = jnp.repeat(own_shift[:, None], 3, 1)
     else:
-        disagrees |= ratios.exclude_each_other(solver.ratio_bins())
+        disagrees |= ratios.exclude_each_other(joint.ratio_bins())
         out_of_range |= _at_border(ratio[:, 1], "shift")
     if known_focal is not None:
         focal = jnp.repeat(known_focal[:, None], 3, 1)
     else:
-        disagrees |= alphas.exclude_each_other(solver.focal_bins())
+        disagrees |= alphas.exclude_each_other(joint.focal_bins())
         out_of_range |= _at_border(log_alpha[:, 1], "focal")
     spread = jnp.abs(jnp.where(canonical.mask, canonical.values, 1.0) - 0.5 - 0.25)
     out_of_range |= (spread.max(-1) > FAR_TAIL) & canonical.solvable
@@ -569,7 +597,7 @@ def _focal_evidence(geometry, learned, blocks, method) -> tuple[jax.Array, jax.A
     if method == "learned":
         judged = jnp.ones_like(judged)
     posterior = _focal_opinions(geometry, learned, first_guess).weighed(method)
-    likelihood = jax.nn.log_softmax(_doubted(posterior) - solver.focal_prior())
+    likelihood = jax.nn.log_softmax(_doubted(posterior) - joint.focal_prior())
     return likelihood - likelihood.max(-1, keepdims=True), judged
 
 
@@ -582,7 +610,7 @@ def _focal_opinions(
     what they say, nearly a likelihood, is multiplied with the same prior as geometry's.
     """
     network = _finer_focal(learned, first_guess)
-    prior = solver.focal_prior()
+    prior = joint.focal_prior()
     if network is not None:
         network = jax.nn.log_softmax(network + prior)
     return _Opinions(network, geometry.focal, prior)
@@ -612,8 +640,8 @@ class _Opinions(NamedTuple):
         """Whether the median of either lies outside of the other's interval."""
         if self.network is None:
             return jnp.zeros(self.geometry.shape[:-1], bool)
-        one = solver.quantiles(self.network, bins, INTERVAL)
-        other = solver.quantiles(self.geometry, bins, INTERVAL)
+        one = joint.quantiles(self.network, bins, INTERVAL)
+        other = joint.quantiles(self.geometry, bins, INTERVAL)
         outside = lambda x, y: (x[:, 1] < y[:, 0]) | (x[:, 1] > y[:, 2])  # noqa: E731
         return outside(one, other) & outside(other, one)
 
@@ -628,7 +656,7 @@ def _doubted(log_probability: jax.Array) -> jax.Array:
 def _finer_ratio(learned: _Learned) -> jax.Array | None:
     if learned.shift is None:
         return None
-    finer = solver.SHIFT_BINS // learned.shift.shape[-1]
+    finer = joint.SHIFT_BINS // learned.shift.shape[-1]
     return jax.nn.log_softmax(jnp.repeat(learned.shift, finer, -1))
 
 
@@ -638,7 +666,7 @@ def _finer_focal(learned: _Learned, first_guess: jax.Array) -> jax.Array | None:
         return None
     low, high = RANGES["focal"]
     bins = learned.focal.shape[-1]
-    from_assumed = solver.focal_bins() - jnp.log(learned.assumed / first_guess)[:, None]
+    from_assumed = joint.focal_bins() - jnp.log(learned.assumed / first_guess)[:, None]
     # Rounding must not decide where both counts agree: bins are asked a hair above their centre.
     index = jnp.floor((from_assumed - low) / (high - low) * bins + 1e-3).astype(jnp.int32)
     taken = jnp.take_along_axis(learned.focal, jnp.clip(index, 0, bins - 1), -1)
@@ -653,7 +681,7 @@ def _of_network_within_a_bin(quantiles, network: jax.Array | None, bins: np.ndar
     """
     if network is None:
         return quantiles
-    own = solver.quantiles(network, bins, (0.5,))
+    own = joint.quantiles(network, bins, (0.5,))
     apart = jnp.abs(own - quantiles[:, 1:2])
     return jnp.where(apart < bins[1] - bins[0], _with_median(quantiles, own[:, 0]), quantiles)
 

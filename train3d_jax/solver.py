@@ -21,21 +21,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from train3d_jax import camera, depth, points, surfaces
+from train3d_jax import camera, depth, joint, points, surfaces
 from train3d_jax.clouds import Blocks
 from train3d_jax.depth import Space
-from train3d_jax.encoder import RANGES
-
-SHIFT_BINS = 256
-FOCAL_BINS = 128
-"""Bins of the posteriors: 0.004 of the near/far ratio, 2 % of the focal length."""
+from train3d_jax.encoder import RANGES, bin_centres
 
 GRIDS = ((16, 16), (11, 11), (7, 7), (5, 5), (4, 4), (3, 3))
 """Windows across and down at each scale.  The large ones hold few planes, but where the depth is
 noisy they alone see curvature: with 1 % of noise they halve the error of the shift."""
 
-PAIRS = 1536
-"""Pairs of windows, of all scales, whose angles are looked at."""
+PAIRS, NODE_PAIRS = 1536, 512
+"""Pairs of windows, of all scales, whose angles are looked at; and so many of them where it is
+under many shifts.  A third of the pairs answers real depth as well, rendered rooms a tenth of a
+degree worse."""
 
 PLANE_ODDS = 0.2
 ANGLE_ODDS = 0.05
@@ -57,24 +55,16 @@ NOISE_QUANTILE = 0.2
 """Of the windows' residuals: the least that any window's noise is taken to be.  A small residual is
 luck in a window of few points, and would make it the loudest."""
 
-TEMPER = {"shift": 0.5, "focal": 0.08}
+TEMPER = {"shift": 0.25, "focal": 0.08}
 """Share of the windows' (pairs') log-likelihood that counts: they overlap and share planes.  Fitted
 so that 90 % intervals hold the truth of 88 to 97 % of 200 rendered views with 1 % of noise (seeds
 from 2,000,000); clean ones are covered more often, since a bin is wider than their error."""
 
-PRIOR_MEAN, PRIOR_DEVIATION = 0.45, 0.45
-"""Of log(focal / f0), as a broad normal distribution: a phone's photo has 0.15, a depth camera's
-map 0.3, a crop to three quarters 0.3 more; 90 % are 23 to 91 degrees high.  Where a map tells
-little, this decides."""
-
-NODES = {"depth": 3, "disparity": 16}
-"""Shifts at which angles are looked at: of equal probability by what the bending tells."""
+NODES = {"depth": 12, "disparity": 64}
+"""Shifts at which angles are looked at, see `joint.nodes`."""
 
 SCORE_RATIOS = 128
 """Shifts at which angles are looked at where all are asked for (`scores`)."""
-
-SAFE_RATIO = (0.005, 0.995)
-"""Near/far ratios that shifts are made of: at 1 the shift is infinite."""
 
 LEAST_WINDOWS = 4
 """Fewer windows than this are nothing to judge a map by."""
@@ -89,8 +79,6 @@ class Solution(NamedTuple):
     Attributes:
       shift: log-probability over the near/far ratio, shape (..., SHIFT_BINS).
       focal: log-probability over log(focal / f0), shape (..., FOCAL_BINS); f0 of 60 degrees.
-      angles: log-likelihood of right angles at each of some shifts, shape (..., K, FOCAL_BINS).
-      nodes: near/far ratios at which `angles` are, ascending, shape (..., K).
       bend: votes for the ratio, each window's own.
       windows: the fits, to 1 / (canonical + base) in depth space, to the canonical disparity else.
       base: shift that the windows were fitted with, canonical units, shape (...).
@@ -98,31 +86,9 @@ class Solution(NamedTuple):
 
     shift: jax.Array
     focal: jax.Array
-    angles: jax.Array
-    nodes: jax.Array
     bend: surfaces.Votes
     windows: surfaces.Windows
     base: jax.Array
-
-
-def ratio_bins() -> np.ndarray:
-    """Centres of the bins of the near/far ratio, shape (SHIFT_BINS,)."""
-    return _centres("shift", SHIFT_BINS)
-
-
-def focal_bins() -> np.ndarray:
-    """Centres of the bins of log(focal / f0), shape (FOCAL_BINS,)."""
-    return _centres("focal", FOCAL_BINS)
-
-
-def _centres(target, bins: int) -> np.ndarray:
-    low, high = RANGES[target]
-    return low + (np.arange(bins) + 0.5) * (high - low) / bins
-
-
-def focal_prior() -> np.ndarray:
-    """Logarithm, up to a constant, of what is believed of focal lengths before looking."""
-    return -0.5 * ((focal_bins() - PRIOR_MEAN) / PRIOR_DEVIATION) ** 2
 
 
 def solve(
@@ -158,30 +124,20 @@ def solve(
 
 def _solve_one(rays, values, mask, space, ratio, log_alpha) -> Solution:
     bending, bend, windows, base = _fit(rays, values, mask, space, ratio)
-    shift = jax.nn.log_softmax(bending)
     if ratio is not None:
-        shift = point_mass(ratio, ratio_bins())
-    count = NODES[space]
-    nodes = quantiles(shift, ratio_bins(), (np.arange(count) + 0.5) / count)
-    if ratio is not None:
-        nodes = jnp.broadcast_to(jnp.clip(ratio, *SAFE_RATIO), nodes.shape)
-    nodes = jax.lax.stop_gradient(nodes)
-    angles = jax.vmap(lambda node: _angles(windows, depth.ratio_to_shift(node) - base, space))(
-        nodes
-    )
-    angles = TEMPER["focal"] * angles
-    both = angles + focal_prior()
+        bending = joint.point_mass(ratio, joint.ratio_bins())
+    belief = joint.focal_prior()
     if log_alpha is not None:
-        at = jnp.clip(log_alpha, focal_bins()[0], focal_bins()[-1])
-        seen = jax.vmap(lambda row: jnp.interp(at, focal_bins(), row))(angles)
-        focal = point_mass(log_alpha, focal_bins())
-    else:
-        seen = jax.nn.logsumexp(both, -1)
-        focal = jax.nn.log_softmax(jax.nn.logsumexp(both, 0))
-    # Where the bending says nothing, or the focal length is no longer free, angles tell of shifts.
-    if ratio is None and (space == "disparity" or log_alpha is not None):
-        shift = jax.nn.log_softmax(shift + jnp.interp(ratio_bins(), nodes, seen))
-    return Solution(shift, focal, angles, nodes, bend, windows, base)
+        belief = joint.point_mass(log_alpha, joint.focal_bins())
+    nodes = jax.lax.stop_gradient(joint.nodes(bending, NODES[space]))
+    pairs = window_pairs()[:NODE_PAIRS]
+    angles = jax.vmap(
+        lambda node: _angles(windows, depth.ratio_to_shift(node) - base, space, pairs)
+    )(nodes)
+    # These pairs speak for all of them.
+    angles = TEMPER["focal"] * PAIRS / NODE_PAIRS * angles
+    shift, focal = joint.margins(bending, nodes, angles + belief)
+    return Solution(shift, focal, bend, windows, base)
 
 
 def _fit(rays, values, mask, space, ratio):
@@ -191,7 +147,7 @@ def _fit(rays, values, mask, space, ratio):
     windows = fit_map(rays, values, mask & (values > depth.SMALLEST_VALUE))
     nothing = jnp.zeros_like(windows.value)
     votes = surfaces.Votes(nothing, nothing + 1, nothing > 0)
-    return jnp.zeros(SHIFT_BINS, values.dtype), votes, windows, jnp.zeros((), values.dtype)
+    return jnp.zeros(joint.SHIFT_BINS, values.dtype), votes, windows, jnp.zeros((), values.dtype)
 
 
 class Scores(NamedTuple):
@@ -210,7 +166,7 @@ class Scores(NamedTuple):
 
 def score_ratios() -> np.ndarray:
     """The near/far ratios of `Scores.right`, shape (SCORE_RATIOS,)."""
-    return _centres("shift", SCORE_RATIOS)
+    return bin_centres("shift", SCORE_RATIOS)
 
 
 def scores(blocks: Blocks, space: Space) -> Scores:
@@ -223,7 +179,9 @@ def scores(blocks: Blocks, space: Space) -> Scores:
         flat, _, windows, base = _fit(rays, values, mask, space, None)
         # One after the other: all at once would be a hundred megabytes.
         right = jax.lax.map(
-            lambda ratio: _angles(windows, depth.ratio_to_shift(ratio) - base, space),
+            lambda ratio: _angles(
+                windows, depth.ratio_to_shift(ratio) - base, space, window_pairs()
+            ),
             jnp.asarray(score_ratios(), values.dtype),
         )
         return Scores(flat, right)
@@ -270,7 +228,7 @@ def fit_bending(rays, values, mask, ratio):
             rays, 1 / jnp.where(mask, values, 1), mask & (values > depth.SMALLEST_VALUE)
         )
         first = jax.nn.log_softmax(_bend_likelihood(windows, base))
-        ratio = jnp.asarray(ratio_bins())[first.argmax()]
+        ratio = jnp.asarray(joint.ratio_bins())[first.argmax()]
     base = jax.lax.stop_gradient(depth.ratio_to_shift(jnp.clip(ratio, 0.02, 0.98)))
     positive = mask & (values + base > LEAST_TRUE_DEPTH)
     windows = fit_map(rays, 1 / jnp.where(positive, values + base, 1), positive)
@@ -292,7 +250,7 @@ def bends(windows: surfaces.Windows) -> tuple[jax.Array, jax.Array]:
 
 def _bend_likelihood(windows, base) -> jax.Array:
     q, deviation = bends(windows)
-    shift = (depth.ratio_to_shift(ratio_bins()) - base)[:, None]
+    shift = (depth.ratio_to_shift(joint.ratio_bins()) - base)[:, None]
     divisor = 1 + shift * windows.value
     possible = windows.mask & (divisor > LEAST_TRUE_DEPTH)
     expected = 2 * shift / jnp.where(possible, divisor, 1.0)
@@ -313,35 +271,37 @@ def _bend_votes(windows, base) -> surfaces.Votes:
     return surfaces.Votes(1 - 0.5 / far, deviation / half_turn**2 / far**2, possible)
 
 
-def _angles(windows, shift, space) -> jax.Array:
+def _angles(windows, shift, space, pairs) -> jax.Array:
     """Log-likelihood of right angles at each focal ratio, (FOCAL_BINS,), under a shift."""
-    product, lengths, noise, mask = normal_products(windows, shift, window_pairs(), space)
+    # Gathered once: fused into what follows, pairs would be gathered again for every bin.
+    pair = jax.lax.optimization_barrier(surfaces.pair_angles(windows, shift, pairs, space))
+    alpha2 = jnp.exp(2 * jnp.asarray(joint.focal_bins(), windows.value.dtype))[:, None]
+    product, lengths, noise = normal_products(pair, alpha2)
     variance = noise + COSINE_TOLERANCE**2 * lengths  # of the product
     likelihood = jnp.exp(-0.5 * product**2 / variance) * jnp.sqrt(lengths / variance)
-    return jnp.log(1 + jnp.where(mask, ANGLE_ODDS * likelihood, 0.0)).sum(-1)
+    return jnp.log(1 + jnp.where(pair.mask, ANGLE_ODDS * likelihood, 0.0)).sum(-1)
 
 
 def normal_products(
-    windows: surfaces.Windows, shift: jax.Array, pairs: np.ndarray, space: Space
-) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
-    """Products of the normals of pairs of windows, for each focal ratio of `focal_bins`.
+    pair: surfaces.PairAngles, alpha2: jax.Array
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Products of the normals of pairs of windows under focal ratios.
 
-    Args: see `surfaces.pair_angles`.
+    Args:
+      pair: the pairs.
+      alpha2: squared focal ratios, of a shape that goes with that of the pairs.
 
     Returns:
       The products, the squared lengths multiplied, and the variance of the products by the fits'
-      noise, (FOCAL_BINS, P) each; which pairs count, (P,).
+      noise, of the shape of both.
     """
-    alpha2 = jnp.exp(2 * jnp.asarray(focal_bins(), windows.value.dtype))[:, None]
-    # Gathered once: fused into what follows, pairs would be gathered again for every bin.
-    pair = jax.lax.optimization_barrier(surfaces.pair_angles(windows, shift, pairs, space))
     lengths = jnp.maximum(
         (alpha2 * pair.slopes[0] + pair.offsets[0]) * (alpha2 * pair.slopes[1] + pair.offsets[1]),
         1e-12,
     )
     product = alpha2 * pair.across + pair.along
     noise = jnp.maximum((alpha2 * pair.noise[0] + pair.noise[1]) * alpha2 + pair.noise[2], 0.0)
-    return product, lengths, noise, pair.mask
+    return product, lengths, noise
 
 
 def window_pairs() -> np.ndarray:
@@ -351,33 +311,9 @@ def window_pairs() -> np.ndarray:
     return np.stack([first[chosen], second[chosen]], -1).astype(np.int32)
 
 
-def point_mass(value: jax.Array, bins: np.ndarray) -> jax.Array:
-    """All probability in the bin of a value; value of shape (...), answer (..., len(bins))."""
-    place = jnp.abs(jnp.asarray(bins) - value[..., None]).argmin(-1)
-    return jnp.where(jnp.arange(len(bins)) == place[..., None], 0.0, -30.0)
-
-
-def quantiles(log_probability, bins, levels) -> jax.Array:
-    """Quantiles of a posterior, linear within a bin; shape (..., len(levels))."""
-    bins = np.asarray(bins)
-    width = bins[1] - bins[0]
-    probability = jnp.exp(log_probability - jax.nn.logsumexp(log_probability, -1, keepdims=True))
-    cumulative = jnp.cumsum(probability, -1)
-    levels = jnp.asarray(levels)
-
-    def at(level):
-        index = jnp.minimum((cumulative < level).sum(-1), len(bins) - 1)[..., None]
-        inside = jnp.take_along_axis(probability, index, -1)[..., 0]
-        below = jnp.take_along_axis(cumulative, index, -1)[..., 0] - inside
-        part = jnp.clip((level - below) / jnp.maximum(inside, 1e-9), 0.0, 1.0)
-        return bins[0] + (index[..., 0] - 0.5 + part) * width
-
-    return jnp.stack([at(level) for level in levels], -1)
-
-
 def refine_ratio(solution: Solution, ratio: jax.Array) -> jax.Array:
     """Moves a ratio to where the votes about it lie, by at most 1.5 bins; shape (...)."""
-    return _refine(solution.bend, ratio, 1.5 / SHIFT_BINS, 0.002)
+    return _refine(solution.bend, ratio, 1.5 / joint.SHIFT_BINS, 0.002)
 
 
 def refine_log_alpha(
@@ -389,7 +325,7 @@ def refine_log_alpha(
     vote = lambda windows, s: surfaces.focal_votes(windows, s, pairs, space)  # noqa: E731
     votes = jax.vmap(vote)(solution.windows, shift)
     low, high = RANGES["focal"]
-    return _refine(votes, log_alpha, 1.5 * (high - low) / FOCAL_BINS, 0.005)
+    return _refine(votes, log_alpha, 1.5 * (high - low) / joint.FOCAL_BINS, 0.005)
 
 
 def _refine(votes: surfaces.Votes, start: jax.Array, reach: float, least: float) -> jax.Array:

@@ -11,23 +11,35 @@ It wants clouds of all blocks in the order of the grid (`CloudSettings.num_point
 parts of that grid.  So it is no function of a set, as `encoder.PointSetEncoder` is.
 """
 
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from train3d_jax import depth, solver, surfaces
+from train3d_jax import depth, joint, solver, surfaces
 from train3d_jax.depth import Space
-from train3d_jax.encoder import BINS, Encoder, Posterior, Target, pool, window_features
+from train3d_jax.encoder import (
+    BINS,
+    Beliefs,
+    Encoder,
+    Posterior,
+    Target,
+    bin_centres,
+    pool,
+    window_features,
+)
 
-PAIRS = 1536
-"""Pairs of windows whose angles are looked at, divided evenly among the nodes."""
+PAIRS = 384
+"""Pairs of windows whose angles are looked at: of the solver's, the first."""
 
-NODES: dict[Space, int] = {"depth": 3, "disparity": 8}
-"""Shifts at which angles are looked at: of equal probability by what the bending told in depth
-space; evenly spread in disparity space, where only the angles tell."""
+NODES: dict[Space, int] = {"depth": 12, "disparity": 48}
+"""Shifts at which angles are looked at, see `joint.nodes`: many in disparity space, where nothing
+tells beforehand where the shift is."""
+
+ANGLE_BINS: dict[Space, int] = {"depth": joint.FOCAL_BINS, "disparity": joint.FOCAL_BINS // 2}
+"""Focal lengths at which angles are looked at: the more nodes, the fewer, for time's sake."""
 
 WIDEST = (-2.0, 3.0)
 """Range of the logarithm of what a deviation is multiplied with."""
@@ -41,19 +53,24 @@ COUNTS = (-6.0, 3.0)
 
 
 class SurfaceEncoder(Encoder):
-    """Window network, likelihoods of bending and of angles, a head for each target."""
+    """Window network, likelihoods of bending and of angles, one posterior over both unknowns."""
+
+    takes_beliefs: ClassVar[bool] = True
 
     @nn.compact
-    def __call__(self, points: jax.Array, mask: jax.Array) -> dict[Target, Posterior]:
+    def __call__(
+        self, points: jax.Array, mask: jax.Array, beliefs: Beliefs | None = None
+    ) -> dict[Target, Posterior]:
         """Encodes clouds.
 
         Args:
           points: x, y, z, and more that is not used, of every block in order; (B, P, 3 or 5).
           mask: points that count, shape (B, P).
+          beliefs: to take into account beside those that training taught; None for no others.
 
         Returns:
-          A posterior for each of `found`, (B, solver.SHIFT_BINS), (B, solver.FOCAL_BINS) or
-          (B, BINS) for the scale.
+          A posterior for each of `found`, (B, joint.SHIFT_BINS), (B, joint.FOCAL_BINS) or (B, BINS)
+          for the scale.
         """
         # Masked points may hold anything, NaN included: nothing of them may reach a sum.
         points = jnp.where(mask[..., None], points, 1.0)
@@ -61,43 +78,28 @@ class SurfaceEncoder(Encoder):
         bending, windows, base = jax.lax.stop_gradient(self._fit(rays, z, mask))
         features = surface_features(windows, base)
         local, context = SurfaceNetwork(self.width, self.dtype)(features, windows.mask)
-        heads = {
-            target: CurveHead(self.width, self.dtype, name=target)
-            for target in {*self.found, *self.heads}
-        }
-
-        nodes = self._first_nodes(base)
-        curves = None
         posteriors: dict[Target, Posterior] = {}
-        if "shift" in self.found:
-            if self.space == "depth":
-                seen = [self._bend_curve(windows, base, local), bending]
-                posteriors["shift"] = heads["shift"](jnp.stack(seen, -1), context)
-                levels = (np.arange(NODES["depth"]) + 0.5) / NODES["depth"]
-                nodes = solver.quantiles(
-                    jax.lax.stop_gradient(posteriors["shift"].log_probability),
-                    solver.ratio_bins(),
-                    levels,
-                )
-            else:
-                curves = self._angle_curves(windows, base, nodes, local, context)
-                seen = jax.nn.logsumexp(curves, 1)  # what angles tell of each shift, (B, nodes)
-                at_bins = jax.vmap(lambda x, y: jnp.interp(solver.ratio_bins(), x, y))(nodes, seen)
-                posteriors["shift"] = heads["shift"](at_bins[..., None], context)
-        if "focal" in self.heads:
-            if curves is None:
-                curves = self._angle_curves(windows, base, nodes, local, context)
-            if self.space == "disparity" and "shift" in posteriors:
-                weight = jax.vmap(lambda x, y: jnp.interp(x, solver.ratio_bins(), y))(
-                    nodes, posteriors["shift"].log_probability
-                )
-                curves = curves - jax.nn.logsumexp(curves, 1, keepdims=True) + weight[:, None]
-            together = jax.nn.logsumexp(curves, -1, keepdims=True)
-            posteriors["focal"] = heads["focal"](jnp.concatenate([together, curves], -1), context)
         if "scale" in self.heads:
             nothing = jnp.zeros((len(points), BINS, 1))
-            posteriors["scale"] = heads["scale"](nothing, context)
-        return posteriors
+            head = CurveHead(self.width, self.dtype, name="scale")
+            posteriors["scale"] = Posterior(jax.nn.log_softmax(head(nothing, context)))
+        if not {"shift", "focal"} & set(self.found):
+            return posteriors
+        shift = self._shift_alone(bending, windows, base, local, context)
+        if beliefs is not None:
+            shift = shift + beliefs.shift
+        count = 1 if self.shift_known else NODES[self.space]
+        nodes = jax.lax.stop_gradient(joint.nodes(shift, count))
+        angles = self._angles(windows, base, nodes, local, context)
+        head = AngleHead(self.dtype, name="focal")
+        both = head(angles, _at_bins(nodes, jax.nn.log_softmax(shift)), nodes, context)
+        shape = (*both.shape[:2], joint.FOCAL_BINS)
+        both = jax.image.resize(both, shape, "linear")
+        if beliefs is not None:
+            both = both + beliefs.focal[:, None]
+        shift, focal = joint.margins(shift, nodes, both)
+        found: dict[Target, Posterior] = {"shift": Posterior(shift), "focal": Posterior(focal)}
+        return posteriors | {target: found[target] for target in self.found if target in found}
 
     def _fit(self, rays, z, mask):
         """What all windows tell of the shift alike, the windows, and the shift that they are at."""
@@ -107,14 +109,16 @@ class SurfaceEncoder(Encoder):
             )
             return bending, windows, base
         windows = jax.vmap(solver.fit_map)(rays, 1 / z, mask)
-        return jnp.zeros((len(z), solver.SHIFT_BINS)), windows, jnp.zeros(len(z))
+        return jnp.zeros((len(z), joint.SHIFT_BINS)), windows, jnp.zeros(len(z))
 
-    def _first_nodes(self, base: jax.Array) -> jax.Array:
-        """Near/far ratios to look at angles at, (B, nodes), where the bending told none."""
-        count = NODES[self.space]
+    def _shift_alone(self, bending, windows, base, local, context) -> jax.Array:
+        """What all but the angles tells of the shift, (B, joint.SHIFT_BINS), up to a constant."""
         if self.shift_known:
-            return jnp.broadcast_to(depth.shift_to_ratio(base)[:, None], (len(base), count))
-        return jnp.broadcast_to((jnp.arange(count) + 0.5) / count, (len(base), count))
+            return joint.point_mass(depth.shift_to_ratio(base), joint.ratio_bins())
+        curves = jnp.zeros((len(base), joint.SHIFT_BINS, 1))
+        if self.space == "depth":
+            curves = jnp.stack([self._bend_curve(windows, base, local), bending], -1)
+        return CurveHead(self.width, self.dtype, name="shift")(curves, context)
 
     def _bend_curve(self, windows: surfaces.Windows, base: jax.Array, local: jax.Array):
         """Log-likelihood of each shift by the windows, as `solver.fit_bending`; (B, bins)."""
@@ -124,7 +128,7 @@ class SurfaceEncoder(Encoder):
         q = jnp.where(windows.mask, jnp.clip(q, -LARGEST, LARGEST), 0.0)
         deviation = jnp.where(windows.mask, jnp.minimum(deviation, LARGEST), 1.0)
         deviation = deviation * opinion.deviation
-        shifts = depth.ratio_to_shift(solver.ratio_bins())[:, None] - base[:, None, None]
+        shifts = depth.ratio_to_shift(joint.ratio_bins())[:, None] - base[:, None, None]
         divisor = 1 + shifts * windows.value[:, None]
         possible = windows.mask[:, None] & (divisor > solver.LEAST_TRUE_DEPTH)
         distance = q[:, None] - 2 * shifts / jnp.where(possible, divisor, 1.0)
@@ -137,44 +141,84 @@ class SurfaceEncoder(Encoder):
         counts = solver.TEMPER["shift"] * opinion.counts
         return jnp.einsum("bnm,bm->bn", jnp.log1p(odds), counts)
 
-    def _angle_curves(self, windows, base, ratios, local, context) -> jax.Array:
-        """Log-likelihood of each focal ratio at each node's shift by pairs; (B, bins, nodes)."""
+    def _angles(self, windows, base, nodes, local, context) -> jax.Array:
+        """Log-likelihood of each focal ratio at each node's shift by pairs; (B, nodes, bins)."""
         pairs = solver.window_pairs()[:PAIRS]
         opinion = Opinion(name="angles")(
             PairNetwork(self.width, self.dtype)(windows, local, context, pairs)
         )
-        shifts = jax.lax.stop_gradient(depth.ratio_to_shift(jnp.clip(ratios, 0.02, 0.98)))
-        each = PAIRS // shifts.shape[-1]
+        # These pairs speak for all that the solver looks at.
+        counts = solver.TEMPER["focal"] * solver.PAIRS / PAIRS * opinion.counts
+        odds = solver.ANGLE_ODDS * opinion.odds
+        variance = (solver.COSINE_TOLERANCE * opinion.deviation) ** 2
+        log_alpha = jnp.asarray(bin_centres("focal", ANGLE_BINS[self.space]), counts.dtype)
+        shifts = jax.lax.stop_gradient(depth.ratio_to_shift(nodes) - base[:, None])
 
-        def at(node: int) -> jax.Array:
-            part = slice(node * each, (node + 1) * each)
-            cosine2, noise, mask = jax.lax.stop_gradient(
-                jax.vmap(lambda w, s: _cosines(w, s, pairs[part], self.space))(
-                    windows, shifts[:, node] - base
-                )
+        # One node after the other: all pairs at all shifts and focal lengths of a batch would be
+        # gigabytes.
+        def at(shift: jax.Array) -> jax.Array:
+            pair = jax.vmap(lambda w, s: surfaces.pair_angles(w, s, pairs, self.space))(
+                windows, shift
             )
-            tolerance = solver.COSINE_TOLERANCE * opinion.deviation[:, None, part]
-            variance = noise + tolerance**2
-            likelihood = jnp.exp(-0.5 * cosine2 / variance) * jax.lax.rsqrt(variance)
-            odds = solver.ANGLE_ODDS * opinion.odds[:, None, part] * likelihood
-            odds = jnp.where(mask[:, None], odds, 0.0)
-            counts = solver.TEMPER["focal"] * opinion.counts[:, part]
-            return jnp.einsum("bnm,bm->bn", jnp.log1p(odds), counts)
+            return _right_angles(counts, odds, variance, pair, jnp.exp(2 * log_alpha))
 
-        # A node sees a part of the pairs, and speaks for all of them.
-        return jnp.stack([at(node) for node in range(shifts.shape[-1])], -1) * shifts.shape[-1]
+        return jnp.moveaxis(jax.lax.map(at, shifts.T), 0, 1)
 
 
-def _cosines(windows, shift, pairs, space) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Squared cosine of each pair's planes and its variance, for each focal ratio; (bins, pairs).
+@jax.custom_vjp
+def _right_angles(counts, odds, variance, pair: surfaces.PairAngles, alpha2) -> jax.Array:
+    """Log-likelihood of focal ratios by pairs of windows.
 
-    And whether a pair counts, (pairs,).
+    Args:
+      counts: how much each pair counts, shape (B, P).
+      odds: that it is at a right angle, shape (B, P).
+      variance: of its cosine, beyond that of the fits, shape (B, P).
+      pair: the pairs, (B, P); no derivatives are taken by them.
+      alpha2: squared focal ratios, shape (F,); the same.
+
+    Returns:
+      Shape (B, F).
     """
-    product, lengths, noise, mask = solver.normal_products(windows, shift, pairs, space)
+    pairs = jax.tree.map(lambda x: x[..., None], (odds, variance, pair))
+    likely, _, _ = _likely(*pairs, alpha2)
+    return (jnp.log1p(likely) * counts[..., None]).sum(1)
+
+
+def _likely(odds, variance, pair, alpha2) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Odds times the density of the cosine, the squared cosine, and its variance in all."""
+    product, lengths, noise = solver.normal_products(pair, alpha2)
+    cosine2 = jnp.minimum(product**2 / lengths, 1.0)
+    variance = jnp.minimum(noise / lengths, LARGEST) + variance
+    likelihood = jnp.exp(-0.5 * cosine2 / variance) * jax.lax.rsqrt(variance)
     # What does not count must be finite all the same: 0 times infinity would be its gradient.
-    cosine2 = jnp.where(mask, jnp.minimum(product**2 / lengths, 1.0), 1.0)
-    variance = jnp.where(mask, jnp.minimum(noise / lengths, LARGEST), 1.0)
-    return cosine2, variance, mask
+    likely = jnp.where(pair.mask, odds * likelihood, 0.0)
+    return likely, cosine2, jnp.where(pair.mask, variance, 1.0)
+
+
+def _right_angles_forward(*arguments):
+    return _right_angles(*arguments), arguments
+
+
+def _right_angles_backward(arguments, by_curve):
+    """Worked out again, and along the other axis: twice as fast as what JAX would derive."""
+    counts, odds, variance, pair, alpha2 = arguments
+    pairs = jax.tree.map(lambda x: x[:, None], (odds, variance, pair))
+    likely, cosine2, total = _likely(*pairs, alpha2[:, None])
+    by_curve = by_curve[..., None]
+    by_counts = (by_curve * jnp.log1p(likely)).sum(1)
+    share = by_curve * likely / (1 + likely)
+    by_odds = counts * share.sum(1) / odds
+    by_variance = counts * (share * (cosine2 / total - 1) / total).sum(1) / 2
+    return by_counts, by_odds, by_variance, None, None
+
+
+_right_angles.defvjp(_right_angles_forward, _right_angles_backward)
+
+
+def _at_bins(nodes: jax.Array, curve: jax.Array) -> jax.Array:
+    """A curve over `joint.ratio_bins`, (B, SHIFT_BINS), at ratios (B, K)."""
+    bins = jnp.asarray(joint.ratio_bins(), curve.dtype)
+    return jax.vmap(lambda x, y: jnp.interp(x, bins, y))(nodes, curve)
 
 
 def surface_features(windows: surfaces.Windows, base: jax.Array) -> jax.Array:
@@ -257,19 +301,18 @@ class Opinion(nn.Module):
 
 
 class CurveHead(nn.Module):
-    """From log-likelihoods over bins to a posterior: their sum, tempered and corrected."""
+    """From log-likelihoods over bins to one: their sum, tempered and corrected."""
 
     width: int
     dtype: Any = None
 
     @nn.compact
-    def __call__(self, curves: jax.Array, context: jax.Array) -> Posterior:
+    def __call__(self, curves: jax.Array, context: jax.Array) -> jax.Array:
         """Maps curves (B, bins, K), of which the first counts with fresh weights, and (B, C)."""
         curves = curves - jax.nn.logsumexp(curves, 1, keepdims=True)
         bins, count = curves.shape[1:]
         share = self.param("share", lambda _: jnp.float32(np.eye(count)[0]))
-        temper = nn.Dense(1, kernel_init=nn.initializers.zeros)(context)
-        logits = (curves * share).sum(-1) * jnp.exp(jnp.clip(temper, -3, 1))
+        logits = (curves * share).sum(-1) * _temper(context)
         place = jnp.linspace(-1.0, 1.0, bins)[:, None] ** np.array([1, 2])
         place = jnp.broadcast_to(place, (len(curves), bins, 2))
         # Logarithms for the slopes, probabilities for the peaks; each of order one.
@@ -282,6 +325,54 @@ class CurveHead(nn.Module):
             hidden = hidden + nn.relu(wider)
         small = nn.initializers.normal(0.01)
         logits += nn.Dense(1, kernel_init=small, dtype=self.dtype)(hidden)[..., 0]
-        return Posterior(
-            jax.nn.log_softmax(logits.astype(jnp.promote_types(logits.dtype, jnp.float32)))
-        )
+        return logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+
+
+class AngleHead(nn.Module):
+    """Corrects and tempers log-likelihoods over shifts and focal lengths."""
+
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(
+        self, angles: jax.Array, shift: jax.Array, nodes: jax.Array, context: jax.Array
+    ) -> jax.Array:
+        """Maps (B, K, bins) to the same.
+
+        Args:
+          angles: at each of K nodes, shape (B, K, bins).
+          shift: log-probability of each node's shift, shape (B, K).
+          nodes: near/far ratios, shape (B, K).
+          context: shape (B, C).
+        """
+        angles = angles - jax.nn.logsumexp(angles, (1, 2), keepdims=True)
+        each = jax.nn.log_softmax(angles, -1)
+        whole = jax.nn.log_softmax(angles + shift[..., None], (1, 2))
+        place = jnp.linspace(-1.0, 1.0, angles.shape[-1])
+        # Logarithms for the slopes, probabilities for the peaks; each of order one.
+        features = [
+            jnp.maximum(each, -15) / 5, jnp.exp(each) * 4,
+            jnp.maximum(whole, -15) / 5, jnp.exp(whole / 2) * 4,
+            place, place**2, 2 * nodes[..., None] - 1, jnp.maximum(shift, -15)[..., None] / 5,
+        ]  # fmt: skip
+        hidden = jnp.stack([jnp.broadcast_to(feature, angles.shape) for feature in features], -1)
+        hidden = nn.Conv(ANGLE_WIDTH, (3, 5), dtype=self.dtype)(hidden)
+        told = nn.Dense(ANGLE_WIDTH, dtype=self.dtype)(context)
+        hidden = nn.relu(hidden + told[:, None, None])
+        for dilation in ((1, 3), (2, 9)):
+            wider = nn.Conv(ANGLE_WIDTH, (3, 5), kernel_dilation=dilation, dtype=self.dtype)
+            hidden = hidden + nn.relu(wider(hidden))
+        small = nn.initializers.normal(0.01)
+        logits = angles * _temper(context)[:, None]
+        logits += nn.Dense(1, kernel_init=small, dtype=self.dtype)(hidden)[..., 0]
+        return logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+
+
+ANGLE_WIDTH = 16
+"""Channels of `AngleHead`."""
+
+
+def _temper(context: jax.Array) -> jax.Array:
+    """A learned factor on logarithms, 1 with fresh weights; called within a module; (B, 1)."""
+    temper = nn.Dense(1, kernel_init=nn.initializers.zeros)(context)
+    return jnp.exp(jnp.clip(temper, -3, 1))

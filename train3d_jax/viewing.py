@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from train3d_jax import camera, depth, metrics, solver
+from train3d_jax import camera, depth, joint, metrics, solver
 from train3d_jax.clouds import Blocks
 
 MOST_POINTS = 100_000
@@ -99,9 +99,9 @@ class Scores(NamedTuple):
     """`solver.scores` of one map over the best that any answer has: in [0, 1], on the host.
 
     Attributes:
-      flat: at each of `solver.ratio_bins`, shape (solver.SHIFT_BINS,).
-      right: at each of `solver.score_ratios` and `solver.focal_bins`, shape
-        (solver.SCORE_RATIOS, solver.FOCAL_BINS).
+      flat: at each of `joint.ratio_bins`, shape (joint.SHIFT_BINS,).
+      right: at each of `solver.score_ratios` and `joint.focal_bins`, shape
+        (solver.SCORE_RATIOS, joint.FOCAL_BINS).
     """
 
     flat: np.ndarray
@@ -109,7 +109,7 @@ class Scores(NamedTuple):
 
     def flat_at(self, shift: np.ndarray | float) -> np.ndarray:
         """How flat planes are under canonical shifts of any shape."""
-        return np.interp(_ratio(shift), solver.ratio_bins(), self.flat)
+        return np.interp(_ratio(shift), joint.ratio_bins(), self.flat)
 
     def right_at(self, shift: float, focal_ratio: np.ndarray | float) -> np.ndarray:
         """How right angles are under a canonical shift and focal lengths over f0, of any shape."""
@@ -117,7 +117,7 @@ class Scores(NamedTuple):
         below = int(np.clip(np.searchsorted(ratios, place) - 1, 0, len(ratios) - 2))
         part = np.clip((place - ratios[below]) / (ratios[below + 1] - ratios[below]), 0, 1)
         curve = (1 - part) * self.right[below] + part * self.right[below + 1]
-        return np.interp(np.log(focal_ratio), solver.focal_bins(), curve)
+        return np.interp(np.log(focal_ratio), joint.focal_bins(), curve)
 
 
 def scores(blocks: Blocks, space: depth.Space) -> Scores:
