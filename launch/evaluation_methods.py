@@ -11,7 +11,8 @@ import numpy as np
 from data.true_maps import TrueMap
 from train3d_jax import camera, clouds, depth, evaluation, inference, metrics
 from train3d_jax.evaluation import Constants, Truth, View
-from train3d_jax.inference import Known, Method
+from train3d_jax.inference import Known
+from train3d_jax.weighing import Method
 
 CONSTANT_FOV = 66.0
 """Horizontal field of view in degrees that a constant guess takes: the median of the views that the

@@ -20,7 +20,8 @@ from launch.recovery_config import METHODS, RecoveryConfig
 from launch.saving import ENDINGS, SaveSettings
 from launch.shards import shard_of
 from train3d_jax.depth import Space
-from train3d_jax.inference import DEFAULT, Method
+from train3d_jax.inference import DEFAULT
+from train3d_jax.weighing import Method
 
 _INPUT = flags.DEFINE_string(
     "input", None, "A depth map, a folder of them, or a pattern in quotes ('a/**/depth_*.png').",

@@ -15,7 +15,8 @@ from launch.shards import Shard
 from train3d_jax import __version__
 from train3d_jax.depth import Space
 from train3d_jax.errors import UserError
-from train3d_jax.inference import Method, Model
+from train3d_jax.inference import Model
+from train3d_jax.weighing import Method
 
 METHODS = get_args(Method)
 

@@ -9,7 +9,8 @@ from launch import viewer_drawings as drawings
 from launch.viewer_drawings import Curve, Thumbnail
 from launch.viewer_maps import Errors, Look, Values
 from launch.viewer_scene import KINDS, SIDE_BY_SIDE, VIEWS
-from train3d_jax.inference import Method, Solution
+from train3d_jax.inference import Solution
+from train3d_jax.weighing import Method
 
 FOVS, SHIFTS = (10.0, 150.0), (-0.49, 1.5)
 """Ends of the sliders: degrees across, canonical units.  Answers beyond are told in figures."""

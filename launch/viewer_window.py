@@ -26,7 +26,8 @@ from launch.viewer_panel import BACK, PAGE, Panel
 from launch.viewer_scene import Scene
 from train3d_jax import inference
 from train3d_jax.errors import UserError
-from train3d_jax.inference import Method, Model
+from train3d_jax.inference import Model
+from train3d_jax.weighing import Method
 
 FRAMES, FRAME_SECONDS = 20, 0.03
 """Of a glide."""

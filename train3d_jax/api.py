@@ -5,10 +5,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from train3d_jax import inference
+from train3d_jax import inference, weighing
 from train3d_jax.depth import Space
 from train3d_jax.errors import UserError
-from train3d_jax.inference import Known, Method, Model
+from train3d_jax.inference import Known, Model
+from train3d_jax.weighing import Method
 
 BATCH = 16
 """Maps solved at once at most; smaller batches are filled up to a power of two, so that only five
@@ -30,7 +31,7 @@ class Recovered(NamedTuple):
       shift: canonical units (2 % quantile of the input at 0.5, 98 % quantile at 1).
       focal_interval: holds the focal length with 90 % probability, pixels, shape (..., 2).
       shift_interval: the same for the shift, shape (..., 2).
-      flags: for each of `inference.FLAGS` whether it is raised, bool; `inference.Recovery` says
+      flags: for each of `weighing.FLAGS` whether it is raised, bool; `inference.Recovery` says
         what they mean.
     """
 
@@ -165,5 +166,5 @@ def _collect(parts: list[tuple[inference.Recovery, int]], single: bool) -> Recov
         shift=joined(lambda r: r.shift),
         focal_interval=joined(lambda r: r.focal_interval),
         shift_interval=joined(lambda r: r.shift_interval),
-        flags={name: joined(lambda r, n=name: r.flags[n]) for name in inference.FLAGS},
+        flags={name: joined(lambda r, n=name: r.flags[n]) for name in weighing.FLAGS},
     )

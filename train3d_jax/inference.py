@@ -4,61 +4,31 @@ Networks for different targets work together as in LeReS (section 3.2): the foca
 estimated, then the shift, then the focal length again where its network wants to know the shift.
 A network that covers several targets answers them in one pass.
 
-Whatever the method, it ends in a posterior over the near/far ratio and one over log(focal / f0), on
-the bins of `solver`.  Their medians are the answers and their quantiles the intervals.
+What they say is weighed, beside what geometry says, in `weighing`.
 """
 
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from train3d_jax import camera, checkpoint, clouds, depth, joint, solver, weights
-from train3d_jax.calibration import Calibration, without_bins
-from train3d_jax.encoder import RANGES, Beliefs, Posterior, Target, encode, median
+from train3d_jax import camera, checkpoint, clouds, depth, joint, solver, weighing, weights
+from train3d_jax.calibration import Calibration
+from train3d_jax.encoder import Beliefs, Posterior, Target, encode, median
 from train3d_jax.errors import UserError
 from train3d_jax.training import TrainingConfig, build_encoder
-
-Method = Literal["learned", "geometric", "hybrid"]
+from train3d_jax.weighing import INTERVAL, Learned, Method
 
 DEFAULT = "default"
 """Names the weights that come with the package."""
 
 _SAMPLE_SEED = 0
 """Of the points that are drawn; the same for every map, so an answer does not depend on others."""
-
-INTERVAL = (0.05, 0.5, 0.95)
-"""Quantiles that are told: the median, and the ends of the central 90 %."""
-
-DOUBT = 0.05
-"""Chance that a posterior is wrong altogether, where another is weighed against it: spread evenly
-over all bins, so that neither can rule out what the other is sure of."""
-
-NETWORK_WEIGHT, GEOMETRY_WEIGHT = 1.0, 0.1
-"""Shares of the network's log-probability and of geometry's that count where they are weighed.
-Both rest on the same windows, so their product would be too sure; and the network has learned to
-judge them, so geometry adds little: where the network hesitates it decides.  With more of it the
-shift on noisy and predicted depth was more than a tenth worse than the network's alone."""
-
-FLAGS = ("near_planar", "few_valid_pixels", "out_of_training_range", "solver_disagrees")
-
-FEW_BLOCKS = 400
-"""Blocks with a value, of 4096, below which a map counts as sparse."""
-
-ONE_PLANE_SHARE = 0.9
-"""Share of planes in one direction above which the focal length cannot be told."""
-
-FAR_TAIL = 3.0
-"""Canonical values beyond this lie five times farther from the far quantile than that from the near
-one: no room has them, but sky, outliers and failed networks do."""
-
-BORDER_SHARE = 0.02
-"""Of a posterior's range at either end: an answer there was cut off by the range."""
 
 CAMERA_CORRELATION = 0.1
 """Correlation of the errors of maps of one camera: they often show one room, and a method that is
@@ -112,7 +82,7 @@ class Solution(NamedTuple):
       b: see `a`.
       focal_interval: holds the focal length with 90 % probability; pixels.
       shift_interval: the same for the shift.
-      flags: names of those of `FLAGS` that are raised.
+      flags: names of those of `weighing.FLAGS` that are raised.
     """
 
     focal: float
@@ -138,7 +108,7 @@ class Recovery(NamedTuple):
       canonical_offset: canonical units, shape (B,).
       unit: what a and b are multiplied with to come out in metres (or 1 / metres), shape (B,); 1
         without a network for the scale, and then the unit is arbitrary.
-      flags: for each of `FLAGS` whether it is raised, shape (B,):
+      flags: for each of `weighing.FLAGS` whether it is raised, shape (B,):
         near_planar: nearly all planes have one direction, so nothing tells of a focal length;
         few_valid_pixels: less than a tenth of the map holds values;
         out_of_training_range: the answer lies at the border of what can be answered, or the values
@@ -289,7 +259,7 @@ def recover_blocks(
     focal = None if known.focal is None else jnp.asarray(known.focal, jnp.float32)
     geometry = _solve(blocks, space, own_shift, focal)
     learned, metres = _ask_networks(models, blocks, own_shift, focal)
-    answers = _answer(geometry, learned, blocks, canonical, method, space, own_shift, focal)
+    answers = weighing.answer(geometry, learned, blocks, canonical, method, space, own_shift, focal)
     shift = answers.shift[:, 1]
     unit = jnp.ones_like(shift)
     if metres is not None:
@@ -340,7 +310,7 @@ def focal_evidence(
     own_shift = known.canonical_shift(canonical)
     geometry = _solve(blocks, space, own_shift, None)
     learned, _ = _ask_networks(models, blocks, own_shift, None)
-    evidence, judged = _focal_evidence(geometry, learned, blocks, method)
+    evidence, judged = weighing.focal_evidence(geometry, learned, blocks, method)
     return np.where((canonical.solvable & judged)[:, None], evidence, 0.0)
 
 
@@ -376,32 +346,6 @@ class _Prediction(NamedTuple):
     metres: jax.Array | None
 
 
-class _Learned(NamedTuple):
-    """What networks say.
-
-    Calibrated log-probabilities over their bins, (B, bins) each, None where none answers; the
-    focal length in pixels that the focal ratio multiplies, (B,); and `Calibration.finest` of both.
-    """
-
-    shift: jax.Array | None = None
-    focal: jax.Array | None = None
-    assumed: jax.Array | None = None
-    finest_shift: float | None = None
-    finest_focal: float | None = None
-
-
-class _Answers(NamedTuple):
-    """Low end, median and high end of both answers, (B, 3).
-
-    Also whether there was anything to judge by, and the flags, (B,) each.
-    """
-
-    shift: jax.Array
-    focal: jax.Array
-    judged: jax.Array
-    flags: dict[str, jax.Array]
-
-
 def _space_of(models: Sequence[Model], space: depth.Space | None) -> depth.Space:
     if models:
         return models[0].config.clouds.space
@@ -415,12 +359,12 @@ def _ask_networks(
     blocks: clouds.Blocks,
     own_shift: jax.Array | None,
     known_focal: jax.Array | None,
-) -> tuple[_Learned, jax.Array | None]:
+) -> tuple[Learned, jax.Array | None]:
     """Posteriors of the networks in LeReS' order, and metres at the far value, where one tells."""
     shift = jnp.zeros(len(blocks.size)) if own_shift is None else own_shift
     focal = known_focal
     answered: dict[int, _Prediction] = {}
-    learned = _Learned()
+    learned = Learned()
 
     def predict(target: Target) -> tuple[_Prediction | None, Calibration]:
         covering = [i for i, model in enumerate(models) if target in model.config.heads]
@@ -525,174 +469,3 @@ def _agreed(posterior: Posterior, maps: int) -> Posterior:
     """What a network says of maps and of their mirror images, which must be the same."""
     one, other = posterior.log_probability[:maps], posterior.log_probability[maps:]
     return Posterior(jax.nn.log_softmax((one + other) / 2))
-
-
-@functools.partial(jax.jit, static_argnames=("method", "space"))
-def _answer(
-    geometry: solver.Solution,
-    learned: _Learned,
-    blocks: clouds.Blocks,
-    canonical: depth.Canonical,
-    method: Method,
-    space: depth.Space,
-    own_shift: jax.Array | None,
-    known_focal: jax.Array | None,
-) -> _Answers:
-    first_guess = camera.initial_focal(blocks.size[..., 0])
-    ratios = _Opinions(_finer_ratio(learned), geometry.shift, np.zeros(joint.SHIFT_BINS))
-    alphas = _focal_opinions(geometry, learned, first_guess)
-    judged = geometry.windows.mask.sum(-1) >= solver.LEAST_WINDOWS
-    ratio = joint.quantiles(ratios.weighed(method), joint.ratio_bins(), INTERVAL)
-    log_alpha = joint.quantiles(alphas.weighed(method), joint.focal_bins(), INTERVAL)
-    if method == "learned":
-        judged = jnp.ones_like(judged)
-    if method == "hybrid":
-        ratio = _of_network_within_a_bin(ratio, ratios.network, joint.ratio_bins())
-        log_alpha = _of_network_within_a_bin(log_alpha, alphas.network, joint.focal_bins())
-    if method == "geometric":
-        # A bin is coarser than what clean maps tell.  Not where a network has had its say: under
-        # noise it knows better, even within a bin, than all windows' votes alike.
-        finer = solver.refine_ratio(geometry, ratio[:, 1])
-        ratio = _with_median(ratio, finer)
-        within = jnp.clip(finer, *joint.SAFE_RATIO)
-        log_alpha = _with_median(
-            log_alpha, solver.refine_log_alpha(geometry, within, log_alpha[:, 1], space)
-        )
-    else:
-        if learned.shift is not None:
-            bins = learned.shift.shape[-1]
-            ratio = without_bins(ratio, "shift", bins, learned.finest_shift)
-        if learned.focal is not None:
-            bins = learned.focal.shape[-1]
-            log_alpha = without_bins(log_alpha, "focal", bins, learned.finest_focal)
-    shift = depth.ratio_to_shift(jnp.clip(ratio, *joint.SAFE_RATIO))
-    focal = jnp.exp(log_alpha) * first_guess[:, None]
-    disagrees = out_of_range = jnp.zeros_like(judged)
-    if own_shift is not None:
-        shift = jnp.repeat(own_shift[:, None], 3, 1)
-    else:
-        disagrees |= ratios.exclude_each_other(joint.ratio_bins())
-        out_of_range |= _at_border(ratio[:, 1], "shift")
-    if known_focal is not None:
-        focal = jnp.repeat(known_focal[:, None], 3, 1)
-    else:
-        disagrees |= alphas.exclude_each_other(joint.focal_bins())
-        out_of_range |= _at_border(log_alpha[:, 1], "focal")
-    spread = jnp.abs(jnp.where(canonical.mask, canonical.values, 1.0) - 0.5 - 0.25)
-    out_of_range |= (spread.max(-1) > FAR_TAIL) & canonical.solvable
-    planes = solver.plane_share(blocks, space, shift[:, 1], focal[:, 1])
-    flags = {
-        "near_planar": (planes > ONE_PLANE_SHARE) & canonical.solvable,
-        "few_valid_pixels": jnp.asarray(blocks.mask).sum(-1) < FEW_BLOCKS,
-        "out_of_training_range": out_of_range & canonical.solvable,
-        "solver_disagrees": disagrees & canonical.solvable,
-    }
-    return _Answers(shift, focal, judged, flags)
-
-
-@functools.partial(jax.jit, static_argnames="method")
-def _focal_evidence(geometry, learned, blocks, method) -> tuple[jax.Array, jax.Array]:
-    first_guess = camera.initial_focal(blocks.size[..., 0])
-    judged = geometry.windows.mask.sum(-1) >= solver.LEAST_WINDOWS
-    if method == "learned":
-        judged = jnp.ones_like(judged)
-    posterior = _focal_opinions(geometry, learned, first_guess).weighed(method)
-    likelihood = jax.nn.log_softmax(_doubted(posterior) - joint.focal_prior())
-    return likelihood - likelihood.max(-1, keepdims=True), judged
-
-
-def _focal_opinions(
-    geometry: solver.Solution, learned: _Learned, first_guess: jax.Array
-) -> "_Opinions":
-    """What networks and geometry say of the focal length.
-
-    Networks have seen crops of cameras of any kind, far more of them unusual than users have: so
-    what they say, nearly a likelihood, is multiplied with the same prior as geometry's.
-    """
-    network = _finer_focal(learned, first_guess)
-    prior = joint.focal_prior()
-    if network is not None:
-        network = jax.nn.log_softmax(network + prior)
-    return _Opinions(network, geometry.focal, prior)
-
-
-class _Opinions(NamedTuple):
-    """Log-probabilities over the same bins by the network, if it has any, and by geometry.
-
-    And the logarithm of the prior that is in both of them, up to a constant.
-    """
-
-    network: jax.Array | None
-    geometry: jax.Array
-    prior: np.ndarray
-
-    def weighed(self, method: Method) -> jax.Array:
-        """The posterior that a method answers by."""
-        if method == "geometric" or self.network is None:
-            return self.geometry
-        if method == "learned":
-            return self.network
-        evidence = NETWORK_WEIGHT * _doubted(self.network - self.prior)
-        evidence += GEOMETRY_WEIGHT * _doubted(self.geometry - self.prior)
-        return jax.nn.log_softmax(evidence + self.prior)
-
-    def exclude_each_other(self, bins: np.ndarray) -> jax.Array:
-        """Whether the median of either lies outside of the other's interval."""
-        if self.network is None:
-            return jnp.zeros(self.geometry.shape[:-1], bool)
-        one = joint.quantiles(self.network, bins, INTERVAL)
-        other = joint.quantiles(self.geometry, bins, INTERVAL)
-        outside = lambda x, y: (x[:, 1] < y[:, 0]) | (x[:, 1] > y[:, 2])  # noqa: E731
-        return outside(one, other) & outside(other, one)
-
-
-def _doubted(log_probability: jax.Array) -> jax.Array:
-    """A posterior that holds anything possible, see `DOUBT`."""
-    bins = log_probability.shape[-1]
-    normalised = jax.nn.log_softmax(log_probability)
-    return jnp.logaddexp(normalised + np.log1p(-DOUBT), np.log(DOUBT / bins))
-
-
-def _finer_ratio(learned: _Learned) -> jax.Array | None:
-    if learned.shift is None:
-        return None
-    finer = joint.SHIFT_BINS // learned.shift.shape[-1]
-    return jax.nn.log_softmax(jnp.repeat(learned.shift, finer, -1))
-
-
-def _finer_focal(learned: _Learned, first_guess: jax.Array) -> jax.Array | None:
-    """On the solver's bins: the network's count from the focal length that it was shown."""
-    if learned.focal is None or learned.assumed is None:
-        return None
-    low, high = RANGES["focal"]
-    bins = learned.focal.shape[-1]
-    from_assumed = joint.focal_bins() - jnp.log(learned.assumed / first_guess)[:, None]
-    # Rounding must not decide where both counts agree: bins are asked a hair above their centre.
-    index = jnp.floor((from_assumed - low) / (high - low) * bins + 1e-3).astype(jnp.int32)
-    taken = jnp.take_along_axis(learned.focal, jnp.clip(index, 0, bins - 1), -1)
-    return jax.nn.log_softmax(jnp.where((index >= 0) & (index < bins), taken, -30.0))
-
-
-def _of_network_within_a_bin(quantiles, network: jax.Array | None, bins: np.ndarray) -> jax.Array:
-    """Moves a hybrid median to the network's where they are less than a bin apart.
-
-    Weighing the shares of bins blurs what they tell of the place within one, and on clean depth
-    that is all there is to tell.
-    """
-    if network is None:
-        return quantiles
-    own = joint.quantiles(network, bins, (0.5,))
-    apart = jnp.abs(own - quantiles[:, 1:2])
-    return jnp.where(apart < bins[1] - bins[0], _with_median(quantiles, own[:, 0]), quantiles)
-
-
-def _with_median(quantiles: jax.Array, middle: jax.Array) -> jax.Array:
-    """Puts a finer median between the ends, which it may push outwards."""
-    low, high = jnp.minimum(quantiles[:, 0], middle), jnp.maximum(quantiles[:, 2], middle)
-    return jnp.stack([low, middle, high], -1)
-
-
-def _at_border(value: jax.Array, target: Target) -> jax.Array:
-    low, high = RANGES[target]
-    part = (value - low) / (high - low)
-    return (part < BORDER_SHARE) | (part > 1 - BORDER_SHARE)

@@ -99,7 +99,8 @@ class SurfaceEncoder(Encoder):
             both = both + beliefs.focal[:, None]
         shift, focal = joint.margins(shift, nodes, both)
         found: dict[Target, Posterior] = {"shift": Posterior(shift), "focal": Posterior(focal)}
-        return posteriors | {target: found[target] for target in self.found if target in found}
+        posteriors.update({target: found[target] for target in self.found if target in found})
+        return posteriors
 
     def _fit(self, rays, z, mask):
         """What all windows tell of the shift alike, the windows, and the shift that they are at."""
@@ -179,8 +180,8 @@ def _right_angles(counts, odds, variance, pair: surfaces.PairAngles, alpha2) -> 
     Returns:
       Shape (B, F).
     """
-    pairs = jax.tree.map(lambda x: x[..., None], (odds, variance, pair))
-    likely, _, _ = _likely(*pairs, alpha2)
+    odds, variance, pair = jax.tree.map(lambda x: x[..., None], (odds, variance, pair))
+    likely, _, _ = _likely(odds, variance, pair, alpha2)
     return (jnp.log1p(likely) * counts[..., None]).sum(1)
 
 
@@ -201,9 +202,9 @@ def _right_angles_forward(*arguments):
 
 def _right_angles_backward(arguments, by_curve):
     """Worked out again, and along the other axis: twice as fast as what JAX would derive."""
-    counts, odds, variance, pair, alpha2 = arguments
-    pairs = jax.tree.map(lambda x: x[:, None], (odds, variance, pair))
-    likely, cosine2, total = _likely(*pairs, alpha2[:, None])
+    counts, odds, _, _, alpha2 = arguments
+    first = jax.tree.map(lambda x: x[:, None], arguments[1:4])
+    likely, cosine2, total = _likely(first[0], first[1], first[2], alpha2[:, None])
     by_curve = by_curve[..., None]
     by_counts = (by_curve * jnp.log1p(likely)).sum(1)
     share = by_curve * likely / (1 + likely)

@@ -1,0 +1,93 @@
+"""One posterior over shift and focal length against the same worked out on a dense grid."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from train3d_jax import joint
+
+RATIOS, ALPHAS = joint.ratio_bins(), joint.focal_bins()
+
+
+def bump(bins, centre, deviation):
+    return -0.5 * ((bins - centre) / deviation) ** 2
+
+
+def leaning(ratios, slope=2.0, deviation=0.15):
+    """Right angles of a room: each shift has a focal length of its own at which it has them."""
+    best = slope * (ratios - 0.5)
+    return bump(ALPHAS, best[..., None], deviation)
+
+
+def dense(shift, both):
+    """Margins by summing over all bins of both."""
+    total = shift[:, None] + both
+    return (jax.nn.log_softmax(jax.nn.logsumexp(total, axis)) for axis in (1, 0))
+
+
+@pytest.mark.parametrize(
+    ("centre", "deviation", "count"), [(0.4, 0.01, 12), (0.7, 0.05, 12), (0.5, 10.0, 48)]
+)
+def test_margins_are_those_of_all_bins(centre, deviation, count):
+    shift = bump(RATIOS, centre, deviation)
+    at = joint.nodes(shift, count)
+    found = joint.margins(shift, at, leaning(at) + joint.focal_prior())
+    expected = dense(shift, leaning(RATIOS) + joint.focal_prior())
+    for bins, log_probability, exact in zip((RATIOS, ALPHAS), found, expected, strict=True):
+        levels = joint.quantiles(jnp.stack([log_probability, exact]), bins, (0.05, 0.5, 0.95))
+        # A twentieth of the widest of the two distributions: nodes are that far apart.
+        np.testing.assert_allclose(levels[0], levels[1], atol=0.03)
+        np.testing.assert_allclose(jnp.exp(log_probability).sum(), 1, rtol=1e-4)
+
+
+def test_a_known_focal_length_tells_the_shift():
+    nothing = np.zeros(joint.SHIFT_BINS)
+    at = joint.nodes(nothing, 48)
+    known = joint.point_mass(jnp.asarray(0.3), ALPHAS)
+    shift, focal = joint.margins(nothing, at, leaning(at) + known)
+    assert abs(RATIOS[shift.argmax()] - 0.65) < 0.01  # 2 (r - 1/2) = 0.3
+    assert abs(ALPHAS[focal.argmax()] - 0.3) < 0.011  # half a bin
+    low, high = joint.quantiles(shift, RATIOS, (0.05, 0.95))
+    # 1.64 deviations of 0.15 / 2 to either side.
+    np.testing.assert_allclose(high - low, 2 * 1.645 * 0.075, rtol=0.1)
+
+
+def test_a_known_shift_tells_the_focal_length():
+    known = joint.point_mass(jnp.asarray(0.65), RATIOS)
+    at = joint.nodes(known, 48)
+    _, focal = joint.margins(known, at, leaning(at))
+    middle = joint.quantiles(focal, ALPHAS, (0.5,))[0]
+    np.testing.assert_allclose(middle, 0.3, atol=0.01)
+
+
+def test_nodes_are_even_without_knowledge_and_close_where_the_shift_is():
+    even = joint.nodes(jnp.zeros(joint.SHIFT_BINS), 16)
+    np.testing.assert_allclose(even, (np.arange(16) + 0.5) / 16, atol=1e-3)
+    close = np.asarray(joint.nodes(bump(RATIOS, 0.3, 0.005), 12))
+    assert (np.diff(close) > 0).all()
+    assert (np.abs(close - 0.3) < 0.03).sum() >= 8
+    # And some far away, where the bending was misled.
+    assert close.min() < 0.25 and close.max() > 0.6
+
+
+def test_the_prior_is_a_density_that_excludes_nothing():
+    prior = np.exp(joint.focal_prior())
+    width = ALPHAS[1] - ALPHAS[0]
+    # All but the tails beyond the range, a hundredth.
+    np.testing.assert_allclose(prior.sum() * width, 1, atol=0.03)
+    assert prior.min() > 0.5 * joint.PRIOR_DOUBT / (ALPHAS[-1] - ALPHAS[0])
+    moved = joint.focal_prior(ALPHAS + 0.5)
+    np.testing.assert_allclose(
+        moved[10], np.interp(ALPHAS[10] + 0.5, ALPHAS, np.log(prior)), atol=0.01
+    )
+
+
+def test_batches_are_answered_row_by_row():
+    shift = jnp.stack([bump(RATIOS, 0.4, 0.02), bump(RATIOS, 0.8, 0.1)])
+    at = joint.nodes(shift, 12)
+    together = joint.margins(shift, at, leaning(at))
+    for row in range(2):
+        alone = joint.margins(shift[row], at[row], leaning(at[row]))
+        for one, other in zip(together, alone, strict=True):
+            np.testing.assert_allclose(one[row], other, rtol=1e-5, atol=1e-5)

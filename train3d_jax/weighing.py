@@ -1,0 +1,261 @@
+"""Weighs what networks and geometry say of shift and focal length, and answers.
+
+Whatever the method, it ends in a posterior over the near/far ratio and one over log(focal / f0), on
+the bins of `joint`.  Their medians are the answers and their quantiles the intervals.
+"""
+
+import functools
+from typing import Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from train3d_jax import camera, clouds, depth, joint, solver
+from train3d_jax.calibration import without_bins
+from train3d_jax.encoder import RANGES, Target
+
+Method = Literal["learned", "geometric", "hybrid"]
+
+INTERVAL = (0.05, 0.5, 0.95)
+"""Quantiles that are told: the median, and the ends of the central 90 %."""
+
+DOUBT = 0.05
+"""Chance that a posterior is wrong altogether, where another is weighed against it: spread evenly
+over all bins, so that neither can rule out what the other is sure of."""
+
+NETWORK_WEIGHT, GEOMETRY_WEIGHT = 1.0, 0.1
+"""Shares of the network's log-probability and of geometry's that count where they are weighed.
+Both rest on the same windows, so their product would be too sure; and the network has learned to
+judge them, so geometry adds little: where the network hesitates it decides.  With more of it the
+shift on noisy and predicted depth was more than a tenth worse than the network's alone."""
+
+FLAGS = ("near_planar", "few_valid_pixels", "out_of_training_range", "solver_disagrees")
+
+FEW_BLOCKS = 400
+"""Blocks with a value, of 4096, below which a map counts as sparse."""
+
+ONE_PLANE_SHARE = 0.9
+"""Share of planes in one direction above which the focal length cannot be told."""
+
+FAR_TAIL = 3.0
+"""Canonical values beyond this lie five times farther from the far quantile than that from the near
+one: no room has them, but sky, outliers and failed networks do."""
+
+BORDER_SHARE = 0.02
+"""Of a posterior's range at either end: an answer there was cut off by the range."""
+
+
+class Learned(NamedTuple):
+    """What networks say.
+
+    Calibrated log-probabilities over their bins, (B, bins) each, None where none answers; the
+    focal length in pixels that the focal ratio multiplies, (B,); and `Calibration.finest` of both.
+    """
+
+    shift: jax.Array | None = None
+    focal: jax.Array | None = None
+    assumed: jax.Array | None = None
+    finest_shift: float | None = None
+    finest_focal: float | None = None
+
+
+class Answers(NamedTuple):
+    """Low end, median and high end of both answers, (B, 3).
+
+    Also whether there was anything to judge by, and the flags, (B,) each.
+    """
+
+    shift: jax.Array
+    focal: jax.Array
+    judged: jax.Array
+    flags: dict[str, jax.Array]
+
+
+@functools.partial(jax.jit, static_argnames=("method", "space"))
+def answer(
+    geometry: solver.Solution,
+    learned: Learned,
+    blocks: clouds.Blocks,
+    canonical: depth.Canonical,
+    method: Method,
+    space: depth.Space,
+    own_shift: jax.Array | None,
+    known_focal: jax.Array | None,
+) -> Answers:
+    """Weighs and answers a batch of B maps.
+
+    Args:
+      geometry: what the solver says.
+      learned: what networks say.
+      blocks: the maps.
+      canonical: their canonical form.
+      method: whose answer it is.
+      space: of the maps' values.
+      own_shift: known canonical shifts, shape (B,); None where they are sought.
+      known_focal: known focal lengths in pixels, shape (B,); None where they are sought.
+    """
+    first_guess = camera.initial_focal(blocks.size[..., 0])
+    ratios = _Opinions(_finer_ratio(learned), geometry.shift, np.zeros(joint.SHIFT_BINS))
+    alphas = _focal_opinions(geometry, learned, first_guess)
+    judged = geometry.windows.mask.sum(-1) >= solver.LEAST_WINDOWS
+    ratio = joint.quantiles(ratios.weighed(method), joint.ratio_bins(), INTERVAL)
+    log_alpha = joint.quantiles(alphas.weighed(method), joint.focal_bins(), INTERVAL)
+    if method == "learned":
+        judged = jnp.ones_like(judged)
+    if method == "hybrid":
+        ratio = _of_network_within_a_bin(ratio, ratios.network, joint.ratio_bins())
+        log_alpha = _of_network_within_a_bin(log_alpha, alphas.network, joint.focal_bins())
+    if method == "geometric":
+        # A bin is coarser than what clean maps tell.  Not where a network has had its say: under
+        # noise it knows better, even within a bin, than all windows' votes alike.
+        finer = solver.refine_ratio(geometry, ratio[:, 1])
+        ratio = _with_median(ratio, finer)
+        within = jnp.clip(finer, *joint.SAFE_RATIO)
+        log_alpha = _with_median(
+            log_alpha, solver.refine_log_alpha(geometry, within, log_alpha[:, 1], space)
+        )
+    else:
+        if learned.shift is not None:
+            bins = learned.shift.shape[-1]
+            ratio = without_bins(ratio, "shift", bins, learned.finest_shift)
+        if learned.focal is not None:
+            bins = learned.focal.shape[-1]
+            log_alpha = without_bins(log_alpha, "focal", bins, learned.finest_focal)
+    shift = depth.ratio_to_shift(jnp.clip(ratio, *joint.SAFE_RATIO))
+    focal = jnp.exp(log_alpha) * first_guess[:, None]
+    disagrees = out_of_range = jnp.zeros_like(judged)
+    if own_shift is not None:
+        shift = jnp.repeat(own_shift[:, None], 3, 1)
+    else:
+        disagrees |= ratios.exclude_each_other(joint.ratio_bins())
+        out_of_range |= _at_border(ratio[:, 1], "shift")
+    if known_focal is not None:
+        focal = jnp.repeat(known_focal[:, None], 3, 1)
+    else:
+        disagrees |= alphas.exclude_each_other(joint.focal_bins())
+        out_of_range |= _at_border(log_alpha[:, 1], "focal")
+    spread = jnp.abs(jnp.where(canonical.mask, canonical.values, 1.0) - 0.5 - 0.25)
+    out_of_range |= (spread.max(-1) > FAR_TAIL) & canonical.solvable
+    planes = solver.plane_share(blocks, space, shift[:, 1], focal[:, 1])
+    flags = {
+        "near_planar": (planes > ONE_PLANE_SHARE) & canonical.solvable,
+        "few_valid_pixels": jnp.asarray(blocks.mask).sum(-1) < FEW_BLOCKS,
+        "out_of_training_range": out_of_range & canonical.solvable,
+        "solver_disagrees": disagrees & canonical.solvable,
+    }
+    return Answers(shift, focal, judged, flags)
+
+
+@functools.partial(jax.jit, static_argnames="method")
+def focal_evidence(
+    geometry: solver.Solution, learned: Learned, blocks: clouds.Blocks, method: Method
+) -> tuple[jax.Array, jax.Array]:
+    """Log-likelihood of each focal length without any prior, (B, joint.FOCAL_BINS).
+
+    And whether there was anything to judge by, (B,).
+    """
+    first_guess = camera.initial_focal(blocks.size[..., 0])
+    judged = geometry.windows.mask.sum(-1) >= solver.LEAST_WINDOWS
+    if method == "learned":
+        judged = jnp.ones_like(judged)
+    posterior = _focal_opinions(geometry, learned, first_guess).weighed(method)
+    likelihood = jax.nn.log_softmax(_doubted(posterior) - joint.focal_prior())
+    return likelihood - likelihood.max(-1, keepdims=True), judged
+
+
+def _focal_opinions(
+    geometry: solver.Solution, learned: Learned, first_guess: jax.Array
+) -> "_Opinions":
+    """What networks and geometry say of the focal length.
+
+    Networks have seen crops of cameras of any kind, far more of them unusual than users have: so
+    what they say, nearly a likelihood, is multiplied with the same prior as geometry's.
+    """
+    network = _finer_focal(learned, first_guess)
+    prior = joint.focal_prior()
+    if network is not None:
+        network = jax.nn.log_softmax(network + prior)
+    return _Opinions(network, geometry.focal, prior)
+
+
+class _Opinions(NamedTuple):
+    """Log-probabilities over the same bins by the network, if it has any, and by geometry.
+
+    And the logarithm of the prior that is in both of them, up to a constant.
+    """
+
+    network: jax.Array | None
+    geometry: jax.Array
+    prior: np.ndarray | jax.Array
+
+    def weighed(self, method: Method) -> jax.Array:
+        """The posterior that a method answers by."""
+        if method == "geometric" or self.network is None:
+            return self.geometry
+        if method == "learned":
+            return self.network
+        evidence = NETWORK_WEIGHT * _doubted(self.network - self.prior)
+        evidence += GEOMETRY_WEIGHT * _doubted(self.geometry - self.prior)
+        return jax.nn.log_softmax(evidence + self.prior)
+
+    def exclude_each_other(self, bins: np.ndarray) -> jax.Array:
+        """Whether the median of either lies outside of the other's interval."""
+        if self.network is None:
+            return jnp.zeros(self.geometry.shape[:-1], bool)
+        one = joint.quantiles(self.network, bins, INTERVAL)
+        other = joint.quantiles(self.geometry, bins, INTERVAL)
+        outside = lambda x, y: (x[:, 1] < y[:, 0]) | (x[:, 1] > y[:, 2])  # noqa: E731
+        return outside(one, other) & outside(other, one)
+
+
+def _doubted(log_probability: jax.Array) -> jax.Array:
+    """A posterior that holds anything possible, see `DOUBT`."""
+    bins = log_probability.shape[-1]
+    normalised = jax.nn.log_softmax(log_probability)
+    return jnp.logaddexp(normalised + np.log1p(-DOUBT), np.log(DOUBT / bins))
+
+
+def _finer_ratio(learned: Learned) -> jax.Array | None:
+    if learned.shift is None:
+        return None
+    finer = joint.SHIFT_BINS // learned.shift.shape[-1]
+    return jax.nn.log_softmax(jnp.repeat(learned.shift, finer, -1))
+
+
+def _finer_focal(learned: Learned, first_guess: jax.Array) -> jax.Array | None:
+    """On the solver's bins: the network's count from the focal length that it was shown."""
+    if learned.focal is None or learned.assumed is None:
+        return None
+    low, high = RANGES["focal"]
+    bins = learned.focal.shape[-1]
+    from_assumed = joint.focal_bins() - jnp.log(learned.assumed / first_guess)[:, None]
+    # Rounding must not decide where both counts agree: bins are asked a hair above their centre.
+    index = jnp.floor((from_assumed - low) / (high - low) * bins + 1e-3).astype(jnp.int32)
+    taken = jnp.take_along_axis(learned.focal, jnp.clip(index, 0, bins - 1), -1)
+    return jax.nn.log_softmax(jnp.where((index >= 0) & (index < bins), taken, -30.0))
+
+
+def _of_network_within_a_bin(quantiles, network: jax.Array | None, bins: np.ndarray) -> jax.Array:
+    """Moves a hybrid median to the network's where they are less than a bin apart.
+
+    Weighing the shares of bins blurs what they tell of the place within one, and on clean depth
+    that is all there is to tell.
+    """
+    if network is None:
+        return quantiles
+    own = joint.quantiles(network, bins, (0.5,))
+    apart = jnp.abs(own - quantiles[:, 1:2])
+    return jnp.where(apart < bins[1] - bins[0], _with_median(quantiles, own[:, 0]), quantiles)
+
+
+def _with_median(quantiles: jax.Array, middle: jax.Array) -> jax.Array:
+    """Puts a finer median between the ends, which it may push outwards."""
+    low, high = jnp.minimum(quantiles[:, 0], middle), jnp.maximum(quantiles[:, 2], middle)
+    return jnp.stack([low, middle, high], -1)
+
+
+def _at_border(value: jax.Array, target: Target) -> jax.Array:
+    low, high = RANGES[target]
+    part = (value - low) / (high - low)
+    return (part < BORDER_SHARE) | (part > 1 - BORDER_SHARE)
