@@ -27,18 +27,22 @@ def blocks_by_loops(values, mask, blocks):
     return means, np.isin(np.arange(rows * columns), list(cells))
 
 
-@pytest.mark.parametrize("size", [(1, 1), (1, 9), (3, 2), (4, 3), (7, 5), (13, 17), (24, 30)])
+@pytest.mark.parametrize(
+    "size", [(1, 1), (1, 9), (3, 2), (4, 3), (7, 5), (13, 17), (24, 30), (150, 400)]
+)
 @pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
-def test_blocks_hold_the_mean_place_and_value_of_their_valid_pixels(size, share):
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_blocks_hold_the_mean_place_and_value_of_their_valid_pixels(size, share, dtype):
     rng = np.random.default_rng(0)
-    values = rng.uniform(1, 9, size)
+    values = rng.uniform(1, 9, size).astype(dtype)
     mask = rng.random(size) < share
-    values[~mask] = np.nan  # what is masked out must not reach a sum
+    # What is masked out must not reach a sum.
+    values[~mask] = rng.choice([np.nan, np.inf, -np.inf, 0], (~mask).sum())
     pixels, means, found = points.average_blocks(values, mask, (4, 3))
     expected, occupied = blocks_by_loops(values, mask, (4, 3))
     assert (pixels.dtype, means.dtype, found.dtype) == (np.float32, np.float32, np.bool_)
     np.testing.assert_array_equal(found, occupied)
-    # float64 inside, rounded once to float32.
+    # Rounded to float32 once, or for float32 a few times more.
     np.testing.assert_allclose(pixels[found], expected[found][:, :2], rtol=1e-6)
     np.testing.assert_allclose(means[found], expected[found][:, 2], rtol=1e-6)
 
