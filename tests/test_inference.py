@@ -16,6 +16,8 @@ from train3d_jax import (
     joint,
     metrics,
     points,
+    solver,
+    surfaces,
     training,
 )
 from train3d_jax.errors import UserError
@@ -229,7 +231,7 @@ class Oracle:
         self.calls = []
 
     def predictor(self, config, *_):
-        def run(params, blocks, shift, focal):
+        def run(params, blocks, fit, shift, focal, own_shift, known_focal):
             settings = config.clouds
             self.calls.append(config.heads)
             assumed = jnp.full(3, 96 / 2 / np.tan(np.radians(30)))
@@ -447,7 +449,77 @@ def test_many_maps_of_one_camera_agree_on_a_focal_length():
     many, (low_many, high_many) = inference.shared_focal(1000 * evidence.sum(0), 3000, 96)
     assert abs(many / focal - 1) < 0.03
     assert high_many - low_many > 0.15 * (high - low)
-    # And without evidence the answer is what was believed before.
+    # And without evidence the answer is what was believed before, up to the doubt in it.
     nothing, (low, high) = inference.shared_focal(np.zeros(joint.FOCAL_BINS), 1, 96)
-    assert abs(np.log(nothing / (96 / 2 / np.tan(np.radians(30)))) - joint.PRIOR_MEAN) < 0.01
+    assert abs(np.log(nothing * 2 / 96 * np.tan(np.radians(30))) - joint.PRIOR_MEAN) < 0.03
     assert high / low > 3
+
+
+SPACES = pytest.mark.parametrize("space", ["depth", "disparity"])
+
+
+@pytest.fixture(scope="module")
+def surface_models():
+    """Fresh weights of the default encoder: they answer as the solver."""
+    settings = clouds.CloudSettings(num_points=0, voxel_size=0)
+    return {
+        space: Model(
+            f"{space}@0",
+            config := dataclasses.replace(
+                CONFIG, clouds=dataclasses.replace(settings, space=space), encoder="surfaces"
+            ),
+            training.initial_params(config),
+        )
+        for space in ("depth", "disparity")
+    }
+
+
+def maps_of(space):
+    return [values if space == "depth" else 1 / values for values in MAPS]
+
+
+@SPACES
+def test_windows_of_the_solver_serve_the_network(surface_models, space):
+    """It answers as from clouds of maps and mirror images, whose windows it fits itself."""
+    model = surface_models[space]
+    blocks = inference.make_blocks(maps_of(space))
+    fit = solver.solve(blocks, space).fit
+    network = training.build_encoder(model.config)
+    mirrored = clouds.mirrored(blocks)
+    for seen, windows in (
+        (blocks, fit.windows),
+        (mirrored, surfaces.mirrored(fit.windows, solver.GRIDS)),
+    ):
+        cloud = clouds.make_clouds(jax.random.key(0), seen, model.config.clouds)
+        own = encoder.encode(network, model.params, cloud.points, cloud.mask)
+        shared = network.apply(model.params, fit.bending, windows, fit.base, method="judge")
+        for target in own:
+            # Probabilities; the fits' rounding goes through second derivatives of depth.
+            np.testing.assert_allclose(
+                np.exp(shared[target].log_probability),
+                np.exp(own[target].log_probability),
+                atol=5e-3,
+            )
+
+
+@SPACES
+@every_method
+def test_what_is_known_sharpens_the_rest(surface_models, space, method):
+    """Angles tell of both together, so either narrows the other, in network and solver."""
+    model, blocks = surface_models[space], inference.make_blocks(maps_of(space))
+    canonical = depth.canonicalise(blocks.values, blocks.mask)
+    asked = lambda known: inference.recover_blocks([model], blocks, known, method)  # noqa: E731
+    nothing = asked(NOTHING_KNOWN)
+    with_focal = asked(inference.Known(focal=FOCALS))
+    with_shift = asked(inference.Known(shift=-np.asarray(canonical.offset)))
+    np.testing.assert_allclose(with_focal.focal, FOCALS, rtol=1e-6)
+    for found, one, other in ((with_focal, "shift", nothing), (with_shift, "focal", nothing)):
+        if space == "depth" and one == "shift":
+            continue  # bending tells of it already, to a bin
+        wide, narrow = (
+            np.log(np.ptp(getattr(recovery, f"{one}_interval"), axis=-1)).mean()
+            for recovery in (other, found)
+        )
+        assert narrow < wide
+    error = np.abs(np.log(with_shift.focal / FOCALS))
+    assert np.median(error) < 0.05

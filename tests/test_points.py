@@ -42,7 +42,7 @@ def test_blocks_hold_the_mean_place_and_value_of_their_valid_pixels(size, share,
     expected, occupied = blocks_by_loops(values, mask, (4, 3))
     assert (pixels.dtype, means.dtype, found.dtype) == (np.float32, np.float32, np.bool_)
     np.testing.assert_array_equal(found, occupied)
-    # Rounded to float32 once, or for float32 a few times more.
+    # float64 inside, rounded once to float32.
     np.testing.assert_allclose(pixels[found], expected[found][:, :2], rtol=1e-6)
     np.testing.assert_allclose(means[found], expected[found][:, 2], rtol=1e-6)
 

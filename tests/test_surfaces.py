@@ -241,3 +241,18 @@ def test_small_positive_definite_systems_are_solved_as_numpy_solves_them():
 def test_a_singular_system_gives_finite_numbers():
     assert np.isfinite(solve(jnp.zeros((6, 6)), jnp.zeros(6))).all()
     assert np.isfinite(solve(jnp.ones((6, 6)), jnp.ones(6))).all()
+
+
+def test_mirrored_windows_are_those_of_the_mirrored_map():
+    rng = np.random.default_rng(3)
+    w = 1 + 0.3 * U - 0.2 * V + 0.4 * U * V + rng.normal(0, 0.01, U.shape)
+    mask = rng.random(U.shape) < 0.9
+    grids = ((16, 16), (11, 7), (3, 3))
+    fitted = jax.jit(lambda w, mask: surfaces.fit_block_windows(RAYS, w, mask, (64, 64), grids))
+    # The grid of rays is the same from either side.
+    one = surfaces.mirrored(fitted(np.float32(w.ravel()), mask.ravel()), grids)
+    other = fitted(np.float32(w[:, ::-1].ravel()), mask[:, ::-1].ravel())
+    for name, value in other._asdict().items():
+        # Sums in another order; a second derivative divides them by a small window's square.
+        scale = np.abs(value).max()
+        np.testing.assert_allclose(getattr(one, name), value, atol=1e-4 * scale, err_msg=name)

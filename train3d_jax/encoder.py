@@ -8,7 +8,7 @@ votes to trust.  The votes are counted in histograms, and from those come the po
 """
 
 import math
-from typing import Any, ClassVar, Literal, NamedTuple, cast
+from typing import Any, Literal, NamedTuple, cast
 
 import flax.linen as nn
 import jax
@@ -72,7 +72,6 @@ class Encoder(nn.Module):
       width: channels of the hidden layers.
       dtype: that layers compute with, None for that of the parameters; geometry, sums over sets and
         posteriors are never less than float32.
-      takes_beliefs: whether it can be told `Beliefs`.
     """
 
     heads: tuple[Target, ...]
@@ -80,8 +79,6 @@ class Encoder(nn.Module):
     shift_known: bool = False
     width: int = 64
     dtype: Any = None
-
-    takes_beliefs: ClassVar[bool] = False
 
     @property
     def found(self) -> tuple[Target, ...]:
@@ -155,7 +152,7 @@ def encode(
 ) -> dict[Target, Posterior]:
     """Applies an encoder with its weights; see `PointSetEncoder.__call__`.
 
-    Beliefs are for encoders that weigh both unknowns together (`takes_beliefs`).
+    Beliefs are for `surface_encoder.SurfaceEncoder`, which weighs both unknowns together.
     """
     more = () if beliefs is None else (beliefs,)
     return cast(dict[Target, Posterior], encoder.apply(params, points, mask, *more))

@@ -17,10 +17,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from train3d_jax import camera, checkpoint, clouds, depth, joint, solver, weighing, weights
+from train3d_jax import (
+    camera,
+    checkpoint,
+    clouds,
+    depth,
+    joint,
+    solver,
+    surfaces,
+    weighing,
+    weights,
+)
 from train3d_jax.calibration import Calibration
 from train3d_jax.encoder import Beliefs, Posterior, Target, encode, median
 from train3d_jax.errors import UserError
+from train3d_jax.surface_encoder import SurfaceEncoder
 from train3d_jax.training import TrainingConfig, build_encoder
 from train3d_jax.weighing import INTERVAL, Learned, Method
 
@@ -258,7 +269,7 @@ def recover_blocks(
     own_shift = known.canonical_shift(canonical)
     focal = None if known.focal is None else jnp.asarray(known.focal, jnp.float32)
     geometry = _solve(blocks, space, own_shift, focal)
-    learned, metres = _ask_networks(models, blocks, own_shift, focal)
+    learned, metres = _ask_networks(models, blocks, geometry, own_shift, focal)
     answers = weighing.answer(geometry, learned, blocks, canonical, method, space, own_shift, focal)
     shift = answers.shift[:, 1]
     unit = jnp.ones_like(shift)
@@ -309,7 +320,7 @@ def focal_evidence(
     canonical = _canonical(blocks.values, blocks.mask)
     own_shift = known.canonical_shift(canonical)
     geometry = _solve(blocks, space, own_shift, None)
-    learned, _ = _ask_networks(models, blocks, own_shift, None)
+    learned, _ = _ask_networks(models, blocks, geometry, own_shift, None)
     evidence, judged = weighing.focal_evidence(geometry, learned, blocks, method)
     return np.where((canonical.solvable & judged)[:, None], evidence, 0.0)
 
@@ -357,6 +368,7 @@ def _space_of(models: Sequence[Model], space: depth.Space | None) -> depth.Space
 def _ask_networks(
     models: Sequence[Model],
     blocks: clouds.Blocks,
+    geometry: solver.Solution,
     own_shift: jax.Array | None,
     known_focal: jax.Array | None,
 ) -> tuple[Learned, jax.Array | None]:
@@ -375,7 +387,9 @@ def _ask_networks(
         # A network that is shown neither shift nor focal length says the same each time.
         if number not in answered or settings.shift_known or settings.focal_known:
             run = _predictor(model.config, settings.focal_known and focal is not None)
-            answered[number] = run(model.params, blocks, shift, focal, own_shift, known_focal)
+            answered[number] = run(
+                model.params, blocks, geometry.fit, shift, focal, own_shift, known_focal
+            )
         return answered[number], model.calibration.get(target, Calibration())
 
     for target in ("focal", "shift", "focal"):
@@ -405,30 +419,48 @@ _solve = jax.jit(solver.solve, static_argnames="space")
 def _predictor(config: TrainingConfig, focal_given: bool) -> Callable[..., _Prediction]:
     """The compiled function of a network; compiled once for each configuration and batch size."""
     encoder, settings = build_encoder(config), config.clouds
+    weighs_together = isinstance(encoder, SurfaceEncoder)
+    # Shown just what the solver has looked at, it need not fit windows once more.
+    sees_as_solver = weighs_together and not (
+        settings.shift_known
+        or settings.focal_known
+        or settings.init_fov != camera.INITIAL_FOV_DEGREES
+    )
 
-    def run(params, blocks, shift, focal, own_shift, known_focal) -> _Prediction:
+    def encode_clouds(params, blocks, shift, focal, beliefs_about):
         key = jax.random.key(_SAMPLE_SEED)
-
-        def twice(rows: Any, others: Any) -> Any:
-            return jax.tree.map(lambda one, other: jnp.concatenate([one, other]), rows, others)
-
         # Maps and their mirror images in one batch: traced and compiled once.
-        seen = twice(blocks, clouds.mirrored(blocks))
+        seen = _twice(blocks, clouds.mirrored(blocks))
         # One map at a time through the sampling, or the points drawn would depend on the batch.
         cloud = jax.vmap(
             lambda block, s, f: clouds.make_clouds(key, block, settings, s, f),
             in_axes=(0, 0, 0 if focal_given else None),
-        )(seen, twice(shift, shift), twice(focal, focal) if focal_given else focal)
-        beliefs = None
-        if encoder.takes_beliefs:
-            first_guess = camera.initial_focal(seen.size[..., 0])
-            beliefs = _beliefs(
-                cloud.focal,
-                first_guess,
-                None if settings.shift_known or own_shift is None else twice(own_shift, own_shift),
-                None if known_focal is None else twice(known_focal, known_focal),
-            )
-        found = encode(encoder, params, cloud.points, cloud.mask, beliefs)
+        )(seen, _twice(shift, shift), _twice(focal, focal) if focal_given else focal)
+        assumed = cloud.focal[: len(shift)]
+        beliefs = beliefs_about(assumed)
+        both = None if beliefs is None else _twice(beliefs, beliefs)
+        found = encode(encoder, params, cloud.points, cloud.mask, both)
+        return found, assumed, beliefs
+
+    def encode_windows(params, blocks, fit, beliefs_about):
+        assumed = camera.initial_focal(blocks.size[..., 0])
+        beliefs = beliefs_about(assumed)
+        windows = _twice(fit.windows, surfaces.mirrored(fit.windows, solver.GRIDS))
+        rest = _twice((fit.bending, fit.base, beliefs), (fit.bending, fit.base, beliefs))
+        bending, base, both = rest
+        found: Any = encoder.apply(params, bending, windows, base, both, method="judge")
+        return found, assumed, beliefs
+
+    def run(params, blocks, fit, shift, focal, own_shift, known_focal) -> _Prediction:
+        def beliefs_about(assumed: jax.Array) -> Beliefs | None:
+            known = None if settings.shift_known else own_shift
+            first_guess = camera.initial_focal(blocks.size[..., 0])
+            return _beliefs(assumed, first_guess, known, known_focal) if weighs_together else None
+
+        if sees_as_solver:
+            found, assumed, beliefs = encode_windows(params, blocks, fit, beliefs_about)
+        else:
+            found, assumed, beliefs = encode_clouds(params, blocks, shift, focal, beliefs_about)
         posteriors: dict[Target, Posterior] = {
             target: _agreed(posterior, len(shift)) for target, posterior in found.items()
         }
@@ -440,13 +472,17 @@ def _predictor(config: TrainingConfig, focal_given: bool) -> Callable[..., _Pred
         }
         if beliefs is not None and "focal" in logs:
             # As every network's: the prior is put on where answers are weighed.
-            logs["focal"] = logs["focal"] - beliefs.focal[: len(shift)]
+            logs["focal"] = logs["focal"] - beliefs.focal
         metres = None
         if "scale" in medians:
             metres = jnp.exp(medians["scale"]) * config.init_scale
-        return _Prediction(medians, logs, cloud.focal[: len(shift)], metres)
+        return _Prediction(medians, logs, assumed, metres)
 
     return jax.jit(run)
+
+
+def _twice(rows: Any, others: Any) -> Any:
+    return jax.tree.map(lambda one, other: jnp.concatenate([one, other]), rows, others)
 
 
 def _beliefs(

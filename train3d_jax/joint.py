@@ -89,6 +89,11 @@ def nodes(shift: jax.Array, count: int) -> jax.Array:
     return jnp.clip(quantiles(wide, ratio_bins(), levels), *SAFE_RATIO)
 
 
+def at_focal_bins(curve: jax.Array) -> jax.Array:
+    """A curve over equal bins of log(focal / f0), shape (..., bins), at `focal_bins`."""
+    return jax.image.resize(curve, (*curve.shape[:-1], FOCAL_BINS), "linear")
+
+
 def margins(shift: jax.Array, at: jax.Array, both: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Posteriors of shift and focal length, each with the other summed over.
 

@@ -46,8 +46,8 @@ def average_blocks(
     count = _sum_runs(counted, tops, heights, small)
     v = _sum_runs(counted * below.astype(small)[:, None], tops, heights, small)
     places = np.concatenate([count, v, count * right.astype(large)], dtype=large)
-    # Of a few rows float32 loses less than its own rounding of their mean.
-    total = _sum_runs(values, tops, heights, np.float32 if tall <= FEW_ROWS else np.float64)
+    # In float64: a depth far from 0 would lose in sums the digits that tell of curvature.
+    total = _sum_runs(values, tops, heights, np.float64)
     places = _sum_runs(places.T.copy(), lefts, widths, large).T.reshape(3, *blocks)
     count, v, u = places.astype(np.float32)
     total = _sum_runs(total.T.copy(), lefts, widths, np.float64).T
@@ -59,9 +59,6 @@ def average_blocks(
         mean.astype(np.float32).ravel(),
         (count > 0).ravel(),
     )
-
-
-FEW_ROWS = 16
 
 
 def _zero_where_masked(values: np.ndarray, mask: np.ndarray) -> np.ndarray:

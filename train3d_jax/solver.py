@@ -15,6 +15,7 @@ than a bin.  In disparity space a shift bends nothing, and angles alone tell of 
 Everything is batched over leading axes with `jax.vmap`, of static shape, and differentiable.
 """
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -73,22 +74,39 @@ LEAST_TRUE_DEPTH = 0.02
 """Canonical units: where a shift leaves less depth than this, a pixel is left out."""
 
 
+ANGLE_BINS = {"depth": joint.FOCAL_BINS, "disparity": joint.FOCAL_BINS // 2}
+"""Focal lengths at which angles are looked at: the more nodes, the fewer, for time's sake."""
+
+
+class Fit(NamedTuple):
+    """Windows fitted to maps, any leading axes.
+
+    Attributes:
+      bending: log-likelihood of each of `joint.ratio_bins` by how flat planes are, shape
+        (..., SHIFT_BINS); 0 in disparity space, where no shift bends anything.
+      bend: votes for the ratio, each window's own.
+      windows: the fits, to 1 / (canonical + base) in depth space, to the canonical disparity else.
+      base: shift that the windows were fitted with, canonical units, shape (...).
+    """
+
+    bending: jax.Array
+    bend: surfaces.Votes
+    windows: surfaces.Windows
+    base: jax.Array
+
+
 class Solution(NamedTuple):
     """What geometry tells about maps, any leading axes.
 
     Attributes:
       shift: log-probability over the near/far ratio, shape (..., SHIFT_BINS).
       focal: log-probability over log(focal / f0), shape (..., FOCAL_BINS); f0 of 60 degrees.
-      bend: votes for the ratio, each window's own.
-      windows: the fits, to 1 / (canonical + base) in depth space, to the canonical disparity else.
-      base: shift that the windows were fitted with, canonical units, shape (...).
+      fit: what it rests on.
     """
 
     shift: jax.Array
     focal: jax.Array
-    bend: surfaces.Votes
-    windows: surfaces.Windows
-    base: jax.Array
+    fit: Fit
 
 
 def solve(
@@ -123,31 +141,21 @@ def solve(
 
 
 def _solve_one(rays, values, mask, space, ratio, log_alpha) -> Solution:
-    bending, bend, windows, base = _fit(rays, values, mask, space, ratio)
-    if ratio is not None:
-        bending = joint.point_mass(ratio, joint.ratio_bins())
+    fit = fit_windows(rays, values, mask, space, ratio)
+    told = fit.bending if ratio is None else joint.point_mass(ratio, joint.ratio_bins())
     belief = joint.focal_prior()
     if log_alpha is not None:
         belief = joint.point_mass(log_alpha, joint.focal_bins())
-    nodes = jax.lax.stop_gradient(joint.nodes(bending, NODES[space]))
+    nodes = jax.lax.stop_gradient(joint.nodes(told, NODES[space]))
     pairs = window_pairs()[:NODE_PAIRS]
+    bins = bin_centres("focal", ANGLE_BINS[space])
     angles = jax.vmap(
-        lambda node: _angles(windows, depth.ratio_to_shift(node) - base, space, pairs)
+        lambda node: _angles(fit.windows, depth.ratio_to_shift(node) - fit.base, space, pairs, bins)
     )(nodes)
     # These pairs speak for all of them.
-    angles = TEMPER["focal"] * PAIRS / NODE_PAIRS * angles
-    shift, focal = joint.margins(bending, nodes, angles + belief)
-    return Solution(shift, focal, bend, windows, base)
-
-
-def _fit(rays, values, mask, space, ratio):
-    """`fit_bending` of a map in either space; in disparity space no shift bends anything."""
-    if space == "depth":
-        return fit_bending(rays, values, mask, ratio)
-    windows = fit_map(rays, values, mask & (values > depth.SMALLEST_VALUE))
-    nothing = jnp.zeros_like(windows.value)
-    votes = surfaces.Votes(nothing, nothing + 1, nothing > 0)
-    return jnp.zeros(joint.SHIFT_BINS, values.dtype), votes, windows, jnp.zeros((), values.dtype)
+    angles = joint.at_focal_bins(TEMPER["focal"] * PAIRS / NODE_PAIRS * angles)
+    shift, focal = joint.margins(told, nodes, angles + belief)
+    return Solution(shift, focal, fit)
 
 
 class Scores(NamedTuple):
@@ -176,15 +184,19 @@ def scores(blocks: Blocks, space: Space) -> Scores:
     rays = (blocks.pixels - blocks.centre[..., None, :]) / first_guess[..., None, None]
 
     def one(rays, values, mask):
-        flat, _, windows, base = _fit(rays, values, mask, space, None)
+        fit = fit_windows(rays, values, mask, space, None)
         # One after the other: all at once would be a hundred megabytes.
         right = jax.lax.map(
             lambda ratio: _angles(
-                windows, depth.ratio_to_shift(ratio) - base, space, window_pairs()
+                fit.windows,
+                depth.ratio_to_shift(ratio) - fit.base,
+                space,
+                window_pairs(),
+                joint.focal_bins(),
             ),
             jnp.asarray(score_ratios(), values.dtype),
         )
-        return Scores(flat, right)
+        return Scores(fit.bending, right)
 
     return jax.vmap(one)(rays, canonical.values, canonical.mask)
 
@@ -207,32 +219,34 @@ def _with_noise_floor(windows: surfaces.Windows) -> surfaces.Windows:
     )
 
 
-@jax.jit
-def fit_bending(rays, values, mask, ratio):
-    """Fits windows to 1 / (depth + shift), by a first guess of the shift.
+@functools.partial(jax.jit, static_argnames="space")
+def fit_windows(rays, values, mask, space: Space, ratio=None) -> Fit:
+    """Fits windows to a map; in depth space to 1 / (depth + shift), by a first guess of the shift.
 
     Args:
       rays: (u, v), shape (P, 2).
-      values: canonical depth, shape (P,).
+      values: canonical depth or disparity, shape (P,).
       mask: shape (P,).
-      ratio: near/far ratio to fit at, shape (); None for the one at which most is flat.
-
-    Returns:
-      Log-likelihood of each of `ratio_bins`; each window's vote for the ratio; the windows; and the
-      shift that they were fitted with, shape ().
+      space: of the values.
+      ratio: in depth space, the near/far ratio to fit at, shape (); None for the one at which most
+        is flat.
     """
     base = jnp.zeros((), values.dtype)
+    positive = mask & (values > depth.SMALLEST_VALUE)
+    if space == "disparity":
+        windows = fit_map(rays, values, positive)
+        nothing = jnp.zeros_like(windows.value)
+        votes = surfaces.Votes(nothing, nothing + 1, nothing > 0)
+        return Fit(jnp.zeros(joint.SHIFT_BINS, values.dtype), votes, windows, base)
     if ratio is None:
         # A quadric leaves out the cubic part of 1 / d, which fades as the shift is taken off.
-        windows = fit_map(
-            rays, 1 / jnp.where(mask, values, 1), mask & (values > depth.SMALLEST_VALUE)
-        )
+        windows = fit_map(rays, 1 / jnp.where(mask, values, 1), positive)
         first = jax.nn.log_softmax(_bend_likelihood(windows, base))
         ratio = jnp.asarray(joint.ratio_bins())[first.argmax()]
     base = jax.lax.stop_gradient(depth.ratio_to_shift(jnp.clip(ratio, 0.02, 0.98)))
     positive = mask & (values + base > LEAST_TRUE_DEPTH)
     windows = fit_map(rays, 1 / jnp.where(positive, values + base, 1), positive)
-    return _bend_likelihood(windows, base), _bend_votes(windows, base), windows, base
+    return Fit(_bend_likelihood(windows, base), _bend_votes(windows, base), windows, base)
 
 
 def bends(windows: surfaces.Windows) -> tuple[jax.Array, jax.Array]:
@@ -271,15 +285,16 @@ def _bend_votes(windows, base) -> surfaces.Votes:
     return surfaces.Votes(1 - 0.5 / far, deviation / half_turn**2 / far**2, possible)
 
 
-def _angles(windows, shift, space, pairs) -> jax.Array:
-    """Log-likelihood of right angles at each focal ratio, (FOCAL_BINS,), under a shift."""
+def _angles(windows, shift, space, pairs, log_alpha) -> jax.Array:
+    """Log-likelihood of right angles at focal ratios, (F,), under a shift."""
     # Gathered once: fused into what follows, pairs would be gathered again for every bin.
     pair = jax.lax.optimization_barrier(surfaces.pair_angles(windows, shift, pairs, space))
-    alpha2 = jnp.exp(2 * jnp.asarray(joint.focal_bins(), windows.value.dtype))[:, None]
+    alpha2 = jnp.exp(2 * jnp.asarray(log_alpha, windows.value.dtype))
+    pair = jax.tree.map(lambda x: x[:, None], pair)
     product, lengths, noise = normal_products(pair, alpha2)
     variance = noise + COSINE_TOLERANCE**2 * lengths  # of the product
     likelihood = jnp.exp(-0.5 * product**2 / variance) * jnp.sqrt(lengths / variance)
-    return jnp.log(1 + jnp.where(pair.mask, ANGLE_ODDS * likelihood, 0.0)).sum(-1)
+    return jnp.log(1 + jnp.where(pair.mask, ANGLE_ODDS * likelihood, 0.0)).sum(0)
 
 
 def normal_products(
@@ -313,7 +328,7 @@ def window_pairs() -> np.ndarray:
 
 def refine_ratio(solution: Solution, ratio: jax.Array) -> jax.Array:
     """Moves a ratio to where the votes about it lie, by at most 1.5 bins; shape (...)."""
-    return _refine(solution.bend, ratio, 1.5 / joint.SHIFT_BINS, 0.002)
+    return _refine(solution.fit.bend, ratio, 1.5 / joint.SHIFT_BINS, 0.002)
 
 
 def refine_log_alpha(
@@ -321,9 +336,9 @@ def refine_log_alpha(
 ) -> jax.Array:
     """The same for log(focal / f0), by the votes of pairs of windows under a shift."""
     pairs = window_pairs()
-    shift = depth.ratio_to_shift(ratio) - solution.base
+    shift = depth.ratio_to_shift(ratio) - solution.fit.base
     vote = lambda windows, s: surfaces.focal_votes(windows, s, pairs, space)  # noqa: E731
-    votes = jax.vmap(vote)(solution.windows, shift)
+    votes = jax.vmap(vote)(solution.fit.windows, shift)
     low, high = RANGES["focal"]
     return _refine(votes, log_alpha, 1.5 * (high - low) / joint.FOCAL_BINS, 0.005)
 

@@ -11,7 +11,7 @@ It wants clouds of all blocks in the order of the grid (`CloudSettings.num_point
 parts of that grid.  So it is no function of a set, as `encoder.PointSetEncoder` is.
 """
 
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -38,9 +38,6 @@ NODES: dict[Space, int] = {"depth": 12, "disparity": 48}
 """Shifts at which angles are looked at, see `joint.nodes`: many in disparity space, where nothing
 tells beforehand where the shift is."""
 
-ANGLE_BINS: dict[Space, int] = {"depth": joint.FOCAL_BINS, "disparity": joint.FOCAL_BINS // 2}
-"""Focal lengths at which angles are looked at: the more nodes, the fewer, for time's sake."""
-
 WIDEST = (-2.0, 3.0)
 """Range of the logarithm of what a deviation is multiplied with."""
 LARGEST = 1e6
@@ -55,9 +52,6 @@ COUNTS = (-6.0, 3.0)
 class SurfaceEncoder(Encoder):
     """Window network, likelihoods of bending and of angles, one posterior over both unknowns."""
 
-    takes_beliefs: ClassVar[bool] = True
-
-    @nn.compact
     def __call__(
         self, points: jax.Array, mask: jax.Array, beliefs: Beliefs | None = None
     ) -> dict[Target, Posterior]:
@@ -75,12 +69,29 @@ class SurfaceEncoder(Encoder):
         # Masked points may hold anything, NaN included: nothing of them may reach a sum.
         points = jnp.where(mask[..., None], points, 1.0)
         rays, z = points[..., :2] / points[..., 2:3], points[..., 2]
-        bending, windows, base = jax.lax.stop_gradient(self._fit(rays, z, mask))
+        if self.shift_known:
+            windows = jax.vmap(solver.fit_map)(rays, 1 / z, mask)
+            nothing = jnp.zeros((len(z), joint.SHIFT_BINS))
+            return self.judge(nothing, windows, jnp.zeros(len(z)), beliefs)
+        values = z if self.space == "depth" else 1 / z
+        fit = jax.vmap(lambda *of_map: solver.fit_windows(*of_map, self.space))(rays, values, mask)
+        return self.judge(fit.bending, fit.windows, fit.base, beliefs)
+
+    @nn.compact
+    def judge(
+        self,
+        bending: jax.Array,
+        windows: surfaces.Windows,
+        base: jax.Array,
+        beliefs: Beliefs | None = None,
+    ) -> dict[Target, Posterior]:
+        """The same from windows that are fitted already; arguments as `solver.Fit`, (B, ...)."""
+        bending, windows, base = jax.lax.stop_gradient((bending, windows, base))
         features = surface_features(windows, base)
         local, context = SurfaceNetwork(self.width, self.dtype)(features, windows.mask)
         posteriors: dict[Target, Posterior] = {}
         if "scale" in self.heads:
-            nothing = jnp.zeros((len(points), BINS, 1))
+            nothing = jnp.zeros((len(base), BINS, 1))
             head = CurveHead(self.width, self.dtype, name="scale")
             posteriors["scale"] = Posterior(jax.nn.log_softmax(head(nothing, context)))
         if not {"shift", "focal"} & set(self.found):
@@ -93,24 +104,13 @@ class SurfaceEncoder(Encoder):
         angles = self._angles(windows, base, nodes, local, context)
         head = AngleHead(self.dtype, name="focal")
         both = head(angles, _at_bins(nodes, jax.nn.log_softmax(shift)), nodes, context)
-        shape = (*both.shape[:2], joint.FOCAL_BINS)
-        both = jax.image.resize(both, shape, "linear")
+        both = joint.at_focal_bins(both)
         if beliefs is not None:
             both = both + beliefs.focal[:, None]
         shift, focal = joint.margins(shift, nodes, both)
         found: dict[Target, Posterior] = {"shift": Posterior(shift), "focal": Posterior(focal)}
         posteriors.update({target: found[target] for target in self.found if target in found})
         return posteriors
-
-    def _fit(self, rays, z, mask):
-        """What all windows tell of the shift alike, the windows, and the shift that they are at."""
-        if self.space == "depth" and not self.shift_known:
-            bending, _, windows, base = jax.vmap(lambda r, v, m: solver.fit_bending(r, v, m, None))(
-                rays, z, mask
-            )
-            return bending, windows, base
-        windows = jax.vmap(solver.fit_map)(rays, 1 / z, mask)
-        return jnp.zeros((len(z), joint.SHIFT_BINS)), windows, jnp.zeros(len(z))
 
     def _shift_alone(self, bending, windows, base, local, context) -> jax.Array:
         """What all but the angles tells of the shift, (B, joint.SHIFT_BINS), up to a constant."""
@@ -122,7 +122,7 @@ class SurfaceEncoder(Encoder):
         return CurveHead(self.width, self.dtype, name="shift")(curves, context)
 
     def _bend_curve(self, windows: surfaces.Windows, base: jax.Array, local: jax.Array):
-        """Log-likelihood of each shift by the windows, as `solver.fit_bending`; (B, bins)."""
+        """Log-likelihood of each shift by the windows, as `solver.fit_windows`; (B, bins)."""
         opinion = Opinion(name="bending")(local)
         q, deviation = jax.lax.stop_gradient(jax.vmap(solver.bends)(windows))
         # What does not count must be finite all the same: 0 times infinity would be its gradient.
@@ -152,7 +152,7 @@ class SurfaceEncoder(Encoder):
         counts = solver.TEMPER["focal"] * solver.PAIRS / PAIRS * opinion.counts
         odds = solver.ANGLE_ODDS * opinion.odds
         variance = (solver.COSINE_TOLERANCE * opinion.deviation) ** 2
-        log_alpha = jnp.asarray(bin_centres("focal", ANGLE_BINS[self.space]), counts.dtype)
+        log_alpha = jnp.asarray(bin_centres("focal", solver.ANGLE_BINS[self.space]), counts.dtype)
         shifts = jax.lax.stop_gradient(depth.ratio_to_shift(nodes) - base[:, None])
 
         # One node after the other: all pairs at all shifts and focal lengths of a batch would be

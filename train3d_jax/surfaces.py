@@ -101,6 +101,35 @@ def fit_windows(rays: jax.Array, inverse_depth: jax.Array, mask: jax.Array, grid
     return _fit_quadrics(inverse_depth, cut)
 
 
+def mirrored(windows: Windows, grids) -> Windows:
+    """The windows of the map as a mirror shows it, left for right.
+
+    Args:
+      windows: of all grids, any leading axes.
+      grids: windows across and down at each scale; each lies evenly about the image centre.
+    """
+    starts = np.cumsum([0, *(across * down for across, down in grids)])
+    order = np.concatenate(
+        [
+            start + np.arange(across * down).reshape(down, across)[:, ::-1].ravel()
+            for start, (across, down) in zip(starts, grids, strict=False)
+        ]
+    )
+    vectors = {"centre", "extent", "gradient", "hessian"}
+    turned = Windows(
+        **{
+            name: value[..., order, :] if name in vectors else value[..., order]
+            for name, value in windows._asdict().items()
+        }
+    )
+    left_right = np.array([-1.0, 1.0], np.float32)
+    return turned._replace(
+        centre=turned.centre * left_right,
+        gradient=turned.gradient * left_right,
+        hessian=turned.hessian * np.array([1.0, -1.0, 1.0], np.float32),
+    )
+
+
 class _Cut(NamedTuple):
     """Points cut into the windows of one grid.
 

@@ -98,7 +98,7 @@ def answer(
     first_guess = camera.initial_focal(blocks.size[..., 0])
     ratios = _Opinions(_finer_ratio(learned), geometry.shift, np.zeros(joint.SHIFT_BINS))
     alphas = _focal_opinions(geometry, learned, first_guess)
-    judged = geometry.windows.mask.sum(-1) >= solver.LEAST_WINDOWS
+    judged = geometry.fit.windows.mask.sum(-1) >= solver.LEAST_WINDOWS
     ratio = joint.quantiles(ratios.weighed(method), joint.ratio_bins(), INTERVAL)
     log_alpha = joint.quantiles(alphas.weighed(method), joint.focal_bins(), INTERVAL)
     if method == "learned":
@@ -156,7 +156,7 @@ def focal_evidence(
     And whether there was anything to judge by, (B,).
     """
     first_guess = camera.initial_focal(blocks.size[..., 0])
-    judged = geometry.windows.mask.sum(-1) >= solver.LEAST_WINDOWS
+    judged = geometry.fit.windows.mask.sum(-1) >= solver.LEAST_WINDOWS
     if method == "learned":
         judged = jnp.ones_like(judged)
     posterior = _focal_opinions(geometry, learned, first_guess).weighed(method)
