@@ -19,8 +19,8 @@ def answer(blocks):
     solution = solver.solve(blocks, "depth")
     ratio = joint.quantiles(solution.shift, joint.ratio_bins(), MIDDLE)[:, 1]
     log_alpha = joint.quantiles(solution.focal, joint.focal_bins(), MIDDLE)[:, 1]
-    ratio = solver.refine_ratio(solution, ratio)
-    log_alpha = solver.refine_log_alpha(solution, ratio, log_alpha, "depth")
+    ratio = solver.refine_ratio(solution, ratio).value
+    log_alpha = solver.refine_log_alpha(solution, ratio, log_alpha, "depth").value
     focal = jnp.exp(log_alpha) * camera.initial_focal(blocks.size[:, 0])
     return depth.ratio_to_shift(ratio), focal
 

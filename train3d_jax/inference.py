@@ -31,7 +31,7 @@ from train3d_jax import (
 from train3d_jax.calibration import Calibration
 from train3d_jax.encoder import Beliefs, Posterior, Target, encode, median
 from train3d_jax.errors import UserError
-from train3d_jax.surface_encoder import SurfaceEncoder
+from train3d_jax.surface_encoder import MORE_PAIRS, SurfaceEncoder
 from train3d_jax.training import TrainingConfig, build_encoder
 from train3d_jax.weighing import INTERVAL, Learned, Method
 
@@ -420,6 +420,8 @@ def _predictor(config: TrainingConfig, focal_given: bool) -> Callable[..., _Pred
     """The compiled function of a network; compiled once for each configuration and batch size."""
     encoder, settings = build_encoder(config), config.clouds
     weighs_together = isinstance(encoder, SurfaceEncoder)
+    if weighs_together:
+        encoder = encoder.clone(pairs=MORE_PAIRS)
     # Shown just what the solver has looked at, it need not fit windows once more.
     sees_as_solver = weighs_together and not (
         settings.shift_known

@@ -326,14 +326,21 @@ def window_pairs() -> np.ndarray:
     return np.stack([first[chosen], second[chosen]], -1).astype(np.int32)
 
 
-def refine_ratio(solution: Solution, ratio: jax.Array) -> jax.Array:
+class Refined(NamedTuple):
+    """A value where votes lie, and its deviation by theirs; shapes (...)."""
+
+    value: jax.Array
+    deviation: jax.Array
+
+
+def refine_ratio(solution: Solution, ratio: jax.Array) -> Refined:
     """Moves a ratio to where the votes about it lie, by at most 1.5 bins; shape (...)."""
     return _refine(solution.fit.bend, ratio, 1.5 / joint.SHIFT_BINS, 0.002)
 
 
 def refine_log_alpha(
     solution: Solution, ratio: jax.Array, log_alpha: jax.Array, space: Space
-) -> jax.Array:
+) -> Refined:
     """The same for log(focal / f0), by the votes of pairs of windows under a shift."""
     pairs = window_pairs()
     shift = depth.ratio_to_shift(ratio) - solution.fit.base
@@ -343,24 +350,29 @@ def refine_log_alpha(
     return _refine(votes, log_alpha, 1.5 * (high - low) / joint.FOCAL_BINS, 0.005)
 
 
-def _refine(votes: surfaces.Votes, start: jax.Array, reach: float, least: float) -> jax.Array:
+def _refine(votes: surfaces.Votes, start: jax.Array, reach: float, least: float) -> Refined:
     """Reweighted least squares: the mean of the votes near it, each as sure as it says."""
 
+    def near(votes, value):
+        distance = (votes.value - value[..., None]) / jnp.hypot(votes.deviation, least)
+        return jnp.where(votes.mask, jnp.exp(-0.5 * distance**2), 0.0)
+
     def step(votes, value):
-        deviation = jnp.hypot(votes.deviation, least)
-        distance = (votes.value - value[..., None]) / deviation
-        weight = jnp.where(votes.mask, jnp.exp(-0.5 * distance**2) / deviation**3, 0.0)
+        weight = near(votes, value) / jnp.hypot(votes.deviation, least) ** 3
         total = weight.sum(-1)
         # Pulled to where it was by very little, which decides where no vote is near.
         return (((weight * votes.value).sum(-1)) + 1e-3 * value) / (total + 1e-3)
 
     fixed = jax.lax.stop_gradient(votes)
     value = jax.lax.fori_loop(0, 40, lambda _, x: step(fixed, x), jax.lax.stop_gradient(start))
+    precision = (near(fixed, value) / jnp.hypot(fixed.deviation, least) ** 2).sum(-1)
     # Derivatives as of the fixed point that the steps approach: of one step at it, over what the
     # step does not take back.
     _, slope = jax.jvp(lambda x: step(fixed, x), (value,), (jnp.ones_like(value),))
     value = value + (step(votes, value) - step(fixed, value)) / jnp.maximum(1 - slope, 0.1)
-    return jnp.clip(value, start - reach, start + reach)
+    return Refined(
+        jnp.clip(value, start - reach, start + reach), 1 / jnp.sqrt(jnp.maximum(precision, 1e-6))
+    )
 
 
 def plane_share(blocks: Blocks, space: Space, shift: jax.Array, focal: jax.Array) -> jax.Array:

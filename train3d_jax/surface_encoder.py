@@ -31,8 +31,10 @@ from train3d_jax.encoder import (
     window_features,
 )
 
-PAIRS = 384
-"""Pairs of windows whose angles are looked at: of the solver's, the first."""
+PAIRS, MORE_PAIRS = 384, 768
+"""Pairs of windows whose angles are looked at, of the solver's the first: in training, and at work.
+A network judges each pair for itself, so it may be shown more of them than it learned from, and is
+a little better for it: the field of view of noisy rooms by .1 degree, of real depth by .1 to .4."""
 
 NODES: dict[Space, int] = {"depth": 12, "disparity": 48}
 """Shifts at which angles are looked at, see `joint.nodes`: many in disparity space, where nothing
@@ -50,7 +52,13 @@ COUNTS = (-6.0, 3.0)
 
 
 class SurfaceEncoder(Encoder):
-    """Window network, likelihoods of bending and of angles, one posterior over both unknowns."""
+    """Window network, likelihoods of bending and of angles, one posterior over both unknowns.
+
+    Attributes:
+      pairs: of windows whose angles are looked at.
+    """
+
+    pairs: int = PAIRS
 
     def __call__(
         self, points: jax.Array, mask: jax.Array, beliefs: Beliefs | None = None
@@ -144,12 +152,12 @@ class SurfaceEncoder(Encoder):
 
     def _angles(self, windows, base, nodes, local, context) -> jax.Array:
         """Log-likelihood of each focal ratio at each node's shift by pairs; (B, nodes, bins)."""
-        pairs = solver.window_pairs()[:PAIRS]
+        pairs = solver.window_pairs()[: self.pairs]
         opinion = Opinion(name="angles")(
             PairNetwork(self.width, self.dtype)(windows, local, context, pairs)
         )
         # These pairs speak for all that the solver looks at.
-        counts = solver.TEMPER["focal"] * solver.PAIRS / PAIRS * opinion.counts
+        counts = solver.TEMPER["focal"] * solver.PAIRS / self.pairs * opinion.counts
         odds = solver.ANGLE_ODDS * opinion.odds
         variance = (solver.COSINE_TOLERANCE * opinion.deviation) ** 2
         log_alpha = jnp.asarray(bin_centres("focal", solver.ANGLE_BINS[self.space]), counts.dtype)

@@ -106,16 +106,15 @@ def answer(
     if method == "hybrid":
         ratio = _of_network_within_a_bin(ratio, ratios.network, joint.ratio_bins())
         log_alpha = _of_network_within_a_bin(log_alpha, alphas.network, joint.focal_bins())
-    if method == "geometric":
-        # A bin is coarser than what clean maps tell.  Not where a network has had its say: under
-        # noise it knows better, even within a bin, than all windows' votes alike.
+    if method != "learned":
+        # A bin is coarser than what clean maps tell.
+        always = method == "geometric"
         finer = solver.refine_ratio(geometry, ratio[:, 1])
-        ratio = _with_median(ratio, finer)
-        within = jnp.clip(finer, *joint.SAFE_RATIO)
-        log_alpha = _with_median(
-            log_alpha, solver.refine_log_alpha(geometry, within, log_alpha[:, 1], space)
-        )
-    else:
+        ratio = _refined(ratio, finer, joint.ratio_bins(), always)
+        within = jnp.clip(ratio[:, 1], *joint.SAFE_RATIO)
+        finer = solver.refine_log_alpha(geometry, within, log_alpha[:, 1], space)
+        log_alpha = _refined(log_alpha, finer, joint.focal_bins(), always)
+    if method != "geometric":
         if learned.shift is not None:
             bins = learned.shift.shape[-1]
             ratio = without_bins(ratio, "shift", bins, learned.finest_shift)
@@ -247,6 +246,22 @@ def _of_network_within_a_bin(quantiles, network: jax.Array | None, bins: np.ndar
     own = joint.quantiles(network, bins, (0.5,))
     apart = jnp.abs(own - quantiles[:, 1:2])
     return jnp.where(apart < bins[1] - bins[0], _with_median(quantiles, own[:, 0]), quantiles)
+
+
+def _refined(quantiles, finer: solver.Refined, bins: np.ndarray, always: bool) -> jax.Array:
+    """Puts in what the solver's votes say within a bin.
+
+    Beside a network only where they are surer than half a bin, as on clean depth: under noise a
+    network knows better, even within a bin, than all windows' votes alike.
+    """
+    sure = always | (finer.deviation < SURE * (bins[1] - bins[0]))
+    middle = jnp.where(sure, finer.value, quantiles[:, 1])
+    return jnp.where(sure[:, None], _with_median(quantiles, middle), quantiles)
+
+
+SURE = 0.45
+"""Bins.  The deviation of votes is 0.3 of a bin on clean rendered rooms, in the median, and 1.1
+with 1 % of noise; three quarters of the one are below this, and hardly any of the other."""
 
 
 def _with_median(quantiles: jax.Array, middle: jax.Array) -> jax.Array:
