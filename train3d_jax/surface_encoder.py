@@ -110,7 +110,7 @@ class SurfaceEncoder(Encoder):
         count = 1 if self.shift_known else NODES[self.space]
         nodes = jax.lax.stop_gradient(joint.nodes(shift, count))
         angles = self._angles(windows, base, nodes, local, context)
-        head = AngleHead(self.space == "disparity", self.dtype, name="focal")
+        head = AngleHead(self.dtype, name="focal")
         both = head(angles, _at_bins(nodes, jax.nn.log_softmax(shift)), nodes, context)
         both = joint.at_focal_bins(both)
         if beliefs is not None:
@@ -338,15 +338,8 @@ class CurveHead(nn.Module):
 
 
 class AngleHead(nn.Module):
-    """Corrects and tempers log-likelihoods over shifts and focal lengths.
+    """Corrects and tempers log-likelihoods over shifts and focal lengths."""
 
-    Attributes:
-      placed: it knows which shift and focal length it corrects, and may learn which are usual; what
-        is usual in rendered rooms is not so in others.
-      dtype: see `Encoder`.
-    """
-
-    placed: bool
     dtype: Any = None
 
     @nn.compact
@@ -364,15 +357,13 @@ class AngleHead(nn.Module):
         angles = angles - jax.nn.logsumexp(angles, (1, 2), keepdims=True)
         each = jax.nn.log_softmax(angles, -1)
         whole = jax.nn.log_softmax(angles + shift[..., None], (1, 2))
+        place = jnp.linspace(-1.0, 1.0, angles.shape[-1])
         # Logarithms for the slopes, probabilities for the peaks; each of order one.
         features = [
             jnp.maximum(each, -15) / 5, jnp.exp(each) * 4,
             jnp.maximum(whole, -15) / 5, jnp.exp(whole / 2) * 4,
+            place, place**2, 2 * nodes[..., None] - 1, jnp.maximum(shift, -15)[..., None] / 5,
         ]  # fmt: skip
-        if self.placed:
-            place = jnp.linspace(-1.0, 1.0, angles.shape[-1])
-            features += [place, place**2, 2 * nodes[..., None] - 1]
-        features.append(jnp.maximum(shift, -15)[..., None] / 5)
         hidden = jnp.stack([jnp.broadcast_to(feature, angles.shape) for feature in features], -1)
         hidden = nn.Conv(ANGLE_WIDTH, (3, 5), dtype=self.dtype)(hidden)
         told = nn.Dense(ANGLE_WIDTH, dtype=self.dtype)(context)
