@@ -108,12 +108,14 @@ def answer(
         log_alpha = _of_network_within_a_bin(log_alpha, alphas.network, joint.focal_bins())
     if method != "learned":
         # A bin is coarser than what clean maps tell.
-        always = method == "geometric"
         finer = solver.refine_ratio(geometry, ratio[:, 1])
-        ratio = _refined(ratio, finer, joint.ratio_bins(), always)
+        sure = (method == "geometric") | _is_sure(finer, joint.ratio_bins())
+        ratio = _refined(ratio, finer, sure)
         within = jnp.clip(ratio[:, 1], *joint.SAFE_RATIO)
         finer = solver.refine_log_alpha(geometry, within, log_alpha[:, 1], space)
-        log_alpha = _refined(log_alpha, finer, joint.focal_bins(), always)
+        # In disparity space angles look sure under any shift.
+        sure = (method == "geometric") | (_is_sure(finer, joint.focal_bins()) & (space == "depth"))
+        log_alpha = _refined(log_alpha, finer, sure)
     if method != "geometric":
         if learned.shift is not None:
             bins = learned.shift.shape[-1]
@@ -248,15 +250,19 @@ def _of_network_within_a_bin(quantiles, network: jax.Array | None, bins: np.ndar
     return jnp.where(apart < bins[1] - bins[0], _with_median(quantiles, own[:, 0]), quantiles)
 
 
-def _refined(quantiles, finer: solver.Refined, bins: np.ndarray, always: bool) -> jax.Array:
-    """Puts in what the solver's votes say within a bin.
-
-    Beside a network only where they are surer than half a bin, as on clean depth: under noise a
-    network knows better, even within a bin, than all windows' votes alike.
-    """
-    sure = always | (finer.deviation < SURE * (bins[1] - bins[0]))
+def _refined(quantiles, finer: solver.Refined, sure: jax.Array) -> jax.Array:
+    """Puts in what the solver's votes say within a bin, where they are sure."""
     middle = jnp.where(sure, finer.value, quantiles[:, 1])
     return jnp.where(sure[:, None], _with_median(quantiles, middle), quantiles)
+
+
+def _is_sure(finer: solver.Refined, bins: np.ndarray) -> jax.Array:
+    """Whether votes are surer than half a bin, as on clean depth.
+
+    Beside a network they count only then: under noise it knows better, even within a bin, than all
+    windows' votes alike.
+    """
+    return finer.deviation < SURE * (bins[1] - bins[0])
 
 
 SURE = 0.45
