@@ -250,16 +250,17 @@ def _tell_loader_times(subset: pipeline.Subset) -> None:
     def sample(index: int) -> dict[str, Any]:
         if sharded:
             record = timed("read and decompress", lambda: _record(samples.path, index))
-            depth, intrinsics = timed("decode", lambda: records.decode(record))
+            depth, units, intrinsics = timed("decode", lambda: records.decode_units(record))
         else:
             files = [
                 samples.path / npz_files.DEPTHS / f"{samples.ids[index]}.npz",
                 samples.path / npz_files.INTRINSICS / f"{samples.ids[index]}.npy",
             ]
             timed("read", lambda: [file.read_bytes() for file in files])
-            depth, intrinsics, *_ = timed("read from the cache and decode", lambda: samples[index])
+            stored = timed("read from the cache and decode", lambda: samples.stored(index))
+            depth, units, intrinsics = stored
         window = timed("crop", lambda: pipeline.random_crop(depth, intrinsics, rng))
-        return timed("blocks", lambda: pipeline.to_blocks(*window, "depth"))
+        return timed("blocks", lambda: pipeline.to_blocks(*window, "depth", units))
 
     def run() -> None:
         rows = [sample(int(index)) for _ in range(3) for index in order][: _BATCH_SIZE.value]

@@ -208,10 +208,10 @@ def training_batches(
     def sample(place: int) -> dict[str, Any]:
         number = draws[place]
         samples, index = _locate(sets, number)
-        depth, intrinsics, *_ = samples[index]
+        depth, units_per_metre, intrinsics = samples.stored(index)
         rng = np.random.default_rng((seed, _CROP, place))
         window = random_crop(depth, intrinsics, rng, crop, mirror)
-        return {**to_blocks(*window, space), "sample": np.int32(number)}
+        return {**to_blocks(*window, space, units_per_metre), "sample": np.int32(number)}
 
     def batch(number: int) -> Batch:
         first = start + number * batch_size
@@ -232,7 +232,9 @@ def validation_batches(
 
     def sample(number: int) -> dict[str, Any]:
         samples, index = _locate(sets, number)
-        return {**to_blocks(*samples[index][:2], space), "sample": np.int32(number)}
+        depth, units_per_metre, intrinsics = samples.stored(index)
+        blocks = to_blocks(depth, intrinsics, space, units_per_metre)
+        return {**blocks, "sample": np.int32(number)}
 
     def batch(number: int) -> Batch:
         places = part.of(range(number * batch_size, (number + 1) * batch_size))
@@ -377,25 +379,29 @@ def stack(rows: list[dict[str, Any]]) -> Batch:
     return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
 
 
-def to_blocks(depth: np.ndarray, intrinsics: np.ndarray, space: Space) -> dict[str, Any]:
+def to_blocks(
+    depth: np.ndarray, intrinsics: np.ndarray, space: Space, units_per_metre: float = 1.0
+) -> dict[str, Any]:
     """One sample for the device.
 
     Args:
-      depth: metres, 0 where missing, shape (H, W).
+      depth: 0 where missing, shape (H, W), floats or unsigned integers.
       intrinsics: pixels, shape (3, 3).
-      space: what `values` shall hold.
+      space: what `values` shall hold, in metres or 1 / metres.
+      units_per_metre: of `depth`.
 
     Returns:
       The fields of `clouds.blocks_of`, which inference calls too; focal, the mean focal length in
       pixels; weight 1.
     """
     if space == "depth":
-        values = depth
+        blocks = clouds.blocks_of(depth, depth > 0)  # integers add up faster than metres
+        blocks = blocks._replace(values=np.divide(blocks.values, units_per_metre, dtype=np.float32))
     else:
         with np.errstate(divide="ignore"):
-            values = 1 / depth
+            blocks = clouds.blocks_of(np.float32(units_per_metre) / depth, depth > 0)
     return {
-        **clouds.blocks_of(values, depth > 0)._asdict(),
+        **blocks._asdict(),
         "focal": np.float32((intrinsics[0, 0] + intrinsics[1, 1]) / 2),
         "weight": np.float32(1),
     }

@@ -311,6 +311,16 @@ class PreparedSet:
         )
         return Sample(depth, intrinsics, identity, self.scenes[index] if self.scenes else "")
 
+    def stored(self, index: int) -> tuple[np.ndarray, float, np.ndarray]:
+        """Depth as it is stored, its units in a metre, and intrinsics; raises DataError.
+
+        So (H, W) u16 of an array_record, of which a part can be cut out before it is divided.
+        """
+        if self._shards is not None:
+            return self._shards.read_units(range(len(self))[index])
+        depth, intrinsics = npz_files.load(self.path, self.ids[index])
+        return depth, 1.0, intrinsics
+
     def __repr__(self) -> str:
         return f"PreparedSet({str(self.path)!r})"
 

@@ -67,12 +67,18 @@ def decode(record: bytes) -> tuple[np.ndarray, np.ndarray]:
 
     Raises ValueError when the record is not one.
     """
+    codes, units_per_metre, intrinsics = decode_units(record)
+    return _metres(codes, units_per_metre), intrinsics
+
+
+def decode_units(record: bytes) -> tuple[np.ndarray, float, np.ndarray]:
+    """The same as it is stored: (H, W) u16, its units in a metre, and intrinsics."""
     try:
         (length,) = _LENGTH.unpack_from(record)
         header = json.loads(record[_LENGTH.size : _LENGTH.size + length])
         intrinsics = np.array(header["intrinsics"], np.float64).reshape(3, 3)
         codes = np.frombuffer(record, "<u2", offset=_LENGTH.size + length).reshape(header["size"])
-        return _metres(codes, float(header["units_per_metre"])), intrinsics
+        return codes, float(header["units_per_metre"]), intrinsics
     except (ValueError, KeyError, TypeError, struct.error) as error:
         raise ValueError(f"not a record of a depth map: {error!r}") from None
 
@@ -153,11 +159,16 @@ class Shards:
 
     def read(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """Depth and intrinsics of a sample, as `decode` gives them.  Raises DataError."""
+        codes, units_per_metre, intrinsics = self.read_units(index)
+        return _metres(codes, units_per_metre), intrinsics
+
+    def read_units(self, index: int) -> tuple[np.ndarray, float, np.ndarray]:
+        """The same as `decode_units` gives it."""
         number, position = divmod(index, SAMPLES_PER_SHARD)
         path = shard(self._folder, number)
         try:
             (record,) = _open(path, path.stat().st_mtime_ns).read([position])
-            return decode(record)
+            return decode_units(record)
         except FileNotFoundError:
             raise DataError(path, "is missing") from None
         except (OSError, ValueError, RuntimeError, IndexError) as error:

@@ -47,6 +47,22 @@ def test_blocks_hold_the_mean_place_and_value_of_their_valid_pixels(size, share,
     np.testing.assert_allclose(means[found], expected[found][:, 2], rtol=1e-6)
 
 
+@pytest.mark.parametrize(
+    "size", [(3, 2), (13, 17), (150, 400)]
+)  # of the last a block is 5,000 pixels
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.uint32])
+def test_blocks_of_integers_are_exact(size, share, dtype):
+    rng = np.random.default_rng(0)
+    values = rng.integers(1, np.iinfo(dtype).max, size, dtype, endpoint=True)
+    mask = rng.random(size) < share
+    _, means, found = points.average_blocks(values, mask, (4, 3))
+    expected, occupied = blocks_by_loops(values.astype(np.float64), mask, (4, 3))
+    np.testing.assert_array_equal(found, occupied)
+    # The sums are exact, the means are rounded to float32 once.
+    np.testing.assert_allclose(means[found], expected[found][:, 2], rtol=6e-8)
+
+
 def test_a_map_of_as_many_pixels_as_blocks_comes_through_unchanged():
     values = np.random.default_rng(1).uniform(1, 9, points.BLOCKS).astype(np.float32)
     pixels, means, mask = points.average_blocks(values, values < 5)

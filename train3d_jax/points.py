@@ -23,7 +23,7 @@ def average_blocks(
     disparity space).  A block is placed where its valid pixels are on average.
 
     Args:
-      values: depth or disparity, shape (H, W).
+      values: depth or disparity, shape (H, W), floats or unsigned integers.
       mask: pixels that hold a value, shape (H, W).
       blocks: rows and columns of the grid; blocks without a pixel of a small map are masked.
 
@@ -34,35 +34,47 @@ def average_blocks(
     height, width = values.shape
     tops, heights = _runs(height, blocks[0])
     lefts, widths = _runs(width, blocks[1])
-    values = values if mask.all() else _zero_where_masked(values, mask)
-    counted = mask.view(np.uint8)
-    # Places are summed up as distances from the border of their block: integers, the smaller the
-    # faster to add.
-    below = np.arange(height) - np.repeat(tops, heights)
-    right = np.arange(width) - np.repeat(lefts, widths)
-    tall, wide = int(below.max()) + 1, int(right.max()) + 1
-    small = np.min_scalar_type(tall * (tall + 1) // 2)
-    large = np.min_scalar_type(tall * wide * max(tall, wide))
-    count = _sum_runs(counted, tops, heights, small)
-    v = _sum_runs(counted * below.astype(small)[:, None], tops, heights, small)
-    places = np.concatenate([count, v, count * right.astype(large)], dtype=large)
-    # In float64: a depth far from 0 would lose in sums the digits that tell of curvature.
-    total = _sum_runs(values, tops, heights, np.float64)
-    places = _sum_runs(places.T.copy(), lefts, widths, large).T.reshape(3, *blocks)
-    count, v, u = places.astype(np.float32)
-    total = _sum_runs(total.T.copy(), lefts, widths, np.float64).T
-    at_least_one = np.maximum(count, 1)
-    pixels = np.stack([lefts + u / at_least_one, tops[:, None] + v / at_least_one], -1)
-    mean = total / at_least_one
+    if mask.all():
+        count = np.multiply.outer(heights, widths)
+        below = np.repeat(np.maximum(heights - 1, 0) / 2, blocks[1]).reshape(blocks)
+        right = np.maximum(widths - 1, 0) / 2
+    else:
+        values = _zero_where_masked(values, mask)
+        # Places are summed up as distances from the border of their block: integers, the smaller
+        # the faster to add.
+        tall, wide = int(heights.max()), int(widths.max())
+        small = np.min_scalar_type(tall * (tall + 1) // 2)
+        large = np.min_scalar_type(tall * wide * max(tall, wide))
+        count, below = _count_runs(mask.view(np.uint8), tops, heights, small)
+        below = _sum_runs(below.T.copy(), lefts, widths, large).T
+        count, right = (sums.T for sums in _count_runs(count.T.copy(), lefts, widths, large))
+        below, right = below / np.maximum(count, 1), right / np.maximum(count, 1)
+    kind = _kind_of_sums(values.dtype, int(heights.max()) * int(widths.max()))
+    # Rows of one type add twice as fast as rows of two.
+    values = values if kind == np.float64 else values.astype(kind)
+    total = _sum_runs(values, tops, heights, kind)
+    total = _sum_runs(total.T.copy(), lefts, widths, kind).T
+    pixels = np.empty((*blocks, 2), np.float32)
+    pixels[..., 0], pixels[..., 1] = lefts + right, tops[:, None] + below
     return (
-        pixels.astype(np.float32).reshape(-1, 2),
-        mean.astype(np.float32).ravel(),
+        pixels.reshape(-1, 2),
+        (total / np.maximum(count, 1)).astype(np.float32).ravel(),
         (count > 0).ravel(),
     )
 
 
+def _kind_of_sums(dtype: np.dtype, most: int) -> np.dtype:
+    """What to add up so many values of a type in."""
+    # Integers that a float32 counts exactly; sums of others in float64: a depth far from 0 would
+    # lose the digits that tell of curvature.
+    exact = dtype.kind == "u" and most * np.iinfo(dtype).max < 1 << 24
+    return np.dtype(np.float32 if exact else np.float64)
+
+
 def _zero_where_masked(values: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """The values, 0 where they do not count, whatever they are there."""
+    if values.dtype.kind == "u":
+        return values * mask
     if values.dtype != np.float32:
         return np.where(mask, values, 0)
     # Bit by bit, a third of the time of np.where.
@@ -91,6 +103,25 @@ def _sum_runs(
     longer = np.flatnonzero(lengths > least)
     sums[longer] += image[starts[longer] + least]
     return sums
+
+
+def _count_runs(
+    image: np.ndarray, starts: np.ndarray, lengths: np.ndarray, dtype: DTypeLike
+) -> tuple[np.ndarray, np.ndarray]:
+    """Sums of runs of rows, as `_sum_runs`, and of rows times their place in the run.
+
+    From the last row back: what has been summed up is added once more for every row before it.
+    """
+    least = int(lengths.min())
+    sums = np.zeros((len(starts), image.shape[1]), dtype)
+    longer = np.flatnonzero(lengths > least)
+    sums[longer] = image[starts[longer] + least]
+    places = sums.copy() if least else np.zeros_like(sums)
+    for row in range(least - 1, -1, -1):
+        sums += image[starts + row]
+        if row:
+            places += sums
+    return sums, places
 
 
 def one_point_per_voxel(points: jax.Array, mask: jax.Array, voxel_size: float) -> jax.Array:
