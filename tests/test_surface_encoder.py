@@ -137,24 +137,3 @@ def test_another_encoder_is_no_network_to_begin_with(tmp_path):
         checkpoints.save(1, state, {"loss": 1.0})
     with pytest.raises(UserError, match="encoder points -> surfaces"):
         checkpoint.params_to_begin_with(tmp_path, SURFACES)
-
-
-def test_derivatives_of_right_angles_are_those_that_jax_derives():
-    rng = np.random.default_rng(0)
-    draw = lambda *shape: jnp.asarray(rng.uniform(0.1, 2, shape), jnp.float32)  # noqa: E731
-    two = lambda: (draw(2, 20), draw(2, 20))  # noqa: E731
-    across, along = draw(2, 20), -draw(2, 20)
-    mask = jnp.asarray(rng.random((2, 20)) < 0.8)
-    pair = surfaces.PairAngles(across, along, two(), two(), (*two(), draw(2, 20)), mask)
-    opinion, weight = (draw(2, 20), draw(2, 20), 0.01 * draw(2, 20)), draw(2, 9)
-    alpha2 = jnp.exp(jnp.linspace(-2, 2, 9))
-
-    def told(function, counts, odds, variance):
-        return (weight * function(counts, odds, variance, pair, alpha2)).sum()
-
-    ways = (surface_encoder._right_angles, surface_encoder._right_angles.__wrapped__)
-    own, derived = (
-        jax.value_and_grad(lambda *x, way=way: told(way, *x), (0, 1, 2))(*opinion) for way in ways
-    )
-    # Sums of a few hundred float32 numbers in another order.
-    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-6), own, derived)

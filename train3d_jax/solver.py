@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from train3d_jax import camera, depth, joint, points, surfaces
+from train3d_jax import camera, depth, joint, pieces, points, surfaces
 from train3d_jax.clouds import Blocks
 from train3d_jax.depth import Space
 from train3d_jax.encoder import RANGES, bin_centres
@@ -130,18 +130,22 @@ def solve(
     canonical = depth.canonicalise(blocks.values, blocks.mask)
     first_guess = camera.initial_focal(blocks.size[..., 0])
     rays = (blocks.pixels - blocks.centre[..., None, :]) / first_guess[..., None, None]
-    known_alpha = None if known_focal is None else jnp.log(known_focal / first_guess)
+    log_alpha = None if known_focal is None else jnp.log(known_focal / first_guess)
+    ratio = None if known_shift is None else depth.shift_to_ratio(known_shift)
+    told = () if ratio is None else (ratio,)
+    fit = pieces.over_maps(
+        lambda rays, values, mask, *ratio: fit_windows(rays, values, mask, space, *ratio),
+        rays, canonical.values, canonical.mask, *told,
+    )  # fmt: skip
 
-    def one(rays, values, mask, ratio, alpha):
-        return _solve_one(rays, values, mask, space, ratio, alpha)
+    def one(fit: Fit, ratio: jax.Array | None, log_alpha: jax.Array | None) -> Solution:
+        return _solve_one(fit, space, ratio, log_alpha)
 
-    known_ratio = None if known_shift is None else depth.shift_to_ratio(known_shift)
-    axes = (0, 0, 0, None if known_ratio is None else 0, None if known_alpha is None else 0)
-    return jax.vmap(one, axes)(rays, canonical.values, canonical.mask, known_ratio, known_alpha)
+    axes = (0, None if ratio is None else 0, None if log_alpha is None else 0)
+    return jax.vmap(one, axes)(fit, ratio, log_alpha)
 
 
-def _solve_one(rays, values, mask, space, ratio, log_alpha) -> Solution:
-    fit = fit_windows(rays, values, mask, space, ratio)
+def _solve_one(fit: Fit, space: Space, ratio, log_alpha) -> Solution:
     told = fit.bending if ratio is None else joint.point_mass(ratio, joint.ratio_bins())
     belief = joint.focal_prior()
     if log_alpha is not None:
@@ -264,13 +268,17 @@ def bends(windows: surfaces.Windows) -> tuple[jax.Array, jax.Array]:
 
 def _bend_likelihood(windows, base) -> jax.Array:
     q, deviation = bends(windows)
-    shift = (depth.ratio_to_shift(joint.ratio_bins()) - base)[:, None]
-    divisor = 1 + shift * windows.value
-    possible = windows.mask & (divisor > LEAST_TRUE_DEPTH)
-    expected = 2 * shift / jnp.where(possible, divisor, 1.0)
-    distance = (q - expected) / deviation
-    likelihood = jnp.exp(-0.5 * distance**2) * jnp.hypot(1.0, BEND_RANGE / deviation)
-    return TEMPER["shift"] * jnp.log1p(jnp.where(possible, PLANE_ODDS * likelihood, 0.0)).sum(-1)
+    spread = jnp.hypot(1.0, BEND_RANGE / deviation)
+
+    def at(shift: jax.Array) -> jax.Array:
+        shift = shift - base
+        divisor = 1 + shift * windows.value
+        possible = windows.mask & (divisor > LEAST_TRUE_DEPTH)
+        distance = (q - 2 * shift / jnp.where(possible, divisor, 1.0)) / deviation
+        likelihood = jnp.exp(-0.5 * distance**2) * spread
+        return jnp.log1p(jnp.where(possible, PLANE_ODDS * likelihood, 0.0)).sum(-1)
+
+    return TEMPER["shift"] * pieces.over_bins(at, depth.ratio_to_shift(joint.ratio_bins()))
 
 
 def _bend_votes(windows, base) -> surfaces.Votes:
@@ -289,12 +297,14 @@ def _angles(windows, shift, space, pairs, log_alpha) -> jax.Array:
     """Log-likelihood of right angles at focal ratios, (F,), under a shift."""
     # Gathered once: fused into what follows, pairs would be gathered again for every bin.
     pair = jax.lax.optimization_barrier(surfaces.pair_angles(windows, shift, pairs, space))
-    alpha2 = jnp.exp(2 * jnp.asarray(log_alpha, windows.value.dtype))
-    pair = jax.tree.map(lambda x: x[:, None], pair)
-    product, lengths, noise = normal_products(pair, alpha2)
-    variance = noise + COSINE_TOLERANCE**2 * lengths  # of the product
-    likelihood = jnp.exp(-0.5 * product**2 / variance) * jnp.sqrt(lengths / variance)
-    return jnp.log(1 + jnp.where(pair.mask, ANGLE_ODDS * likelihood, 0.0)).sum(0)
+
+    def at(alpha2: jax.Array) -> jax.Array:
+        product, lengths, noise = normal_products(pair, alpha2)
+        variance = noise + COSINE_TOLERANCE**2 * lengths  # of the product
+        likelihood = jnp.exp(-0.5 * product**2 / variance) * jnp.sqrt(lengths / variance)
+        return jnp.log(1 + jnp.where(pair.mask, ANGLE_ODDS * likelihood, 0.0)).sum(-1)
+
+    return pieces.over_bins(at, jnp.exp(2 * jnp.asarray(log_alpha, windows.value.dtype)))
 
 
 def normal_products(

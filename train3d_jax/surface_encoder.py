@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from train3d_jax import depth, joint, solver, surfaces
+from train3d_jax import depth, joint, pieces, solver, surfaces
 from train3d_jax.depth import Space
 from train3d_jax.encoder import (
     BINS,
@@ -78,11 +78,12 @@ class SurfaceEncoder(Encoder):
         points = jnp.where(mask[..., None], points, 1.0)
         rays, z = points[..., :2] / points[..., 2:3], points[..., 2]
         if self.shift_known:
-            windows = jax.vmap(solver.fit_map)(rays, 1 / z, mask)
+            windows = pieces.over_maps(solver.fit_map, rays, 1 / z, mask)
             nothing = jnp.zeros((len(z), joint.SHIFT_BINS))
             return self.judge(nothing, windows, jnp.zeros(len(z)), beliefs)
         values = z if self.space == "depth" else 1 / z
-        fit = jax.vmap(lambda *of_map: solver.fit_windows(*of_map, self.space))(rays, values, mask)
+        fit_one = lambda *of_map: solver.fit_windows(*of_map, self.space)  # noqa: E731
+        fit = pieces.over_maps(fit_one, rays, values, mask)
         return self.judge(fit.bending, fit.windows, fit.base, beliefs)
 
     @nn.compact
@@ -137,18 +138,19 @@ class SurfaceEncoder(Encoder):
         q = jnp.where(windows.mask, jnp.clip(q, -LARGEST, LARGEST), 0.0)
         deviation = jnp.where(windows.mask, jnp.minimum(deviation, LARGEST), 1.0)
         deviation = deviation * opinion.deviation
-        shifts = depth.ratio_to_shift(joint.ratio_bins())[:, None] - base[:, None, None]
-        divisor = 1 + shifts * windows.value[:, None]
-        possible = windows.mask[:, None] & (divisor > solver.LEAST_TRUE_DEPTH)
-        distance = q[:, None] - 2 * shifts / jnp.where(possible, divisor, 1.0)
-        likelihood = jnp.exp(-0.5 * (distance / deviation[:, None]) ** 2)
         spread = jnp.hypot(1.0, solver.BEND_RANGE / deviation)
-        odds = (
-            jnp.where(possible, likelihood, 0.0)
-            * (solver.PLANE_ODDS * opinion.odds * spread)[:, None]
-        )
+        odds = solver.PLANE_ODDS * opinion.odds * spread
         counts = solver.TEMPER["shift"] * opinion.counts
-        return jnp.einsum("bnm,bm->bn", jnp.log1p(odds), counts)
+
+        def at(shift: jax.Array) -> jax.Array:
+            shift = (shift - base)[:, None]
+            divisor = 1 + shift * windows.value
+            possible = windows.mask & (divisor > solver.LEAST_TRUE_DEPTH)
+            distance = q - 2 * shift / jnp.where(possible, divisor, 1.0)
+            likelihood = jnp.exp(-0.5 * (distance / deviation) ** 2)
+            return (jnp.log1p(jnp.where(possible, likelihood, 0.0) * odds) * counts).sum(-1)
+
+        return pieces.over_bins(at, depth.ratio_to_shift(joint.ratio_bins())).T
 
     def _angles(self, windows, base, nodes, local, context) -> jax.Array:
         """Log-likelihood of each focal ratio at each node's shift by pairs; (B, nodes, bins)."""
@@ -161,6 +163,7 @@ class SurfaceEncoder(Encoder):
         odds = solver.ANGLE_ODDS * opinion.odds
         variance = (solver.COSINE_TOLERANCE * opinion.deviation) ** 2
         log_alpha = jnp.asarray(bin_centres("focal", solver.ANGLE_BINS[self.space]), counts.dtype)
+        alpha2 = jnp.exp(2 * log_alpha)
         shifts = jax.lax.stop_gradient(depth.ratio_to_shift(nodes) - base[:, None])
 
         # One node after the other: all pairs at all shifts and focal lengths of a batch would be
@@ -169,12 +172,11 @@ class SurfaceEncoder(Encoder):
             pair = jax.vmap(lambda w, s: surfaces.pair_angles(w, s, pairs, self.space))(
                 windows, shift
             )
-            return _right_angles(counts, odds, variance, pair, jnp.exp(2 * log_alpha))
+            return _right_angles(counts, odds, variance, pair, alpha2)
 
         return jnp.moveaxis(jax.lax.map(at, shifts.T), 0, 1)
 
 
-@jax.custom_vjp
 def _right_angles(counts, odds, variance, pair: surfaces.PairAngles, alpha2) -> jax.Array:
     """Log-likelihood of focal ratios by pairs of windows.
 
@@ -182,46 +184,24 @@ def _right_angles(counts, odds, variance, pair: surfaces.PairAngles, alpha2) -> 
       counts: how much each pair counts, shape (B, P).
       odds: that it is at a right angle, shape (B, P).
       variance: of its cosine, beyond that of the fits, shape (B, P).
-      pair: the pairs, (B, P); no derivatives are taken by them.
-      alpha2: squared focal ratios, shape (F,); the same.
+      pair: the pairs, (B, P).
+      alpha2: squared focal ratios, shape (F,).
 
     Returns:
       Shape (B, F).
     """
-    odds, variance, pair = jax.tree.map(lambda x: x[..., None], (odds, variance, pair))
-    likely, _, _ = _likely(odds, variance, pair, alpha2)
-    return (jnp.log1p(likely) * counts[..., None]).sum(1)
 
+    def at(alpha2: jax.Array) -> jax.Array:
+        product, lengths, noise = solver.normal_products(pair, alpha2)
+        shorter = 1 / lengths
+        precision = 1 / (jnp.minimum(noise * shorter, LARGEST) + variance)
+        cosine2 = jnp.minimum(product**2 * shorter, 1.0)
+        likelihood = jnp.exp(-0.5 * cosine2 * precision) * jnp.sqrt(precision)
+        # What does not count must be finite all the same: 0 times infinity would be its gradient.
+        likely = jnp.where(pair.mask, odds * likelihood, 0.0)
+        return (jnp.log1p(likely) * counts).sum(-1)
 
-def _likely(odds, variance, pair, alpha2) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Odds times the density of the cosine, the squared cosine, and its variance in all."""
-    product, lengths, noise = solver.normal_products(pair, alpha2)
-    cosine2 = jnp.minimum(product**2 / lengths, 1.0)
-    variance = jnp.minimum(noise / lengths, LARGEST) + variance
-    likelihood = jnp.exp(-0.5 * cosine2 / variance) * jax.lax.rsqrt(variance)
-    # What does not count must be finite all the same: 0 times infinity would be its gradient.
-    likely = jnp.where(pair.mask, odds * likelihood, 0.0)
-    return likely, cosine2, jnp.where(pair.mask, variance, 1.0)
-
-
-def _right_angles_forward(*arguments):
-    return _right_angles(*arguments), arguments
-
-
-def _right_angles_backward(arguments, by_curve):
-    """Worked out again, and along the other axis: twice as fast as what JAX would derive."""
-    counts, odds, _, _, alpha2 = arguments
-    first = jax.tree.map(lambda x: x[:, None], arguments[1:4])
-    likely, cosine2, total = _likely(first[0], first[1], first[2], alpha2[:, None])
-    by_curve = by_curve[..., None]
-    by_counts = (by_curve * jnp.log1p(likely)).sum(1)
-    share = by_curve * likely / (1 + likely)
-    by_odds = counts * share.sum(1) / odds
-    by_variance = counts * (share * (cosine2 / total - 1) / total).sum(1) / 2
-    return by_counts, by_odds, by_variance, None, None
-
-
-_right_angles.defvjp(_right_angles_forward, _right_angles_backward)
+    return pieces.over_bins(at, alpha2).T
 
 
 def _at_bins(nodes: jax.Array, curve: jax.Array) -> jax.Array:

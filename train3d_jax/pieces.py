@@ -1,0 +1,38 @@
+"""Work in pieces that stay in a CPU's caches, and all at once where there are no such caches.
+
+XLA makes one loop over whole arrays of each step; on a CPU those of a batch of maps are tens of
+megabytes, which come from memory and go back to it, page by page new.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+MAPS = 4
+"""At a time: of 1 to 16 the fastest for windows of blocks, half the time of 32 at once."""
+
+
+def over_bins(function: Callable[[jax.Array], jax.Array], bins: ArrayLike) -> jax.Array:
+    """What a function says of each bin, stacked along a new leading axis.
+
+    One bin after the other on a CPU: what derivatives need of all bins is worked out again, and
+    sums over bins, an axis in the middle, are not vectorised otherwise.  Curves take half the time,
+    their derivatives a quarter.
+    """
+    bins = jnp.asarray(bins)
+    if jax.default_backend() != "cpu":
+        return jax.vmap(function)(bins)
+    return jax.lax.map(jax.checkpoint(function), bins)
+
+
+def over_maps(function: Callable[..., Any], *arrays: Any) -> Any:
+    """What a function of one map says of each of a batch, as `jax.vmap`, a few maps at a time.
+
+    On several devices all at once: there a batch is divided among them along its leading axis.
+    """
+    if jax.default_backend() != "cpu" or jax.device_count() > 1:
+        return jax.vmap(function)(*arrays)
+    return jax.lax.map(lambda row: function(*row), arrays, batch_size=MAPS)
