@@ -11,8 +11,6 @@ from train3d_jax import (
     depth,
     joint,
     losses,
-    surface_encoder,
-    surfaces,
     training,
 )
 from train3d_jax.clouds import CloudSettings
