@@ -69,11 +69,8 @@ LENS_NEUTRAL = 0.47
 """Squared radius that keeps its place, in squared half diagonals: the mean of r^4 over that of r^2
 (square 0.467, 4:3 0.477).  So the focal length that fits the image best stays the true one."""
 
-NOISE_SIZE = (0.00014, 0.008)
-"""Standard deviation of the noise of w over the map's mean, white and correlated each; depth noise
-grows as z^2.  Over the mean, for stereo measures pixels of disparity, and knows nothing of a far
-end: in windows of 4 x 4 blocks, planes of 31 maps of five depth cameras leave 0.03 to 0.5 % of the
-mean, but 0.04 to 4 % of the w of the far depth."""
+NOISE_SIZE = (0.00025, 0.0126)
+"""Standard deviation of the noise of w, white and correlated each; depth noise grows as z^2."""
 NOISE_WIDTH = (0.5, 4.0)
 """Blocks; standard deviation of the smoothing that correlates it, down and across on their own:
 stereo compares along rows, and its noise stands in upright streaks."""
@@ -160,7 +157,7 @@ def augment(
             case "lens":
                 pixels = bend_rays(kind_key, pixels, blocks.size, blocks.centre, strength)
             case "noise":
-                w = add_sensor_noise(kind_key, w, mask, amplitude)
+                w = add_sensor_noise(kind_key, w, amplitude)
             case "quantisation":
                 w = quantise(kind_key, w, mask, amplitude)
             case "outliers":
@@ -278,9 +275,7 @@ def bend_rays(
     return pixels + jnp.stack([u * change, v * change], -1)
 
 
-def add_sensor_noise(
-    key: jax.Array, w: jax.Array, mask: jax.Array, strength: ArrayLike
-) -> jax.Array:
+def add_sensor_noise(key: jax.Array, w: jax.Array, strength: ArrayLike) -> jax.Array:
     """The noise of stereo and structured light: that of disparity, so depth noise grows as z^2.
 
     White noise of w, noise of w with neighbours alike, and white noise in proportion to the depth;
@@ -288,9 +283,8 @@ def add_sensor_noise(
     """
     map_key, white_key, field_key = jax.random.split(key, 3)
     white, correlated, proportional, down, across = _draws(map_key, w.shape[:-2], 5)
-    strength_of_w = strength * _mean(w, mask)
-    white = strength_of_w * _log_between(white, NOISE_SIZE)
-    correlated = strength_of_w * _log_between(correlated, NOISE_SIZE)
+    white = strength * _log_between(white, NOISE_SIZE)
+    correlated = strength * _log_between(correlated, NOISE_SIZE)
     proportional = strength * _log_between(proportional, PROPORTIONAL_SIZE)
     # Two independent normal numbers add up to one: half of the random numbers.
     white = jnp.sqrt(white**2 + (proportional * w) ** 2)
@@ -303,7 +297,8 @@ def add_sensor_noise(
 def quantise(key: jax.Array, w: jax.Array, mask: jax.Array, strength: ArrayLike) -> jax.Array:
     """Steps of disparity, as stereo sensors have them, or of depth, as files have."""
     happens, size = _draws(key, w.shape[:-2], 2)
-    mean = _mean(w, mask)
+    mean = jnp.where(mask, w, 0.0).sum((-2, -1), keepdims=True)
+    mean = mean / jnp.maximum(mask.sum((-2, -1), keepdims=True), 1)
     of_disparity = happens < DISPARITY_STEPS_SHARE
     of_depth = ~of_disparity & (happens < DISPARITY_STEPS_SHARE + DEPTH_STEPS_SHARE)
     step = jnp.where(
@@ -393,12 +388,6 @@ def _draws(key: jax.Array, lead: tuple[int, ...], count: int) -> list[jax.Array]
     """
     drawn = jax.random.uniform(key, (*lead, count), minval=jnp.finfo(jnp.float32).tiny)
     return [drawn[..., i, None, None] for i in range(count)]
-
-
-def _mean(w: jax.Array, mask: jax.Array) -> jax.Array:
-    """Of the valid blocks of each map, shape (..., 1, 1); 0 where there are none."""
-    total = jnp.where(mask, w, 0.0).sum((-2, -1), keepdims=True)
-    return total / jnp.maximum(mask.sum((-2, -1), keepdims=True), 1)
 
 
 def _log_between(drawn: jax.Array, limits: tuple[float, float]) -> jax.Array:
