@@ -3,7 +3,7 @@
     python -m launch.weights --out made_weights
     python -m launch.weights --out made_weights --space disparity --epochs 1
 
-Two hours on two cores, and 4 GB.  Started again it goes on where it was: finished sets are left
+An hour on two cores, and 4 GB.  Started again it goes on where it was: finished sets are left
 alone, and the training goes on from its last checkpoint.  Nothing but rendered rooms is trained on.
 """
 

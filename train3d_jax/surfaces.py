@@ -16,7 +16,7 @@ angles tell.
 Sums over points make everything here independent of the order of the points.
 """
 
-import itertools
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -49,8 +49,15 @@ LEAST_SPAN = 1e-3
 """Width of a cloud, in ray units, below which it counts as so wide: where all points are in a
 column, deviations across it have to be large, but not so large that float32 cannot square them."""
 
-_POWERS = tuple((i, j) for i, j in itertools.product(range(5), repeat=2) if i + j <= 4)
-_BASIS = ((0, 0), (1, 0), (0, 1), (2, 0), (1, 1), (0, 2))
+
+def _powers(degree: int) -> list[tuple[int, int]]:
+    """Exponents of the monomials p^i q^j up to a degree, in the order of `_monomials`."""
+    return [(i, j) for j in range(degree + 1) for i in range(degree + 1 - j)]
+
+
+_POWERS, _BASIS = _powers(4), _powers(2)
+_SLOPES = [_BASIS.index(power) for power in ((1, 0), (0, 1))]
+_CURVATURES = [_BASIS.index(power) for power in ((2, 0), (1, 1), (0, 2))]
 _NORMAL_MATRIX = np.array(
     [[_POWERS.index((a + c, b + d)) for c, d in _BASIS] for a, b in _BASIS], np.int32
 )
@@ -133,14 +140,15 @@ def mirrored(windows: Windows, grids) -> Windows:
 class _Cut(NamedTuple):
     """Points cut into the windows of one grid.
 
-    `local` is where points are in their windows, of order one, (N, 2); `sums` adds values (K, N) up
-    to (M, K); `spread` hands what windows have, (M, ...), out to their points.
+    `local` is where points are in their windows, of order one, (N, 2); `sums` adds values up, of
+    any number of arrays (K, N), to (M, sum of K); `spread` hands what windows have, (M, ...), out
+    to their points.
     """
 
     local: jax.Array
     centre: jax.Array
     extent: jax.Array
-    sums: Callable[[jax.Array], jax.Array]
+    sums: Callable[..., jax.Array]
     spread: Callable[[jax.Array], jax.Array]
 
 
@@ -152,8 +160,9 @@ def _cut(rays, mask, low, span, grid: np.ndarray) -> _Cut:
     local = (rays - low) / half - 2 * cell - 1  # -1 to 1 across the window
     cells = np.stack(np.meshgrid(np.arange(columns), np.arange(rows)), -1).reshape(-1, 2)
 
-    def sums(values):
-        return jax.ops.segment_sum((values * mask).T, index, rows * columns)
+    def sums(*parts):
+        values = jnp.concatenate(parts) * mask
+        return jax.ops.segment_sum(values.T, index, rows * columns)
 
     return _Cut(
         local,
@@ -195,11 +204,15 @@ def _cut_blocks(rays, mask, shape, columns: int, rows: int) -> _Cut:
     )
     index = np.int32((down.argmax(0)[:, None] * columns + across.argmax(0)).ravel())
 
-    def sums(values):
+    def sum_up(values):
         # Across, then down: two small matrix products in place of one large one.
         values = (values * mask).reshape(-1, shape[1]) @ across.T
         values = jnp.einsum("krx,yr->yxk", values.reshape(-1, shape[0], columns), down)
         return values.reshape(rows * columns, -1)
+
+    def sums(*parts):
+        # One by one: putting them into one array takes longer than making them.
+        return jnp.concatenate([sum_up(part) for part in parts], -1)
 
     total = sums(jnp.stack([jnp.ones_like(rays[:, 0]), *rays.T]))
     count = jnp.maximum(total[:, :1], 1)
@@ -212,20 +225,17 @@ def _cut_blocks(rays, mask, shape, columns: int, rows: int) -> _Cut:
 
 def _fit_quadrics(w: jax.Array, cuts: list[_Cut]) -> Windows:
     """Fits the windows of all cuts, one cut after the other; they are solved all at once."""
-    counts, means, matrices, rights, bases, deviations = [], [], [], [], [], []
+    counts, means, matrices, rights, deviations = [], [], [], [], []
     for cut in cuts:
         count, total = cut.sums(jnp.stack([jnp.ones_like(w), w])).T
         mean = total / jnp.maximum(count, 1)
         # About the mean: in float32 the curvature would drown in the rounding of w itself.
         deviation = w - cut.spread(mean)
-        p, q = cut.local.T
-        powers = jnp.stack([p**i * q**j for i, j in _POWERS])
-        basis = jnp.stack([powers[_POWERS.index(power)] for power in _BASIS])
-        moments = cut.sums(jnp.concatenate([powers, basis * deviation]))
-        matrices.append(moments[:, : len(_POWERS)])
-        rights.append(moments[:, len(_POWERS) :])
+        products = [part * deviation for part in _monomials(cut.local, 2)]
+        moments = cut.sums(*_monomials(cut.local, 4), *products)
         for values, value in (
-            (counts, count), (means, mean), (bases, basis), (deviations, deviation)
+            (counts, count), (means, mean), (matrices, moments[:, : len(_POWERS)]),
+            (rights, moments[:, len(_POWERS) :]), (deviations, deviation),
         ):  # fmt: skip
             values.append(value)
     count, extent = jnp.concatenate(counts), jnp.concatenate([cut.extent for cut in cuts])
@@ -234,9 +244,9 @@ def _fit_quadrics(w: jax.Array, cuts: list[_Cut]) -> Windows:
     coefficients = solve_positive_definite(matrix, jnp.concatenate(rights))
     ends = np.cumsum([len(values) for values in counts])[:-1]
     squares = [
-        cut.sums((deviation - (basis * cut.spread(part).T).sum(0))[None] ** 2)[:, 0]
-        for cut, deviation, basis, part in zip(
-            cuts, deviations, bases, jnp.split(coefficients, ends), strict=True
+        cut.sums((deviation - _polynomial(cut.local, cut.spread(part)))[None] ** 2)[:, 0]
+        for cut, deviation, part in zip(
+            cuts, deviations, jnp.split(coefficients, ends), strict=True
         )
     ]
     areas = jnp.stack([extent[:, 0] ** 2, extent[:, 0] * extent[:, 1], extent[:, 1] ** 2], -1)
@@ -244,12 +254,26 @@ def _fit_quadrics(w: jax.Array, cuts: list[_Cut]) -> Windows:
         centre=jnp.concatenate([cut.centre for cut in cuts]),
         extent=extent,
         value=jnp.concatenate(means) + coefficients[:, 0],
-        gradient=coefficients[:, 1:3] / extent,
-        hessian=coefficients[:, 3:] * jnp.array([2.0, 1.0, 2.0]) / areas,
+        gradient=coefficients[:, jnp.array(_SLOPES)] / extent,
+        hessian=coefficients[:, jnp.array(_CURVATURES)] * jnp.array([2.0, 1.0, 2.0]) / areas,
         residual=jnp.sqrt(jnp.concatenate(squares) / jnp.maximum(count, 1)),
         count=count,
         mask=count >= MINIMUM_POINTS,
     )
+
+
+def _monomials(local: jax.Array, degree: int) -> list[jax.Array]:
+    """The monomials of points (N, 2) up to a degree; of each power of q an array, (powers, N)."""
+    p, q = local.T
+    powers = jnp.stack([p**i for i in range(degree + 1)])
+    return [powers[: degree + 1 - j] * q**j for j in range(degree + 1)]
+
+
+def _polynomial(local: jax.Array, coefficients: jax.Array) -> jax.Array:
+    """Values at points (N, 2), each of a quadric of its own, coefficients (N, 6) as `_BASIS`."""
+    p, q = local.T
+    terms = [c * p**i * q**j for c, (i, j) in zip(coefficients.T, _BASIS, strict=True)]
+    return functools.reduce(jnp.add, terms)
 
 
 def solve_positive_definite(matrix: jax.Array, right: jax.Array) -> jax.Array:
