@@ -137,25 +137,48 @@ def one_point_per_voxel(points: jax.Array, mask: jax.Array, voxel_size: float) -
     """
     if voxel_size == 0:
         return mask
-    # Integers far enough out stand for "no voxel"; coordinates beyond them share the border voxels.
+    # Coordinates beyond a limit share the border voxels.
     limit = 1 << 24
     voxels = jnp.clip(jnp.floor(points / voxel_size), -limit, limit).astype(jnp.int32)
-    voxels = jnp.where(mask[..., None], voxels, limit + 1)
-    index = jnp.broadcast_to(jnp.arange(points.shape[-2]), mask.shape)
-    *ordered, origin = jax.lax.sort(
-        (voxels[..., 0], voxels[..., 1], voxels[..., 2], index), num_keys=3, is_stable=True
-    )
-    ordered = jnp.stack(ordered, -1)
-    is_first = jnp.any(ordered[..., 1:, :] != ordered[..., :-1, :], -1)
-    is_first = jnp.concatenate([jnp.ones_like(is_first[..., :1]), is_first], -1)
-    kept = jnp.put_along_axis(jnp.zeros_like(mask), origin, is_first, -1, inplace=False)
-    return kept & mask
+    count = mask.shape[-1]
+    table = 1 << (2 * count - 1).bit_length()
+
+    def one(voxels: jax.Array, mask: jax.Array) -> jax.Array:
+        hashed = voxels.astype(jnp.uint32) * jnp.array(_PRIMES, jnp.uint32)
+        hashed = hashed[:, 0] ^ hashed[:, 1] ^ hashed[:, 2]
+        number = jnp.arange(count, dtype=jnp.int32)
+
+        # The first point of those that share a slot of a hash table stays, and decides about all of
+        # its voxel; what fell into the slot from other voxels comes again, under another hash.
+        def decide(state):
+            undecided, kept, turn = state
+            slot = (hashed * (_TURN * (2 * turn + 1))) >> (32 - table.bit_length() + 1)
+            slot = jnp.where(undecided, slot.astype(jnp.int32), table)
+            first = jnp.full(table, count, jnp.int32).at[slot].min(number, mode="drop")
+            first = first.at[slot].get(mode="fill", fill_value=count)
+            in_its_voxel = (voxels[jnp.minimum(first, count - 1)] == voxels).all(-1)
+            return undecided & ~in_its_voxel, kept | (undecided & (first == number)), turn + 1
+
+        start = mask, jnp.zeros_like(mask), jnp.uint32(0)
+        return jax.lax.while_loop(lambda state: state[0].any(), decide, start)[1]
+
+    return jnp.vectorize(one, signature="(n,k),(n)->(n)")(voxels, mask)
+
+
+_PRIMES = (73856093, 19349663, 83492791)
+"""Of a hash of voxels: M. Teschner et al., Optimized spatial hashing for collision detection of
+deformable objects, 2003."""
+_TURN = np.uint32(0x9E3779B1)
+"""2^32 over the golden ratio, odd: D. Knuth's multiplicative hashing.  Odd multiples of it spread
+the hashes anew in each turn."""
 
 
 def sample_points(
     key: jax.Array, points: jax.Array, mask: jax.Array, count: int
 ) -> tuple[jax.Array, jax.Array]:
     """Draws a fixed number of points without replacement, padded where there are not enough.
+
+    They come in the order in which they were.
 
     Args:
       key: random key.
@@ -166,12 +189,22 @@ def sample_points(
     Returns:
       Points, shape (..., count, C), 0 where padded, and their mask, shape (..., count).
     """
-    priority = jnp.where(mask, jax.random.uniform(key, mask.shape), -1.0)
-    if count > mask.shape[-1]:
-        padding = [(0, 0)] * (mask.ndim - 1) + [(0, count - mask.shape[-1])]
-        priority = jnp.pad(priority, padding, constant_values=-1.0)
-        points = jnp.pad(points, [*padding, (0, 0)])
-    best, chosen = jax.lax.top_k(priority, count)
-    kept = best >= 0
-    drawn = jnp.take_along_axis(points, chosen[..., None], -2)
-    return jnp.where(kept[..., None], drawn, 0.0), kept
+    priority = jax.random.bits(key, mask.shape, jnp.uint32) >> 1
+    priority = jnp.where(mask, priority.astype(jnp.int32), -1)
+
+    def one(priority: jax.Array, points: jax.Array) -> tuple[jax.Array, jax.Array]:
+        # The highest threshold that enough reach, bit by bit: no sorting.
+        def raise_(bit, threshold):
+            higher = threshold + (jnp.int32(1) << (30 - bit))
+            return jnp.where((priority >= higher).sum() >= count, higher, threshold)
+
+        threshold = jax.lax.fori_loop(0, 31, raise_, jnp.int32(0))
+        chosen = priority >= threshold
+        place = jnp.where(chosen, jnp.cumsum(chosen) - 1, count)
+        available = len(priority)
+        number = jnp.arange(available, dtype=jnp.int32)
+        # Of a few with the same priority, those that come first.
+        origin = jnp.full(count, available, jnp.int32).at[place].set(number, mode="drop")
+        return points.at[origin].get(mode="fill", fill_value=0), origin < available
+
+    return jnp.vectorize(one, signature="(n),(n,c)->(m,c),(m)")(priority, points)
