@@ -1,7 +1,7 @@
 """Makes the weights that come with the package: rooms, prepared sets, training, packing.
 
     python -m launch.weights --out made_weights
-    python -m launch.weights --out made_weights --space disparity --epochs 1
+    python -m launch.weights --out made_weights --space disparity --epochs 2
 
 An hour on two cores, and 4 GB.  Started again it goes on where it was: finished sets are left
 alone, and the training goes on from its last checkpoint.  Nothing but rendered rooms is trained on.
