@@ -133,8 +133,8 @@ def main(_: list[str]) -> None:
         sets = [_DATA.value] if _DATA.value else _render_sets(Path(folder))
         step = _Step(_BATCH_SIZE.value)
         for path in sets:
-            samples = PreparedSet(path)
-            subsets = [pipeline.Subset(samples, np.arange(len(samples)))]
+            subsets = _subsets(path)
+            samples = subsets[0].samples
             size = "x".join(map(str, samples[0].depth.shape[::-1]))
             print(f"\n{path}: {len(samples)} maps, the first of {size}")
             _tell_rates(subsets, step)

@@ -47,9 +47,7 @@ def test_blocks_hold_the_mean_place_and_value_of_their_valid_pixels(size, share,
     np.testing.assert_allclose(means[found], expected[found][:, 2], rtol=1e-6)
 
 
-@pytest.mark.parametrize(
-    "size", [(3, 2), (13, 17), (150, 400)]
-)  # of the last a block is 5,000 pixels
+@pytest.mark.parametrize("size", [(3, 2), (13, 17), (150, 400)])
 @pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.uint32])
 def test_blocks_of_integers_are_exact(size, share, dtype):

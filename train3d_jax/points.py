@@ -36,7 +36,7 @@ def average_blocks(
     lefts, widths = _runs(width, blocks[1])
     if mask.all():
         count = np.multiply.outer(heights, widths)
-        below = np.repeat(np.maximum(heights - 1, 0) / 2, blocks[1]).reshape(blocks)
+        below = np.maximum(heights - 1, 0)[:, None] / 2
         right = np.maximum(widths - 1, 0) / 2
     else:
         values = _zero_where_masked(values, mask)
