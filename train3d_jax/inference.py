@@ -448,8 +448,8 @@ def _predictor(config: TrainingConfig, focal_given: bool) -> Callable[..., _Pred
         assumed = camera.initial_focal(blocks.size[..., 0])
         beliefs = beliefs_about(assumed)
         windows = _twice(fit.windows, surfaces.mirrored(fit.windows, solver.GRIDS))
-        rest = _twice((fit.bending, fit.base, beliefs), (fit.bending, fit.base, beliefs))
-        bending, base, both = rest
+        rest = (fit.bending, fit.base, beliefs)
+        bending, base, both = _twice(rest, rest)
         found: Any = encoder.apply(params, bending, windows, base, both, method="judge")
         return found, assumed, beliefs
 

@@ -1,6 +1,6 @@
 """Shift and focal length together: what is told of either, of both, and what follows for each.
 
-Bending tells of the shift alone.  Angles tell of shift and focal length together: a right angle at
+Planes that are flat, or parallel, tell of the shift alone.  Angles tell of shift and focal length together: a right angle at
 one shift and focal length is one at others, too.  So angles are looked at under some shifts
 (`nodes`), and from the two comes one posterior over both unknowns, whose margins are the answers
 (`margins`).  What is believed or known beforehand is multiplied on it before, so that a known focal
@@ -87,6 +87,28 @@ def nodes(shift: jax.Array, count: int) -> jax.Array:
     wide = jnp.logaddexp(wide + np.log(1 - NODE_DOUBT), anywhere)
     levels = (np.arange(count) + 0.5) / count
     return jnp.clip(quantiles(wide, ratio_bins(), levels), *SAFE_RATIO)
+
+
+def with_known(nodes: jax.Array, belief: jax.Array) -> jax.Array:
+    """Nodes with the nearest one moved to a shift that is known.
+
+    Args:
+      nodes: ratios, ascending, shape (..., K).
+      belief: log-probability over `ratio_bins`, shape (..., SHIFT_BINS): a `point_mass`, or no belief
+        at all, equal throughout, which moves nothing.
+
+    Returns:
+      Ratios, ascending, shape (..., K).
+    """
+    is_known = (belief.max(-1) - belief.min(-1) > -IMPOSSIBLE / 2)[..., None]
+    known = jnp.asarray(ratio_bins(), nodes.dtype)[belief.argmax(-1)][..., None]
+    nearest = jnp.arange(nodes.shape[-1]) == jnp.abs(nodes - known).argmin(-1)[..., None]
+    return jnp.where(is_known & nearest, jnp.clip(known, *SAFE_RATIO), nodes)
+
+
+def at_ratio_bins(curve: jax.Array) -> jax.Array:
+    """A curve over equal bins of the near/far ratio, shape (..., bins), at `ratio_bins`."""
+    return jax.image.resize(curve, (*curve.shape[:-1], SHIFT_BINS), "linear")
 
 
 def at_focal_bins(curve: jax.Array) -> jax.Array:

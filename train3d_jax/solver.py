@@ -1,16 +1,18 @@
 """What geometry alone tells about shift and focal length: a search without any learning.
 
-Two facts (`surfaces`) are turned into probabilities.  On a plane 1 / (d + s) is affine in the image
-only for the right shift s, whatever the focal length; so the bending of 1 / d in every window has a
-likelihood for each shift.  And walls meet at right angles; so the cosine between the planes of
-every pair of windows has a likelihood for each focal length.  Either speaks with the deviation that
-its fits explain, and each is believed to come from a plane (or from a right angle) only with some
-chance: one that does not fit an answer says no more than that, and outliers are outvoted.
+Three facts (`surfaces`) are turned into probabilities.  On a plane 1 / (d + s) is affine in the
+image only for the right shift s, whatever the focal length; so the bending of 1 / d in every window
+has a likelihood for each shift.  Many planes are parallel, and then have one vanishing line, which
+they have only for the right shift, again whatever the focal length.  And walls meet at right angles;
+so the cosine between the planes of every pair of windows has a likelihood for each focal length.
+Each speaks with the deviation that its fits explain, and is believed to come from a plane (from
+parallel ones, from a right angle) only with some chance: one that does not fit an answer says no
+more than that, and outliers are outvoted.
 
 Sums of such logarithms over windows, tempered because windows overlap, are posteriors over the same
 quantities and ranges as a network's (`encoder.RANGES`), on finer bins.  Their medians are the
 answers, and a few reweighted least-squares steps over the votes themselves resolve what is finer
-than a bin.  In disparity space a shift bends nothing, and angles alone tell of both unknowns.
+than a bin.  In disparity space a shift bends nothing, and parallels and angles alone tell of it.
 
 Everything is batched over leading axes with `jax.vmap`, of static shape, and differentiable.
 """
@@ -49,6 +51,16 @@ TWIST_WEIGHT = 0.7
 """How much the curvature across the slope, which a plane has not, adds to the deviation of the one
 along it: the root of 1/2, as it has two components."""
 
+PARALLEL_ODDS = 0.05
+"""Odds that the planes of a pair of windows are parallel, or one plane."""
+
+PARALLEL_TOLERANCE = 0.015
+"""Deviation of a parallel plane's gradient beyond the noise of the fits, over the gradients that
+are compared and the usual one of the map: about one degree."""
+
+PARALLEL_PAIRS, PARALLEL_BINS = 768, 128
+"""Pairs that are compared, of those in `window_pairs` the first, and at how many shifts."""
+
 COSINE_TOLERANCE = 0.02
 """Deviation of right angles beyond the noise of the fits: one degree."""
 
@@ -56,7 +68,7 @@ NOISE_QUANTILE = 0.2
 """Of the windows' residuals: the least that any window's noise is taken to be.  A small residual is
 luck in a window of few points, and would make it the loudest."""
 
-TEMPER = {"shift": 0.25, "focal": 0.08}
+TEMPER = {"shift": 0.25, "parallel": 0.05, "focal": 0.08}
 """Share of the windows' (pairs') log-likelihood that counts: they overlap and share planes.  Fitted
 so that 90 % intervals hold the truth of 88 to 97 % of 200 rendered views with 1 % of noise (seeds
 from 2,000,000); clean ones are covered more often, since a bin is wider than their error."""
@@ -84,15 +96,22 @@ class Fit(NamedTuple):
     Attributes:
       bending: log-likelihood of each of `joint.ratio_bins` by how flat planes are, shape
         (..., SHIFT_BINS); 0 in disparity space, where no shift bends anything.
+      parallel: the same by how many planes are parallel, in both spaces.
       bend: votes for the ratio, each window's own.
       windows: the fits, to 1 / (canonical + base) in depth space, to the canonical disparity else.
       base: shift that the windows were fitted with, canonical units, shape (...).
     """
 
     bending: jax.Array
+    parallel: jax.Array
     bend: surfaces.Votes
     windows: surfaces.Windows
     base: jax.Array
+
+    @property
+    def planes(self) -> jax.Array:
+        """What planes tell of the shift, without their angles, (..., SHIFT_BINS)."""
+        return self.bending + self.parallel
 
 
 class Solution(NamedTuple):
@@ -146,7 +165,7 @@ def solve(
 
 
 def _solve_one(fit: Fit, space: Space, ratio, log_alpha) -> Solution:
-    told = fit.bending if ratio is None else joint.point_mass(ratio, joint.ratio_bins())
+    told = fit.planes if ratio is None else joint.point_mass(ratio, joint.ratio_bins())
     belief = joint.focal_prior()
     if log_alpha is not None:
         belief = joint.point_mass(log_alpha, joint.focal_bins())
@@ -241,7 +260,8 @@ def fit_windows(rays, values, mask, space: Space, ratio=None) -> Fit:
         windows = fit_map(rays, values, positive)
         nothing = jnp.zeros_like(windows.value)
         votes = surfaces.Votes(nothing, nothing + 1, nothing > 0)
-        return Fit(jnp.zeros(joint.SHIFT_BINS, values.dtype), votes, windows, base)
+        bending = jnp.zeros(joint.SHIFT_BINS, values.dtype)
+        return Fit(bending, _parallel_likelihood(windows, base, space), votes, windows, base)
     if ratio is None:
         # A quadric leaves out the cubic part of 1 / d, which fades as the shift is taken off.
         windows = fit_map(rays, 1 / jnp.where(mask, values, 1), positive)
@@ -250,7 +270,13 @@ def fit_windows(rays, values, mask, space: Space, ratio=None) -> Fit:
     base = jax.lax.stop_gradient(depth.ratio_to_shift(jnp.clip(ratio, 0.02, 0.98)))
     positive = mask & (values + base > LEAST_TRUE_DEPTH)
     windows = fit_map(rays, 1 / jnp.where(positive, values + base, 1), positive)
-    return Fit(_bend_likelihood(windows, base), _bend_votes(windows, base), windows, base)
+    return Fit(
+        _bend_likelihood(windows, base),
+        _parallel_likelihood(windows, base, space),
+        _bend_votes(windows, base),
+        windows,
+        base,
+    )
 
 
 def bends(windows: surfaces.Windows) -> tuple[jax.Array, jax.Array]:
@@ -279,6 +305,45 @@ def _bend_likelihood(windows, base) -> jax.Array:
         return jnp.log1p(jnp.where(possible, PLANE_ODDS * likelihood, 0.0)).sum(-1)
 
     return TEMPER["shift"] * pieces.over_bins(at, depth.ratio_to_shift(joint.ratio_bins()))
+
+
+def _parallel_likelihood(windows, base, space: Space) -> jax.Array:
+    pairs = window_pairs()[:PARALLEL_PAIRS]
+
+    def at(shift: jax.Array) -> jax.Array:
+        pair = surfaces.pair_parallels(windows, shift - base, pairs, space)
+        likelihood = parallel_likelihood(pair, usual_gradient(windows))
+        return jnp.log1p(PARALLEL_ODDS * likelihood).sum(-1)
+
+    return TEMPER["parallel"] * joint.at_ratio_bins(
+        pieces.over_bins(at, depth.ratio_to_shift(bin_centres("shift", PARALLEL_BINS)))
+    )
+
+
+def usual_gradient(windows: surfaces.Windows) -> jax.Array:
+    """Mean square of a component of the gradients of a map's windows (..., M); shape (..., 1)."""
+    square = jnp.where(windows.mask, (windows.gradient**2).mean(-1), 0.0).sum(-1, keepdims=True)
+    return square / jnp.maximum(windows.mask.sum(-1, keepdims=True), 1) + 1e-6
+
+
+def parallel_likelihood(
+    pair: surfaces.PairParallels, usual: jax.Array, deviation: jax.Array | float = 1.0
+) -> jax.Array:
+    """How much likelier gradients are of parallel planes than of any others of the map.
+
+    Args:
+      pair: of windows, shape (..., P).
+      usual: as of `usual_gradient`, shape (..., 1).
+      deviation: factor on that of the noise and of the tolerance, shape (..., P).
+
+    Returns:
+      Likelihood over that of a normal distribution as wide as gradients are, (..., P); 0 for what
+      is masked.
+    """
+    variance = pair.variance + PARALLEL_TOLERANCE**2 * (pair.size2 + usual)
+    variance = variance * deviation**2
+    likely = usual / variance * jnp.exp(-0.5 * pair.distance2 / variance)
+    return jnp.where(pair.mask, likely, 0.0)
 
 
 def _bend_votes(windows, base) -> surfaces.Votes:

@@ -1,10 +1,10 @@
 """The default encoder: learned trust in what each window of the image plane tells.
 
-Quadrics are fitted to windows of the grid of blocks at six scales, and two facts speak (`surfaces`,
-`solver`): 1 / (d + s) is affine on planes, and many planes meet at right angles.  `solver` lets all
-windows and all pairs of them count alike.  Here a network that sees the windows, and the whole,
-says of each window how likely it lies on a plane, of each pair how likely it is a right angle, how
-far off either may be, and how much it counts.  Fresh weights begin at the solver's own constants.
+Quadrics are fitted to windows of the grid of blocks at six scales, and three facts speak (`surfaces`,
+`solver`): 1 / (d + s) is affine on planes, many planes are parallel, and many meet at right angles.
+`solver` lets all windows and all pairs of them count alike.  Here a network that sees the windows,
+and the whole, says of each window how likely it lies on a plane, of each pair how likely it is
+parallel or a right angle, how far off either may be, and how much it counts.  Fresh weights begin at the solver's own constants.
 What comes of it are log-likelihoods over bins; a small network over the bins corrects their sum.
 
 It wants clouds of all blocks in the order of the grid (`CloudSettings.num_points` 0): windows are
@@ -32,13 +32,13 @@ from train3d_jax.encoder import (
 )
 
 PAIRS, MORE_PAIRS = 384, 768
-"""Pairs of windows whose angles are looked at, of the solver's the first: in training, and at work.
+"""Pairs of windows that are looked at, of the solver's the first: in training, and at work.
 A network judges each pair for itself, so it may be shown more of them than it learned from, and is
 a little better for it: the field of view of noisy rooms by .1 degree, of real depth by .1 to .4."""
 
-NODES: dict[Space, int] = {"depth": 12, "disparity": 48}
-"""Shifts at which angles are looked at, see `joint.nodes`: many in disparity space, where nothing
-tells beforehand where the shift is."""
+NODES: dict[Space, int] = {"depth": 12, "disparity": 32}
+"""Shifts at which angles are looked at, see `joint.nodes`: more in disparity space, where parallels
+alone tell beforehand where the shift is."""
 
 WIDEST = (-2.0, 3.0)
 """Range of the logarithm of what a deviation is multiplied with."""
@@ -52,10 +52,10 @@ COUNTS = (-6.0, 3.0)
 
 
 class SurfaceEncoder(Encoder):
-    """Window network, likelihoods of bending and of angles, one posterior over both unknowns.
+    """Window network, likelihoods of planes and of angles, one posterior over both unknowns.
 
     Attributes:
-      pairs: of windows whose angles are looked at.
+      pairs: of windows that are looked at.
     """
 
     pairs: int = PAIRS
@@ -105,14 +105,19 @@ class SurfaceEncoder(Encoder):
             posteriors["scale"] = Posterior(jax.nn.log_softmax(head(nothing, context)))
         if not {"shift", "focal"} & set(self.found):
             return posteriors
-        shift = self._shift_alone(bending, windows, base, local, context)
-        if beliefs is not None:
-            shift = shift + beliefs.shift
+        pairs = solver.window_pairs()[: self.pairs]
+        of_pairs = PairNetwork(self.width, self.dtype)(windows, local, context, pairs)
+        alone = self._shift_alone(bending, windows, base, local, of_pairs, context)
         count = 1 if self.shift_known else NODES[self.space]
-        nodes = jax.lax.stop_gradient(joint.nodes(shift, count))
-        angles = self._angles(windows, base, nodes, local, context)
+        nodes = jax.lax.stop_gradient(joint.nodes(alone, count))
+        shift = alone
+        if beliefs is not None:
+            # What is known is put on what was found without it: the heads have never seen it.
+            shift = shift + beliefs.shift
+            nodes = joint.with_known(nodes, beliefs.shift)
+        angles = self._angles(windows, base, nodes, of_pairs)
         head = AngleHead(self.dtype, name="focal")
-        both = head(angles, _at_bins(nodes, jax.nn.log_softmax(shift)), nodes, context)
+        both = head(angles, _at_bins(nodes, jax.nn.log_softmax(alone)), nodes, context)
         both = joint.at_focal_bins(both)
         if beliefs is not None:
             both = both + beliefs.focal[:, None]
@@ -121,14 +126,42 @@ class SurfaceEncoder(Encoder):
         posteriors.update({target: found[target] for target in self.found if target in found})
         return posteriors
 
-    def _shift_alone(self, bending, windows, base, local, context) -> jax.Array:
+    def _shift_alone(self, bending, windows, base, local, of_pairs, context) -> jax.Array:
         """What all but the angles tells of the shift, (B, joint.SHIFT_BINS), up to a constant."""
         if self.shift_known:
             return joint.point_mass(depth.shift_to_ratio(base), joint.ratio_bins())
-        curves = jnp.zeros((len(base), joint.SHIFT_BINS, 1))
+        curves = [self._parallel_curve(windows, base, of_pairs)]
         if self.space == "depth":
-            curves = jnp.stack([self._bend_curve(windows, base, local), bending], -1)
-        return CurveHead(self.width, self.dtype, name="shift")(curves, context)
+            curves += [self._bend_curve(windows, base, local), bending]
+        # What the solver says of bending is told beside, but counted once.
+        counted = (1.0, 1.0, 0.0)[: len(curves)]
+        head = CurveHead(self.width, self.dtype, counted, name="shift")
+        return head(jnp.stack(curves, -1), context)
+
+    def _parallel_curve(self, windows: surfaces.Windows, base: jax.Array, of_pairs: jax.Array):
+        """Log-likelihood of each shift by parallel planes, as `solver.fit_windows`; (B, bins)."""
+        pairs = solver.window_pairs()[: self.pairs]
+        opinion = Opinion(name="parallels")(of_pairs)
+        odds = solver.PARALLEL_ODDS * opinion.odds
+        # These pairs speak for all that the solver looks at.
+        counts = solver.TEMPER["parallel"] * solver.PARALLEL_PAIRS / self.pairs * opinion.counts
+        usual = solver.usual_gradient(windows)
+
+        def at(shift: jax.Array) -> jax.Array:
+            pair = jax.vmap(lambda w, s: surfaces.pair_parallels(w, s, pairs, self.space))(
+                windows, shift - base
+            )
+            # What does not count must be finite all the same: 0 times infinity would be its gradient.
+            pair = jax.lax.stop_gradient(pair)._replace(
+                distance2=jnp.minimum(pair.distance2, LARGEST),
+                variance=jnp.minimum(pair.variance, LARGEST),
+                size2=jnp.minimum(pair.size2, LARGEST),
+            )
+            likely = solver.parallel_likelihood(pair, usual, opinion.deviation)
+            return (jnp.log1p(odds * likely) * counts).sum(-1)
+
+        shifts = depth.ratio_to_shift(bin_centres("shift", solver.PARALLEL_BINS))
+        return joint.at_ratio_bins(pieces.over_bins(at, shifts).T)
 
     def _bend_curve(self, windows: surfaces.Windows, base: jax.Array, local: jax.Array):
         """Log-likelihood of each shift by the windows, as `solver.fit_windows`; (B, bins)."""
@@ -152,12 +185,10 @@ class SurfaceEncoder(Encoder):
 
         return pieces.over_bins(at, depth.ratio_to_shift(joint.ratio_bins())).T
 
-    def _angles(self, windows, base, nodes, local, context) -> jax.Array:
+    def _angles(self, windows, base, nodes, of_pairs) -> jax.Array:
         """Log-likelihood of each focal ratio at each node's shift by pairs; (B, nodes, bins)."""
         pairs = solver.window_pairs()[: self.pairs]
-        opinion = Opinion(name="angles")(
-            PairNetwork(self.width, self.dtype)(windows, local, context, pairs)
-        )
+        opinion = Opinion(name="angles")(of_pairs)
         # These pairs speak for all that the solver looks at.
         counts = solver.TEMPER["focal"] * solver.PAIRS / self.pairs * opinion.counts
         odds = solver.ANGLE_ODDS * opinion.odds
@@ -290,17 +321,22 @@ class Opinion(nn.Module):
 
 
 class CurveHead(nn.Module):
-    """From log-likelihoods over bins to one: their sum, tempered and corrected."""
+    """From log-likelihoods over bins to one: their sum, tempered and corrected.
+
+    Attributes:
+      counted: what of each curve counts with fresh weights.
+    """
 
     width: int
     dtype: Any = None
+    counted: tuple[float, ...] = (1.0,)
 
     @nn.compact
     def __call__(self, curves: jax.Array, context: jax.Array) -> jax.Array:
-        """Maps curves (B, bins, K), of which the first counts with fresh weights, and (B, C)."""
+        """Maps curves (B, bins, K) and what is known of the whole, (B, C), to (B, bins)."""
         curves = curves - jax.nn.logsumexp(curves, 1, keepdims=True)
-        bins, count = curves.shape[1:]
-        share = self.param("share", lambda _: jnp.float32(np.eye(count)[0]))
+        bins = curves.shape[1]
+        share = self.param("share", lambda _: jnp.float32(self.counted))
         logits = (curves * share).sum(-1) * _temper(context)
         place = jnp.linspace(-1.0, 1.0, bins)[:, None] ** np.array([1, 2])
         place = jnp.broadcast_to(place, (len(curves), bins, 2))

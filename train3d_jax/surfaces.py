@@ -444,6 +444,69 @@ def pair_angles(windows: Windows, shift: jax.Array, pairs: np.ndarray, space: Sp
     )
 
 
+class PairParallels(NamedTuple):
+    """How far the planes of pairs of windows are from parallel, whatever the focal length.
+
+    Attributes:
+      distance2: between the gradient that was measured in the second window and the one that a
+        plane through it would have which is parallel to the first window's, squared, shape (P,).
+      variance: of either component of that difference by the fits' noise, shape (P,).
+      size2: squared gradients, the one that was measured and the other, their mean, shape (P,).
+      mask: pairs in which both are in front of the camera, shape (P,).
+    """
+
+    distance2: jax.Array
+    variance: jax.Array
+    size2: jax.Array
+    mask: jax.Array
+
+
+LARGEST_RATIO = 20.0
+"""Of the gradients of two parallel planes.  Where one is seen nearly edge on, its noise is all that
+the other could be compared with."""
+
+
+def pair_parallels(
+    windows: Windows, shift: jax.Array, pairs: np.ndarray, space: Space
+) -> PairParallels:
+    """Compares pairs of windows' planes with parallel ones; arguments as of `focal_votes`.
+
+    Parallel planes have one vanishing line: where true inverse depth is 0.  So their inverse depths
+    have one ratio everywhere, and their gradients have it too: with W1 the first plane's inverse
+    depth continued to the second window's centre, and W2 what was measured there, a parallel plane
+    has the gradient g1 W2 / W1.  No focal length is in it, and a wrong shift leaves of what is
+    parallel only what is seen at one depth.  They are compared as they are measured, before the
+    shift is taken off, or a shift that makes all gradients small would look as if all were alike.
+
+    Returns:
+      `PairParallels`, P of them.
+    """
+    w, g, c = windows.value, windows.gradient, windows.centre
+    first, second = pairs[:, 0], pairs[:, 1]
+    if space == "depth":
+        divisor = 1 + shift * w
+        possible = divisor > 1e-3
+        divisor = jnp.where(possible, divisor, 1.0)
+        true, slope = w / divisor, 1 / divisor**2  # true inverse depth, and its derivative by w
+    else:
+        true, slope = w + shift, jnp.ones_like(w)
+        possible = true > 1e-3
+    possible &= windows.mask
+    continued = true[first] + slope[first] * (g[first] * (c[second] - c[first])).sum(-1)
+    mask = possible[first] & possible[second] & (jnp.abs(continued) > 1e-4)
+    ratio = true[second] / jnp.where(mask, continued, 1.0) * slope[first] / slope[second]
+    mask &= jnp.abs(ratio) < LARGEST_RATIO
+    ratio = jnp.where(mask, ratio, 1.0)[:, None]
+    noise = ((_noise(windows) * _GRADIENT_NOISE)[..., None] / windows.extent) ** 2
+    parallel = ratio * g[first]
+    return PairParallels(
+        distance2=((g[second] - parallel) ** 2).sum(-1),
+        variance=(noise[second] + ratio**2 * noise[first]).mean(-1),
+        size2=((g[second] ** 2).sum(-1) + (parallel**2).sum(-1)) / 2,
+        mask=mask,
+    )
+
+
 def focal_votes(windows: Windows, shift: jax.Array, pairs: np.ndarray, space: Space) -> Votes:
     """Each pair's vote for log(alpha), were its two planes at a right angle.
 
