@@ -71,6 +71,15 @@ def test_nodes_are_even_without_knowledge_and_close_where_the_shift_is():
     assert close.min() < 0.25 and close.max() > 0.6
 
 
+def test_a_node_is_moved_to_where_a_known_shift_is_and_none_without():
+    at = joint.nodes(jnp.stack([bump(RATIOS, 0.3, 0.01)] * 3), 12)
+    known = joint.point_mass(jnp.array([0.31, 0.9, 0.001]), RATIOS)
+    moved = np.asarray(joint.with_known(at, known))
+    np.testing.assert_allclose(np.abs(moved - [[0.31], [0.9], [0.005]]).min(-1), 0, atol=2e-3)
+    assert ((moved != at).sum(-1) == 1).all() and (np.diff(moved) > 0).all()
+    np.testing.assert_array_equal(joint.with_known(at, jnp.zeros_like(known)), at)
+
+
 def test_the_prior_is_a_density_that_excludes_nothing():
     prior = np.exp(joint.focal_prior())
     width = ALPHAS[1] - ALPHAS[0]

@@ -101,6 +101,27 @@ def test_what_is_known_has_all_the_probability(known):
     np.testing.assert_allclose(focal, FOCALS, rtol=tolerance[1])
 
 
+def test_parallel_planes_tell_the_shift_where_there_is_no_right_angle():
+    """A table over a sloping floor, in disparity: nothing is bent, no angle is right."""
+    v, u = np.mgrid[:96, :128]
+    normal = np.array([0.2, 0.5, 0.8])
+    rays = np.stack([(u - 63.5) / 100, (v - 47.5) / 100, np.ones(u.shape)], -1)
+    disparity = rays @ normal / np.where(u > 60, 0.7, 1.3)
+    blocks = blocks_of([3 * disparity + 0.4] * 8)
+    solution = jax.jit(solver.solve, static_argnames="space")(blocks, "disparity")
+    true = -np.asarray(depth.canonicalise(*_true_blocks(disparity)).offset)[0]
+    low, _, high = np.asarray(joint.quantiles(solution.shift, joint.ratio_bins(), MIDDLE))[0]
+    ratio = joint.ratio_bins()[solution.fit.parallel[0].argmax()]
+    assert abs(ratio - depth.shift_to_ratio(true)) < 0.02
+    assert low < depth.shift_to_ratio(true) < high and high - low < 0.3
+    np.testing.assert_array_equal(solution.fit.bending, 0)
+
+
+def _true_blocks(values):
+    blocks = blocks_of([values])
+    return blocks.values, blocks.mask
+
+
 def test_in_disparity_space_angles_tell_of_both():
     blocks = blocks_of([1 / values for values, _ in ROOMS])
     solution = jax.jit(solver.solve, static_argnames="space")(blocks, "disparity")

@@ -48,9 +48,9 @@ def test_an_answer_does_not_depend_on_the_rest_of_the_batch(evaluated):
         )
 
 
-@pytest.fixture(scope="module")
-def network():
-    encoder = SurfaceEncoder(("shift", "focal"), width=16)
+@pytest.fixture(scope="module", params=["depth", "disparity"])
+def network(request):
+    encoder = SurfaceEncoder(("shift", "focal"), request.param, width=16)
     points = jnp.ones((1, 64 * 64, 5))
     return encoder, jax.jit(encoder.init)(jax.random.key(0), points, jnp.ones((1, 64 * 64), bool))
 

@@ -1,5 +1,7 @@
 """In float32, in which the encoder calls it: the fits are written so that float32 suffices."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -107,6 +109,58 @@ def test_parallel_planes_cast_no_vote_for_a_focal_length():
     votes = focal_votes(windows, np.float32(shift), pairs, space="depth")
     assert not votes.mask.any()
     np.testing.assert_array_equal(votes.value, 0)
+
+
+def parallel_planes(alpha, space):
+    """A floor and a table over half of it, seen with a focal length alpha times the assumed one."""
+    normal = np.array([0.1, 0.5, 0.8])
+    true_rays = np.concatenate([RAYS / alpha, np.ones((len(RAYS), 1))], 1)
+    on_table = RAYS[:, 0] > 0
+    return *canonical_inverse(true_rays @ normal / np.where(on_table, 0.6, 1.4), space), ~on_table
+
+
+@functools.partial(jax.jit, static_argnames="space")
+def parallels(windows, shift, pairs, space):
+    return surfaces.parallel_misfits(surfaces.gather_pairs(windows, pairs), shift, space)
+
+
+@pytest.mark.parametrize("space", ["depth", "disparity"])
+@pytest.mark.parametrize("alpha", [0.8, 1.6])
+def test_parallel_planes_are_parallel_at_the_true_shift_alone(alpha, space):
+    w, shift, on_floor = parallel_planes(alpha, space)
+    windows = fit(RAYS, w)
+    pairs = pairs_across(windows, on_floor)
+    assert len(pairs) > 500
+
+    def distance(shift):
+        pair = parallels(windows, np.float32(shift), pairs, space=space)
+        assert pair.mask.mean() > 0.5  # a wrong shift puts some behind the camera
+        return np.sqrt(np.median((pair.distance2 / pair.size2)[pair.mask]))
+
+    # The cubic part of w, which a quadric leaves out, turns a plane by a thousandth.
+    assert distance(shift) < (5e-3 if space == "depth" else 1e-4)
+    assert distance(shift + 0.1) > 0.02 and distance(shift - 0.1) > 0.02
+
+
+def test_planes_at_a_right_angle_are_parallel_at_no_shift():
+    w, shift, on_floor = right_angle(1.0, "disparity")
+    windows = fit(RAYS, w)
+    pairs = pairs_across(windows, on_floor)
+    for wrong in np.linspace(-0.4, 20.0, 30):
+        pair = parallels(windows, np.float32(shift + wrong), pairs, space="disparity")
+        assert (np.sqrt(pair.distance2 / pair.size2)[pair.mask] > 0.3).all()
+
+
+def test_what_noise_does_to_parallel_planes_is_as_large_as_their_variance_says():
+    w, shift, on_floor = parallel_planes(1.0, "disparity")
+    noisy = w + np.random.default_rng(0).normal(0, 1e-3, w.shape)
+    windows = fit(RAYS, noisy)
+    pairs = pairs_across(windows, on_floor)
+    pair = parallels(windows, np.float32(shift), pairs, space="disparity")
+    # Squares of two components: 2 in the mean, and a median of 2 log 2 = 1.4.  The windows'
+    # residuals tell their noise to a quarter only.
+    squares = np.asarray(pair.distance2 / pair.variance)[pair.mask]
+    assert 0.7 < np.median(squares) < 2.8
 
 
 def test_in_disparity_a_shift_leaves_planes_flat_and_in_depth_it_bends_them():

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 
 from train3d_jax.encoder import RANGES, Target
 
@@ -75,7 +76,7 @@ def calibrate(log_probability: np.ndarray, truth: np.ndarray, target: Target) ->
 
 
 def without_bins(
-    quantiles: jax.Array, target: Target, bins: int, finest: float | None
+    quantiles: jax.Array, target: Target, bins: int, finest: ArrayLike | None
 ) -> jax.Array:
     """Intervals of a posterior over bins, without what is theirs because of the bins.
 
@@ -88,7 +89,7 @@ def without_bins(
       quantiles: low end, median and high end, shape (..., 3).
       target: what they are of.
       bins: of the posterior.
-      finest: see `Calibration`.
+      finest: see `Calibration`; one for all, or of shape (..., 1).
 
     Returns:
       The same median; ends that are many bins away hardly move.

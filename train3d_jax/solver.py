@@ -1,9 +1,9 @@
 """What geometry alone tells about shift and focal length: a search without any learning.
 
-Three facts (`surfaces`) are turned into probabilities.  On a plane 1 / (d + s) is affine in the
+Three facts (`surfaces`) are turned into probabilities. On a plane 1 / (d + s) is affine in the
 image only for the right shift s, whatever the focal length; so the bending of 1 / d in every window
-has a likelihood for each shift.  Many planes are parallel, and then have one vanishing line, which
-they have only for the right shift, again whatever the focal length.  And walls meet at right angles;
+has a likelihood for each shift. Many planes are parallel, and then have one vanishing line, which
+they have only for the right shift, again whatever the focal length. And walls meet at right angles;
 so the cosine between the planes of every pair of windows has a likelihood for each focal length.
 Each speaks with the deviation that its fits explain, and is believed to come from a plane (from
 parallel ones, from a right angle) only with some chance: one that does not fit an answer says no
@@ -69,9 +69,9 @@ NOISE_QUANTILE = 0.2
 luck in a window of few points, and would make it the loudest."""
 
 TEMPER = {"shift": 0.25, "parallel": 0.05, "focal": 0.08}
-"""Share of the windows' (pairs') log-likelihood that counts: they overlap and share planes.  Fitted
-so that 90 % intervals hold the truth of 88 to 97 % of 200 rendered views with 1 % of noise (seeds
-from 2,000,000); clean ones are covered more often, since a bin is wider than their error."""
+"""Share of the windows' (pairs') log-likelihood that counts: they overlap and share planes. Fitted
+so that 90 % intervals hold the truth of 87 to 95 % of 410 rendered views of unseen rooms, clean
+ones and with 1 % of noise, in both spaces."""
 
 NODES = {"depth": 12, "disparity": 64}
 """Shifts at which angles are looked at, see `joint.nodes`."""
@@ -308,12 +308,14 @@ def _bend_likelihood(windows, base) -> jax.Array:
 
 
 def _parallel_likelihood(windows, base, space: Space) -> jax.Array:
-    pairs = window_pairs()[:PARALLEL_PAIRS]
+    pair = surfaces.gather_pairs(windows, window_pairs()[:PARALLEL_PAIRS])
+    # Gathered once: fused into what follows, pairs would be gathered again for every bin.
+    pair = jax.lax.optimization_barrier(pair)
+    usual = usual_gradient(windows)
 
     def at(shift: jax.Array) -> jax.Array:
-        pair = surfaces.pair_parallels(windows, shift - base, pairs, space)
-        likelihood = parallel_likelihood(pair, usual_gradient(windows))
-        return jnp.log1p(PARALLEL_ODDS * likelihood).sum(-1)
+        misfits = surfaces.parallel_misfits(pair, shift - base, space)
+        return jnp.log1p(PARALLEL_ODDS * parallel_likelihood(misfits, usual)).sum(-1)
 
     return TEMPER["parallel"] * joint.at_ratio_bins(
         pieces.over_bins(at, depth.ratio_to_shift(bin_centres("shift", PARALLEL_BINS)))
@@ -327,12 +329,12 @@ def usual_gradient(windows: surfaces.Windows) -> jax.Array:
 
 
 def parallel_likelihood(
-    pair: surfaces.PairParallels, usual: jax.Array, deviation: jax.Array | float = 1.0
+    misfits: surfaces.ParallelMisfits, usual: jax.Array, deviation: jax.Array | float = 1.0
 ) -> jax.Array:
     """How much likelier gradients are of parallel planes than of any others of the map.
 
     Args:
-      pair: of windows, shape (..., P).
+      misfits: of pairs of windows, shape (..., P).
       usual: as of `usual_gradient`, shape (..., 1).
       deviation: factor on that of the noise and of the tolerance, shape (..., P).
 
@@ -340,10 +342,10 @@ def parallel_likelihood(
       Likelihood over that of a normal distribution as wide as gradients are, (..., P); 0 for what
       is masked.
     """
-    variance = pair.variance + PARALLEL_TOLERANCE**2 * (pair.size2 + usual)
+    variance = misfits.variance + PARALLEL_TOLERANCE**2 * (misfits.size2 + usual)
     variance = variance * deviation**2
-    likely = usual / variance * jnp.exp(-0.5 * pair.distance2 / variance)
-    return jnp.where(pair.mask, likely, 0.0)
+    likely = usual / variance * jnp.exp(-0.5 * misfits.distance2 / variance)
+    return jnp.where(misfits.mask, likely, 0.0)
 
 
 def _bend_votes(windows, base) -> surfaces.Votes:

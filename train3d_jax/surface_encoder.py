@@ -1,11 +1,12 @@
 """The default encoder: learned trust in what each window of the image plane tells.
 
-Quadrics are fitted to windows of the grid of blocks at six scales, and three facts speak (`surfaces`,
-`solver`): 1 / (d + s) is affine on planes, many planes are parallel, and many meet at right angles.
-`solver` lets all windows and all pairs of them count alike.  Here a network that sees the windows,
-and the whole, says of each window how likely it lies on a plane, of each pair how likely it is
-parallel or a right angle, how far off either may be, and how much it counts.  Fresh weights begin at the solver's own constants.
-What comes of it are log-likelihoods over bins; a small network over the bins corrects their sum.
+Quadrics are fitted to windows of the grid of blocks at six scales, and three facts speak
+(`surfaces`, `solver`): 1 / (d + s) is affine on planes, many planes are parallel, and many meet at
+right angles. `solver` lets all windows and all pairs of them count alike. Here a network that sees
+the windows, and the whole, says of each window how likely it lies on a plane, of each pair how
+likely it is parallel or a right angle, how far off either may be, and how much it counts. Fresh
+weights begin at the solver's own constants. What comes of it are log-likelihoods over bins; a small
+network over the bins corrects their sum.
 
 It wants clouds of all blocks in the order of the grid (`CloudSettings.num_points` 0): windows are
 parts of that grid.  So it is no function of a set, as `encoder.PointSetEncoder` is.
@@ -146,18 +147,12 @@ class SurfaceEncoder(Encoder):
         # These pairs speak for all that the solver looks at.
         counts = solver.TEMPER["parallel"] * solver.PARALLEL_PAIRS / self.pairs * opinion.counts
         usual = solver.usual_gradient(windows)
+        gather = jax.vmap(lambda windows: surfaces.gather_pairs(windows, pairs))
+        pair = jax.lax.stop_gradient(gather(windows))
 
         def at(shift: jax.Array) -> jax.Array:
-            pair = jax.vmap(lambda w, s: surfaces.pair_parallels(w, s, pairs, self.space))(
-                windows, shift - base
-            )
-            # What does not count must be finite all the same: 0 times infinity would be its gradient.
-            pair = jax.lax.stop_gradient(pair)._replace(
-                distance2=jnp.minimum(pair.distance2, LARGEST),
-                variance=jnp.minimum(pair.variance, LARGEST),
-                size2=jnp.minimum(pair.size2, LARGEST),
-            )
-            likely = solver.parallel_likelihood(pair, usual, opinion.deviation)
+            misfits = surfaces.parallel_misfits(pair, (shift - base)[:, None], self.space)
+            likely = solver.parallel_likelihood(misfits, usual, opinion.deviation)
             return (jnp.log1p(odds * likely) * counts).sum(-1)
 
         shifts = depth.ratio_to_shift(bin_centres("shift", solver.PARALLEL_BINS))

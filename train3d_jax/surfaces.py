@@ -444,15 +444,35 @@ def pair_angles(windows: Windows, shift: jax.Array, pairs: np.ndarray, space: Sp
     )
 
 
-class PairParallels(NamedTuple):
-    """How far the planes of pairs of windows are from parallel, whatever the focal length.
+class Pairs(NamedTuple):
+    """What is measured in pairs of windows and does not depend on a shift; each of shape (..., P).
+
+    Attributes:
+      values: w of both.
+      lean: by how much w of the first window changes up to the second's centre.
+      squares: squared gradients of w of both.
+      across: their product.
+      noise: variance of a component of the gradient by the fit's noise, of both.
+      mask: both windows mean something.
+    """
+
+    values: tuple[jax.Array, jax.Array]
+    lean: jax.Array
+    squares: tuple[jax.Array, jax.Array]
+    across: jax.Array
+    noise: tuple[jax.Array, jax.Array]
+    mask: jax.Array
+
+
+class ParallelMisfits(NamedTuple):
+    """How far the planes of pairs of windows are from parallel; each of shape (..., P).
 
     Attributes:
       distance2: between the gradient that was measured in the second window and the one that a
-        plane through it would have which is parallel to the first window's, squared, shape (P,).
-      variance: of either component of that difference by the fits' noise, shape (P,).
-      size2: squared gradients, the one that was measured and the other, their mean, shape (P,).
-      mask: pairs in which both are in front of the camera, shape (P,).
+        plane through it would have which is parallel to the first window's, squared.
+      variance: of either component of that difference by the fits' noise.
+      size2: squared gradients, of the one that was measured and the other, their mean.
+      mask: pairs in which both are in front of the camera.
     """
 
     distance2: jax.Array
@@ -466,10 +486,29 @@ LARGEST_RATIO = 20.0
 the other could be compared with."""
 
 
-def pair_parallels(
-    windows: Windows, shift: jax.Array, pairs: np.ndarray, space: Space
-) -> PairParallels:
-    """Compares pairs of windows' planes with parallel ones; arguments as of `focal_votes`.
+def gather_pairs(windows: Windows, pairs: np.ndarray) -> Pairs:
+    """Takes what is measured in pairs of windows out of the windows of one map.
+
+    Args:
+      windows: fitted to w = 1 / canonical depth, or to canonical disparity, shapes (M, ...).
+      pairs: indices of windows, shape (P, 2).
+    """
+    first, second = pairs[:, 0], pairs[:, 1]
+    g, w = windows.gradient, windows.value
+    noise = (((_noise(windows) * _GRADIENT_NOISE)[:, None] / windows.extent) ** 2).mean(-1)
+    square = (g**2).sum(-1)
+    return Pairs(
+        values=(w[first], w[second]),
+        lean=(g[first] * (windows.centre[second] - windows.centre[first])).sum(-1),
+        squares=(square[first], square[second]),
+        across=(g[first] * g[second]).sum(-1),
+        noise=(noise[first], noise[second]),
+        mask=windows.mask[first] & windows.mask[second],
+    )
+
+
+def parallel_misfits(pair: Pairs, shift: jax.Array, space: Space) -> ParallelMisfits:
+    """Compares the planes of pairs of windows with parallel ones, under a shift.
 
     Parallel planes have one vanishing line: where true inverse depth is 0.  So their inverse depths
     have one ratio everywhere, and their gradients have it too: with W1 the first plane's inverse
@@ -478,31 +517,32 @@ def pair_parallels(
     parallel only what is seen at one depth.  They are compared as they are measured, before the
     shift is taken off, or a shift that makes all gradients small would look as if all were alike.
 
-    Returns:
-      `PairParallels`, P of them.
+    Args:
+      pair: of `gather_pairs`.
+      shift: beside the one that the windows were fitted with, canonical units; of a shape that goes
+        with that of the pairs.
+      space: of the canonical values.
     """
-    w, g, c = windows.value, windows.gradient, windows.centre
-    first, second = pairs[:, 0], pairs[:, 1]
     if space == "depth":
-        divisor = 1 + shift * w
-        possible = divisor > 1e-3
-        divisor = jnp.where(possible, divisor, 1.0)
-        true, slope = w / divisor, 1 / divisor**2  # true inverse depth, and its derivative by w
+        divisors = tuple(1 + shift * w for w in pair.values)
+        possible = (divisors[0] > 1e-3) & (divisors[1] > 1e-3)
+        one, other = (jnp.where(possible, divisor, 1.0) for divisor in divisors)
+        # True inverse depth is w / divisor, and changes with w by 1 / divisor^2.
+        continued = (pair.values[0] + pair.lean / one) / one
+        true, slopes = pair.values[1] / other, (other / one) ** 2
     else:
-        true, slope = w + shift, jnp.ones_like(w)
-        possible = true > 1e-3
-    possible &= windows.mask
-    continued = true[first] + slope[first] * (g[first] * (c[second] - c[first])).sum(-1)
-    mask = possible[first] & possible[second] & (jnp.abs(continued) > 1e-4)
-    ratio = true[second] / jnp.where(mask, continued, 1.0) * slope[first] / slope[second]
+        true, slopes = pair.values[1] + shift, 1.0
+        continued = pair.values[0] + shift + pair.lean
+        possible = (true > 1e-3) & (pair.values[0] + shift > 1e-3)
+    mask = pair.mask & possible & (jnp.abs(continued) > 1e-4)
+    ratio = slopes * true / jnp.where(mask, continued, 1.0)
     mask &= jnp.abs(ratio) < LARGEST_RATIO
-    ratio = jnp.where(mask, ratio, 1.0)[:, None]
-    noise = ((_noise(windows) * _GRADIENT_NOISE)[..., None] / windows.extent) ** 2
-    parallel = ratio * g[first]
-    return PairParallels(
-        distance2=((g[second] - parallel) ** 2).sum(-1),
-        variance=(noise[second] + ratio**2 * noise[first]).mean(-1),
-        size2=((g[second] ** 2).sum(-1) + (parallel**2).sum(-1)) / 2,
+    ratio = jnp.where(mask, ratio, 1.0)
+    parallel2 = ratio**2 * pair.squares[0]
+    return ParallelMisfits(
+        distance2=jnp.maximum(pair.squares[1] - 2 * ratio * pair.across + parallel2, 0.0),
+        variance=pair.noise[1] + ratio**2 * pair.noise[0],
+        size2=(pair.squares[1] + parallel2) / 2,
         mask=mask,
     )
 

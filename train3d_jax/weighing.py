@@ -111,6 +111,10 @@ def answer(
         finer = solver.refine_ratio(geometry, ratio[:, 1])
         sure = (method == "geometric") | _is_sure(finer, joint.ratio_bins())
         ratio = _refined(ratio, finer, sure)
+        if method == "geometric" and space == "depth":
+            width = joint.ratio_bins()[1] - joint.ratio_bins()[0]
+            finest = jnp.minimum(VOTES_FINEST * finer.deviation[:, None] / width, 0.5)
+            ratio = without_bins(ratio, "shift", joint.SHIFT_BINS, finest)
         within = jnp.clip(ratio[:, 1], *joint.SAFE_RATIO)
         finer = solver.refine_log_alpha(geometry, within, log_alpha[:, 1], space)
         # In disparity space angles look sure under any shift.
@@ -268,6 +272,11 @@ def _is_sure(finer: solver.Refined, bins: np.ndarray) -> jax.Array:
 SURE = 0.45
 """Bins.  The deviation of votes is 0.3 of a bin on clean rendered rooms, in the median, and 1.1
 with 1 % of noise; three quarters of the one are below this, and hardly any of the other."""
+
+
+VOTES_FINEST = 0.85
+"""Deviations of votes that 90 % of true ratios lie within where one bin holds nearly all the
+probability.  On 205 clean rendered rooms it was 0.59 to 0.84, the surer the votes the less."""
 
 
 def _with_median(quantiles: jax.Array, middle: jax.Array) -> jax.Array:
