@@ -1,7 +1,7 @@
 """What local surfaces tell about shift and focal length, without any learning.
 
 A point set is cut into windows of the image plane, and in each a quadric is fitted to the canonical
-inverse depth w as a function of the viewing ray (u, v).  Two facts about planes then speak:
+inverse depth w as a function of the viewing ray (u, v).  Three facts about planes then speak:
 
 * On a plane the true inverse depth is affine in (u, v), whatever the focal length.  Where the depth
   lacks a shift s, w = 1 / (z - s) bends: its Hessian is q g g^T with g its gradient and
@@ -9,9 +9,11 @@ inverse depth w as a function of the viewing ray (u, v).  Two facts about planes
 * A plane with 1/z = g . (u, v) + m has, under a focal length alpha times the one that the rays were
   made with, the normal (alpha g, m).  Two planes at a right angle satisfy
   alpha^2 g1 . g2 + m1 m2 = 0.  So every pair of windows votes for a focal ratio.
+* Parallel planes have (g1, m1) and (g2, m2) in one ratio, whatever the focal length, and m depends
+  on the shift.  So every pair of windows votes for a shift, too (`parallel_misfits`).
 
 In disparity space w is the canonical disparity itself; a shift leaves planes flat there, and only
-angles tell.
+parallels and angles tell.
 
 Sums over points make everything here independent of the order of the points.
 """
