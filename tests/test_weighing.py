@@ -15,28 +15,37 @@ def posterior(centre, deviation):
     return jax.nn.log_softmax(jnp.asarray(-0.5 * ((RATIOS - centre) / deviation) ** 2))
 
 
-def hybrid(network, geometry):
-    opinions = weighing._Opinions(network[None], geometry[None], np.zeros(joint.SHIFT_BINS))
+def hybrid(network, geometry, trust=1.0):
+    opinions = weighing._Opinions(
+        network[None], geometry[None], np.zeros(joint.SHIFT_BINS), jnp.full((1, 1), trust)
+    )
     return np.asarray(joint.quantiles(opinions.weighed("hybrid"), RATIOS, (0.05, 0.5, 0.95)))[0]
 
 
-def test_geometry_answers_where_the_network_tells_nothing():
-    nothing = jax.nn.log_softmax(1e-3 * posterior(0.7, 0.1))
-    low, middle, high = hybrid(nothing, posterior(0.3, 0.05))
-    assert abs(middle - 0.3) < 0.01
-    # Not quite as sure: either may be wrong altogether.
-    assert 1.6 < (high - low) / (2 * 0.05) < 3
-
-
-def test_the_network_answers_where_it_is_sure():
+def test_the_network_answers_where_it_is_trusted():
     for of_geometry in (posterior(0.3, 0.1), posterior(0.3, 0.01)):
         middle = hybrid(posterior(0.6, 0.01), of_geometry)[1]
         assert abs(middle - 0.6) < 0.01
 
 
-def test_what_counts_of_the_network_grows_with_what_it_tells():
-    told = [hybrid(posterior(0.7, width), posterior(0.3, 0.2))[1] for width in (1, 0.4, 0.2, 0.05)]
-    assert (np.diff(told) > 0).all()
+def test_geometry_answers_where_the_network_is_not_trusted():
+    low, middle, high = hybrid(posterior(0.7, 0.01), posterior(0.3, 0.05), 0.0)
+    assert abs(middle - 0.3) < 0.01
+    # Not quite as sure: it may be wrong altogether.
+    assert 1.6 < (high - low) / (2 * 0.05) < 3
+
+
+def test_the_answer_goes_from_one_to_the_other_with_trust():
+    network, geometry = posterior(0.7, 0.15), posterior(0.3, 0.15)
+    middles = [hybrid(network, geometry, trust)[1] for trust in (0.0, 0.25, 0.5, 1.0)]
+    assert (np.diff(middles) > 0).all()
+
+
+@pytest.mark.parametrize(("deviation", "nats"), [(1e3, 0.0), (0.086, 1.04), (0.0121, 3.0)])
+def test_information_is_that_of_a_narrower_range(deviation, nats):
+    # -log(4.13 deviations): a normal distribution is as wide as a uniform one over sqrt(2 pi e).
+    found = weighing._information(posterior(0.5, deviation))
+    np.testing.assert_allclose(found, nats, atol=0.03)
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.003])
