@@ -16,9 +16,8 @@ def posterior(centre, deviation):
 
 
 def hybrid(network, geometry, trust=1.0):
-    opinions = weighing._Opinions(
-        network[None], geometry[None], np.zeros(joint.SHIFT_BINS), jnp.full((1, 1), trust)
-    )
+    shares = weighing._between((0.0, 1.0), (1.0, 0.1), jnp.full((1, 1), trust))
+    opinions = weighing._Opinions(network[None], geometry[None], np.zeros(joint.SHIFT_BINS), shares)
     return np.asarray(joint.quantiles(opinions.weighed("hybrid"), RATIOS, (0.05, 0.5, 0.95)))[0]
 
 

@@ -27,13 +27,18 @@ over all bins, so that neither can rule out what the other is sure of."""
 NETWORK_WEIGHT, GEOMETRY_WEIGHT = 1.0, 0.1
 """Shares of the network's log-probability and of geometry's that count where they are weighed.
 Both rest on the same windows, so their product would be too sure; and the network has learned to
-judge them, so geometry adds little: where the network hesitates it decides.  With more of it the
-shift on noisy and predicted depth was more than a tenth worse than the network's alone."""
+judge them, so geometry adds little where the network is sure."""
 
 ENOUGH = 0.5
-"""Nats that geometry tells of a shift, below which the network's word on it counts less.  Both see
-the same windows: on clean rooms geometry finds 4 nats in them, on a rock, which has no plane, 0.3.
-What a network then says is what is usual in rooms."""
+"""Nats that geometry tells of a shift, below which the network's word on it counts less, down to
+nothing.  Both see the same windows: on clean rooms geometry finds 4 nats in them, on a rock, which
+has no plane, 0.3.  What a network then says is what is usual in rooms."""
+
+HESITATES = (1.0, 1.5)
+HESITANT_WEIGHTS = 0.7, 0.3
+"""Nats that a network tells of a focal length, beyond the prior, below which (and above which not)
+these are the shares that count.  Of clean rooms it tells 3.8, of noisy ones 2.6, of real depth 1,
+where the two err in different places."""
 
 FLAGS = ("near_planar", "few_valid_pixels", "out_of_training_range", "solver_disagrees")
 
@@ -101,8 +106,7 @@ def answer(
       known_focal: known focal lengths in pixels, shape (B,); None where they are sought.
     """
     first_guess = camera.initial_focal(blocks.size[..., 0])
-    trust = jnp.minimum(_information(geometry.shift) / ENOUGH, 1.0) ** 2
-    ratios = _Opinions(_finer_ratio(learned), geometry.shift, np.zeros(joint.SHIFT_BINS), trust)
+    ratios = _shift_opinions(geometry, learned)
     alphas = _focal_opinions(geometry, learned, first_guess)
     judged = geometry.fit.windows.mask.sum(-1) >= solver.LEAST_WINDOWS
     ratio = joint.quantiles(ratios.weighed(method), joint.ratio_bins(), INTERVAL)
@@ -177,6 +181,13 @@ def focal_evidence(
     return likelihood - likelihood.max(-1, keepdims=True), judged
 
 
+def _shift_opinions(geometry: solver.Solution, learned: Learned) -> "_Opinions":
+    """What networks and geometry say of the near/far ratio."""
+    trust = jnp.minimum(_information(geometry.shift) / ENOUGH, 1.0) ** 2
+    shares = _between((0.0, 1.0), (NETWORK_WEIGHT, GEOMETRY_WEIGHT), trust)
+    return _Opinions(_finer_ratio(learned), geometry.shift, np.zeros(joint.SHIFT_BINS), shares)
+
+
 def _focal_opinions(
     geometry: solver.Solution, learned: Learned, first_guess: jax.Array
 ) -> "_Opinions":
@@ -187,22 +198,34 @@ def _focal_opinions(
     """
     network = _finer_focal(learned, first_guess)
     prior = joint.focal_prior()
+    shares = (jnp.ones(()), jnp.ones(()))
     if network is not None:
+        low, high = HESITATES
+        sure = jnp.clip((_information(network) - low) / (high - low), 0.0, 1.0)
+        shares = _between(HESITANT_WEIGHTS, (NETWORK_WEIGHT, GEOMETRY_WEIGHT), sure)
         network = jax.nn.log_softmax(network + prior)
-    return _Opinions(network, geometry.focal, prior)
+    return _Opinions(network, geometry.focal, prior, shares)
+
+
+def _between(
+    one: tuple[float, float], other: tuple[float, float], part: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Shares of network and geometry, the one at part 0 and the other at 1."""
+    of_network, of_geometry = (a + (b - a) * part for a, b in zip(one, other, strict=True))
+    return of_network, of_geometry
 
 
 class _Opinions(NamedTuple):
     """Log-probabilities over the same bins by the network, if it has any, and by geometry.
 
-    And the logarithm of the prior that is in both of them, up to a constant; and how much of the
-    network's word counts in hybrid, 0 to 1, (..., 1).
+    And the logarithm of the prior that is in both of them, up to a constant; and the shares of both
+    that count in hybrid, (..., 1) each.
     """
 
     network: jax.Array | None
     geometry: jax.Array
     prior: np.ndarray | jax.Array
-    trust: jax.Array | float = 1.0
+    shares: tuple[jax.Array, jax.Array]
 
     def weighed(self, method: Method) -> jax.Array:
         """The posterior that a method answers by."""
@@ -210,8 +233,8 @@ class _Opinions(NamedTuple):
             return self.geometry
         if method == "learned":
             return self.network
-        of_geometry = GEOMETRY_WEIGHT + (1 - GEOMETRY_WEIGHT) * (1 - self.trust)
-        evidence = NETWORK_WEIGHT * self.trust * _doubted(self.network - self.prior)
+        of_network, of_geometry = self.shares
+        evidence = of_network * _doubted(self.network - self.prior)
         evidence += of_geometry * _doubted(self.geometry - self.prior)
         return jax.nn.log_softmax(evidence + self.prior)
 
