@@ -1,10 +1,10 @@
 """Shift and focal length together: what is told of either, of both, and what follows for each.
 
-Planes that are flat, or parallel, tell of the shift alone. Angles tell of shift and focal length
-together: a right angle at one shift and focal length is one at others, too. So angles are looked at
-under some shifts (`nodes`), and from the two comes one posterior over both unknowns, whose margins
-are the answers (`margins`). What is believed or known beforehand is multiplied on it before, so
-that a known focal length sharpens the shift, and a known shift the focal length.
+Planes that are flat, or parallel, tell of the shift alone.  Angles tell of shift and focal length
+together: a right angle at one shift and focal length is one at others, too.  So angles are looked
+at under some shifts (`nodes`), and from the two comes one posterior over both unknowns, whose
+margins are the answers (`margins`). What is believed or known beforehand is multiplied on it
+before, so that a known focal length sharpens the shift, and a known shift the focal length.
 
 Solver and network share this, and the bins.
 """

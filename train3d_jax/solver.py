@@ -1,13 +1,13 @@
 """What geometry alone tells about shift and focal length: a search without any learning.
 
-Three facts (`surfaces`) are turned into probabilities. On a plane 1 / (d + s) is affine in the
+Three facts (`surfaces`) are turned into probabilities.  On a plane 1 / (d + s) is affine in the
 image only for the right shift s, whatever the focal length; so the bending of 1 / d in every window
-has a likelihood for each shift. Many planes are parallel, and then have one vanishing line, which
-they have only for the right shift, again whatever the focal length. And walls meet at right angles;
-so the cosine between the planes of every pair of windows has a likelihood for each focal length.
-Each speaks with the deviation that its fits explain, and is believed to come from a plane (from
-parallel ones, from a right angle) only with some chance: one that does not fit an answer says no
-more than that, and outliers are outvoted.
+has a likelihood for each shift.  Many planes are parallel, and then have one vanishing line, which
+they have only for the right shift, again whatever the focal length.  And walls meet at right
+angles; so the cosine between the planes of every pair of windows has a likelihood for each focal
+length.  Each speaks with the deviation that its fits explain, and is believed to come from a plane
+(from parallel ones, from a right angle) only with some chance: one that does not fit an answer says
+no more than that, and outliers are outvoted.
 
 Sums of such logarithms over windows, tempered because windows overlap, are posteriors over the same
 quantities and ranges as a network's (`encoder.RANGES`), on finer bins.  Their medians are the
@@ -69,7 +69,7 @@ NOISE_QUANTILE = 0.2
 luck in a window of few points, and would make it the loudest."""
 
 TEMPER = {"shift": 0.25, "parallel": 0.05, "focal": 0.08}
-"""Share of the windows' (pairs') log-likelihood that counts: they overlap and share planes. Fitted
+"""Share of the windows' (pairs') log-likelihood that counts: they overlap and share planes.  Fitted
 so that 90 % intervals hold the truth of 87 to 95 % of 410 rendered views of unseen rooms, clean
 ones and with 1 % of noise, in both spaces."""
 
@@ -96,22 +96,15 @@ class Fit(NamedTuple):
     Attributes:
       bending: log-likelihood of each of `joint.ratio_bins` by how flat planes are, shape
         (..., SHIFT_BINS); 0 in disparity space, where no shift bends anything.
-      parallel: the same by how many planes are parallel, in both spaces.
       bend: votes for the ratio, each window's own.
       windows: the fits, to 1 / (canonical + base) in depth space, to the canonical disparity else.
       base: shift that the windows were fitted with, canonical units, shape (...).
     """
 
     bending: jax.Array
-    parallel: jax.Array
     bend: surfaces.Votes
     windows: surfaces.Windows
     base: jax.Array
-
-    @property
-    def planes(self) -> jax.Array:
-        """What planes tell of the shift, without their angles, (..., SHIFT_BINS)."""
-        return self.bending + self.parallel
 
 
 class Solution(NamedTuple):
@@ -165,7 +158,11 @@ def solve(
 
 
 def _solve_one(fit: Fit, space: Space, ratio, log_alpha) -> Solution:
-    told = fit.planes if ratio is None else joint.point_mass(ratio, joint.ratio_bins())
+    if ratio is None:
+        # Not in `fit_windows`: networks, which judge pairs for themselves, take its windows alone.
+        told = fit.bending + _parallel_likelihood(fit.windows, fit.base, space)
+    else:
+        told = joint.point_mass(ratio, joint.ratio_bins())
     belief = joint.focal_prior()
     if log_alpha is not None:
         belief = joint.point_mass(log_alpha, joint.focal_bins())
@@ -260,8 +257,7 @@ def fit_windows(rays, values, mask, space: Space, ratio=None) -> Fit:
         windows = fit_map(rays, values, positive)
         nothing = jnp.zeros_like(windows.value)
         votes = surfaces.Votes(nothing, nothing + 1, nothing > 0)
-        bending = jnp.zeros(joint.SHIFT_BINS, values.dtype)
-        return Fit(bending, _parallel_likelihood(windows, base, space), votes, windows, base)
+        return Fit(jnp.zeros(joint.SHIFT_BINS, values.dtype), votes, windows, base)
     if ratio is None:
         # A quadric leaves out the cubic part of 1 / d, which fades as the shift is taken off.
         windows = fit_map(rays, 1 / jnp.where(mask, values, 1), positive)
@@ -270,13 +266,7 @@ def fit_windows(rays, values, mask, space: Space, ratio=None) -> Fit:
     base = jax.lax.stop_gradient(depth.ratio_to_shift(jnp.clip(ratio, 0.02, 0.98)))
     positive = mask & (values + base > LEAST_TRUE_DEPTH)
     windows = fit_map(rays, 1 / jnp.where(positive, values + base, 1), positive)
-    return Fit(
-        _bend_likelihood(windows, base),
-        _parallel_likelihood(windows, base, space),
-        _bend_votes(windows, base),
-        windows,
-        base,
-    )
+    return Fit(_bend_likelihood(windows, base), _bend_votes(windows, base), windows, base)
 
 
 def bends(windows: surfaces.Windows) -> tuple[jax.Array, jax.Array]:
@@ -308,6 +298,7 @@ def _bend_likelihood(windows, base) -> jax.Array:
 
 
 def _parallel_likelihood(windows, base, space: Space) -> jax.Array:
+    """Log-likelihood of each of `joint.ratio_bins` by how many planes are parallel, of one map."""
     pair = surfaces.gather_pairs(windows, window_pairs()[:PARALLEL_PAIRS])
     # Gathered once: fused into what follows, pairs would be gathered again for every bin.
     pair = jax.lax.optimization_barrier(pair)

@@ -2,11 +2,11 @@
 
 Quadrics are fitted to windows of the grid of blocks at six scales, and three facts speak
 (`surfaces`, `solver`): 1 / (d + s) is affine on planes, many planes are parallel, and many meet at
-right angles. `solver` lets all windows and all pairs of them count alike. Here a network that sees
-the windows, and the whole, says of each window how likely it lies on a plane, of each pair how
-likely it is parallel or a right angle, how far off either may be, and how much it counts. Fresh
-weights begin at the solver's own constants. What comes of it are log-likelihoods over bins; a small
-network over the bins corrects their sum.
+right angles.  `solver` lets all windows and all pairs of them count alike.  Here a network that
+sees the windows, and the whole, says of each window how likely it lies on a plane, of each pair how
+likely it is parallel or a right angle, how far off either may be, and how much it counts.  Fresh
+weights begin at the solver's own constants.  What comes of it are log-likelihoods over bins; a
+small network over the bins corrects their sum.
 
 It wants clouds of all blocks in the order of the grid (`CloudSettings.num_points` 0): windows are
 parts of that grid.  So it is no function of a set, as `encoder.PointSetEncoder` is.
@@ -140,7 +140,7 @@ class SurfaceEncoder(Encoder):
         return head(jnp.stack(curves, -1), context)
 
     def _parallel_curve(self, windows: surfaces.Windows, base: jax.Array, of_pairs: jax.Array):
-        """Log-likelihood of each shift by parallel planes, as `solver.fit_windows`; (B, bins)."""
+        """Log-likelihood of each shift by parallel planes, as the solver; (B, bins)."""
         pairs = solver.window_pairs()[: self.pairs]
         opinion = Opinion(name="parallels")(of_pairs)
         odds = solver.PARALLEL_ODDS * opinion.odds

@@ -422,7 +422,7 @@ def pair_angles(windows: Windows, shift: jax.Array, pairs: np.ndarray, space: Sp
     """
     g, m = plane_normals(windows, shift, space)
     first, second = pairs[:, 0], pairs[:, 1]
-    noise = ((_noise(windows) * _GRADIENT_NOISE)[..., None] / windows.extent) ** 2
+    noise = _gradient_variance(windows)
 
     def leaning(one, other):
         lever = m[other][:, None] * windows.centre[one]
@@ -497,7 +497,7 @@ def gather_pairs(windows: Windows, pairs: np.ndarray) -> Pairs:
     """
     first, second = pairs[:, 0], pairs[:, 1]
     g, w = windows.gradient, windows.value
-    noise = (((_noise(windows) * _GRADIENT_NOISE)[:, None] / windows.extent) ** 2).mean(-1)
+    noise = _gradient_variance(windows).mean(-1)
     square = (g**2).sum(-1)
     return Pairs(
         values=(w[first], w[second]),
@@ -573,6 +573,11 @@ def focal_votes(windows: Windows, shift: jax.Array, pairs: np.ndarray, space: Sp
     deviation = jnp.sqrt(variance + 1e-20) / jnp.where(possible, 2 * jnp.abs(along), 1.0)
     log_alpha = jnp.log(ratio) / 2
     return Votes(jnp.where(possible, log_alpha, 0.0), deviation, possible)
+
+
+def _gradient_variance(windows: Windows) -> jax.Array:
+    """Variance of both components of the gradient by the fit's noise, (..., M, 2)."""
+    return ((_noise(windows) * _GRADIENT_NOISE)[..., None] / windows.extent) ** 2
 
 
 def _noise(windows: Windows) -> jax.Array:
