@@ -61,6 +61,11 @@ def test_noise_throws_votes_about_as_far_as_their_deviations_say():
     assert 0.5 < np.median(np.abs(error)) < 0.95
 
 
+def true_rays_of(alpha):
+    """Rays (x, y, 1) of a focal length alpha times the assumed one."""
+    return np.concatenate([RAYS / alpha, np.ones((len(RAYS), 1))], 1)
+
+
 def right_angle(alpha, space, tilt=0.3, pan=0.5):
     """A floor and a wall at a right angle, seen with a focal length alpha times the assumed one.
 
@@ -69,7 +74,7 @@ def right_angle(alpha, space, tilt=0.3, pan=0.5):
     floor = np.array([0, np.cos(tilt), np.sin(tilt)]) / 1.2
     wall = np.array([np.sin(pan), -np.sin(tilt) * np.cos(pan), np.cos(tilt) * np.cos(pan)]) / 2.5
     assert abs(floor @ wall) < 1e-12
-    true_rays = np.concatenate([RAYS / alpha, np.ones((len(RAYS), 1))], 1)
+    true_rays = true_rays_of(alpha)
     of_floor, of_wall = true_rays @ floor, true_rays @ wall
     return *canonical_inverse(np.maximum(of_floor, of_wall), space), of_floor > of_wall
 
@@ -83,13 +88,19 @@ def pairs_across(windows, on_floor):
     return np.stack(pairs, -1).reshape(-1, 2)[::7]
 
 
+def seen(w, on_floor):
+    """The windows of a scene of two planes, and pairs across both."""
+    windows = fit(RAYS, w)
+    pairs = pairs_across(windows, on_floor)
+    assert len(pairs) > 500
+    return windows, pairs
+
+
 @pytest.mark.parametrize("space", ["depth", "disparity"])
 @pytest.mark.parametrize("alpha", [0.6, 1.4])
 def test_two_planes_at_a_right_angle_vote_for_the_true_focal_ratio(alpha, space):
     w, shift, on_floor = right_angle(alpha, space)
-    windows = fit(RAYS, w)
-    pairs = pairs_across(windows, on_floor)
-    assert len(pairs) > 500
+    windows, pairs = seen(w, on_floor)
     votes = focal_votes(windows, np.float32(shift), pairs, space=space)
     assert votes.mask.all()
     # Wholly on planes nothing but float32 and, in depth space, the cubic part is left.
@@ -114,7 +125,7 @@ def test_parallel_planes_cast_no_vote_for_a_focal_length():
 def parallel_planes(alpha, space):
     """A floor and a table over half of it, seen with a focal length alpha times the assumed one."""
     normal = np.array([0.1, 0.5, 0.8])
-    true_rays = np.concatenate([RAYS / alpha, np.ones((len(RAYS), 1))], 1)
+    true_rays = true_rays_of(alpha)
     on_table = RAYS[:, 0] > 0
     return *canonical_inverse(true_rays @ normal / np.where(on_table, 0.6, 1.4), space), ~on_table
 
@@ -128,9 +139,7 @@ def parallels(windows, shift, pairs, space):
 @pytest.mark.parametrize("alpha", [0.8, 1.6])
 def test_parallel_planes_are_parallel_at_the_true_shift_alone(alpha, space):
     w, shift, on_floor = parallel_planes(alpha, space)
-    windows = fit(RAYS, w)
-    pairs = pairs_across(windows, on_floor)
-    assert len(pairs) > 500
+    windows, pairs = seen(w, on_floor)
 
     def distance(shift):
         pair = parallels(windows, np.float32(shift), pairs, space=space)
@@ -144,8 +153,7 @@ def test_parallel_planes_are_parallel_at_the_true_shift_alone(alpha, space):
 
 def test_planes_at_a_right_angle_are_parallel_at_no_shift():
     w, shift, on_floor = right_angle(1.0, "disparity")
-    windows = fit(RAYS, w)
-    pairs = pairs_across(windows, on_floor)
+    windows, pairs = seen(w, on_floor)
     for wrong in np.linspace(-0.4, 20.0, 30):
         pair = parallels(windows, np.float32(shift + wrong), pairs, space="disparity")
         assert (np.sqrt(pair.distance2 / pair.size2)[pair.mask] > 0.3).all()
@@ -154,8 +162,7 @@ def test_planes_at_a_right_angle_are_parallel_at_no_shift():
 def test_what_noise_does_to_parallel_planes_is_as_large_as_their_variance_says():
     w, shift, on_floor = parallel_planes(1.0, "disparity")
     noisy = w + np.random.default_rng(0).normal(0, 1e-3, w.shape)
-    windows = fit(RAYS, noisy)
-    pairs = pairs_across(windows, on_floor)
+    windows, pairs = seen(noisy, on_floor)
     pair = parallels(windows, np.float32(shift), pairs, space="disparity")
     # Squares of two components: 2 in the mean, and a median of 2 log 2 = 1.4.  The windows'
     # residuals tell their noise to a quarter only.
