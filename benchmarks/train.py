@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from unittest import mock
 
 import jax
@@ -65,11 +65,11 @@ def rows() -> list[Row]:
         return [
             loader,
             _loader_row(Path(folder) / "camera", camera, "maps of a stereo camera", None),
-            *_step_rows(_subsets(Path(folder) / "camera" / "set")),
+            *_step_rows(subsets_of(Path(folder) / "camera" / "set")),
         ]
 
 
-def _subsets(path: Path) -> list[pipeline.Subset]:
+def subsets_of(path: Path) -> list[pipeline.Subset]:
     samples = PreparedSet(path)
     return [pipeline.Subset(samples, np.arange(len(samples)))]
 
@@ -88,12 +88,12 @@ def _loader_row(folder: Path, maps: list[DepthMap], of: str, aim: float | None) 
             with np.load(file) as arrays:
                 arrays["depth"].astype(np.float32)
 
-    with contextlib.closing(_batches(_subsets(folder / "set"), 2)) as batches:
+    with contextlib.closing(batches_of(subsets_of(folder / "set"), 2)) as batches:
         taken = in_turns(
             {
                 "common": common,
-                "warm": lambda: _consume(batches, WARM_UP_BATCHES),
-                "loader": lambda: _consume(batches, steps),
+                "warm": lambda: consume(batches, WARM_UP_BATCHES),
+                "loader": lambda: consume(batches, steps),
             }
         )
     common_rate = len(files) / taken["common"]
@@ -104,9 +104,9 @@ def _loader_row(folder: Path, maps: list[DepthMap], of: str, aim: float | None) 
 
 def _step_rows(subsets: list[pipeline.Subset]) -> list[Row]:
     steps, size = _STEPS.default, _BATCH_SIZE.default
-    step = _Step(size)
-    fixed = jax.device_put(_first_batch(subsets))
-    with contextlib.closing(_batches(subsets, 2)) as batches:
+    step = Step(size)
+    fixed = jax.device_put(first_batch(subsets))
+    with contextlib.closing(batches_of(subsets, 2)) as batches:
 
         def alone() -> None:
             time.sleep(0.5)  # the loader has read ahead what it may, and rests
@@ -131,9 +131,9 @@ def main(_: list[str]) -> None:
     """Prints the tables."""
     with tempfile.TemporaryDirectory() as folder:
         sets = [_DATA.value] if _DATA.value else _render_sets(Path(folder))
-        step = _Step(_BATCH_SIZE.value)
+        step = Step(_BATCH_SIZE.value)
         for path in sets:
-            subsets = _subsets(path)
+            subsets = subsets_of(path)
             samples = subsets[0].samples
             size = "x".join(map(str, samples[0].depth.shape[::-1]))
             print(f"\n{path}: {len(samples)} maps, the first of {size}")
@@ -142,12 +142,13 @@ def main(_: list[str]) -> None:
         _tell_step_times(step)
 
 
-class _Step:
+class Step:
     """All that is asked of the training API: a compiled step and its parts, on a fixed batch."""
 
-    def __init__(self, batch_size: int):
+    def __init__(self, batch_size: int, precision: Literal["float32", "bfloat16"] = "float32"):
+        clouds = CloudSettings(num_points=0, voxel_size=0)
         self.config = config = training.TrainingConfig(
-            (0, 2), CloudSettings(num_points=0, voxel_size=0), batch_size, encoder="surfaces"
+            (0, 2), clouds, batch_size, encoder="surfaces", precision=precision
         )
         self._mesh = training.device_mesh(batch_size)
         self._state = training.place_state(training.initial_state(config, 1000), self._mesh)
@@ -207,6 +208,11 @@ class _Step:
             f"{hard / 1e6:.1f} M exponentials at {hard_rate / 1e9:.2f} G/s"
         )
 
+    def operations(self, batch: training.Batch) -> tuple[float, float]:
+        """Operations of a step as compiled, and the bytes that it moves, by XLA's account."""
+        counted = self._step.lower(self._state, batch).compile().cost_analysis()
+        return counted["flops"], counted["bytes accessed"]
+
     def parts(self, batch: training.Batch) -> dict[str, Callable[[], object]]:
         """What each part takes, with the parts before it."""
         arguments = self._state.params, jax.random.key(0), batch
@@ -222,17 +228,17 @@ class _Step:
         }
 
 
-def _tell_rates(subsets: list[pipeline.Subset], step: _Step) -> None:
+def _tell_rates(subsets: list[pipeline.Subset], step: Step) -> None:
     """Samples/s of loader, step, and both; and memory."""
     steps, size = _STEPS.value, _BATCH_SIZE.value
-    fixed = jax.device_put(_first_batch(subsets))
+    fixed = jax.device_put(first_batch(subsets))
     step.train(itertools.repeat(fixed), 2)  # compiles
     kinds = {"threads": 0}
     if _NUM_WORKERS.value:
         kinds[f"{_NUM_WORKERS.value} processes"] = _NUM_WORKERS.value
     for kind, workers in kinds.items():
         taken: dict[str, list[float]] = {"loader": [], "step": [], "both": []}
-        with contextlib.closing(_batches(subsets, workers)) as batches:
+        with contextlib.closing(batches_of(subsets, workers)) as batches:
             for _ in range(_ROUNDS.value):
                 for name, seconds in taken.items():
                     if name == "step":
@@ -240,8 +246,8 @@ def _tell_rates(subsets: list[pipeline.Subset], step: _Step) -> None:
                         time.sleep(0.5)
                         run = functools.partial(step.train, itertools.repeat(fixed), steps)
                     elif name == "loader":
-                        _consume(batches, WARM_UP_BATCHES)
-                        run = functools.partial(_consume, batches, steps)
+                        consume(batches, WARM_UP_BATCHES)
+                        run = functools.partial(consume, batches, steps)
                     else:
                         step.train(batches, 2)
                         run = functools.partial(step.train, batches, steps)
@@ -297,13 +303,13 @@ def _tell_loader_times(subset: pipeline.Subset) -> None:
     with ThreadPoolExecutor(1) as executor:  # as the loader does: it reads in threads
         executor.submit(run).result()
     parts = {name: 1e3 * statistics.median(seconds) for name, seconds in taken.items()}
-    crossing = sum(value.nbytes for value in _first_batch([subset]).values()) / _BATCH_SIZE.value
+    crossing = sum(value.nbytes for value in first_batch([subset]).values()) / _BATCH_SIZE.value
     total = sum(parts.values())
     print(f"  loader, ms of a core: {_listed(parts)}; {total:.2f} together")
     print(f"  {crossing / 1e3:.0f} kB a sample go to the device, as from worker processes")
 
 
-def _tell_step_times(step: _Step) -> None:
+def _tell_step_times(step: Step) -> None:
     """Milliseconds that each part of a step takes a sample, on all cores."""
     rng = np.random.default_rng(0)
     walls = np.maximum.outer(rng.uniform(1, 4, SIZE[0]), rng.uniform(1, 4, SIZE[1]))
@@ -324,16 +330,16 @@ def _tell_step_times(step: _Step) -> None:
     print(f"\nstep, ms a sample on {os.cpu_count()} cores:", _listed(own))
 
 
-def _batches(subsets: list[pipeline.Subset], workers: int) -> Iterator[training.Batch]:
+def batches_of(subsets: list[pipeline.Subset], workers: int) -> Iterator[training.Batch]:
     return iter(pipeline.training_batches(subsets, None, _BATCH_SIZE.value, "depth", 0, workers))
 
 
-def _first_batch(subsets: list[pipeline.Subset]) -> training.Batch:
-    with contextlib.closing(_batches(subsets, 0)) as batches:
+def first_batch(subsets: list[pipeline.Subset]) -> training.Batch:
+    with contextlib.closing(batches_of(subsets, 0)) as batches:
         return next(batches)
 
 
-def _consume(batches: Iterator[training.Batch], count: int) -> None:
+def consume(batches: Iterator[training.Batch], count: int) -> None:
     for _ in itertools.islice(batches, count):
         pass
 

@@ -207,9 +207,11 @@ def _cut_blocks(rays, mask, shape, columns: int, rows: int) -> _Cut:
     index = np.int32((down.argmax(0)[:, None] * columns + across.argmax(0)).ravel())
 
     def sum_up(values):
-        # Across, then down: two small matrix products in place of one large one.
-        values = (values * mask).reshape(-1, shape[1]) @ across.T
-        values = jnp.einsum("krx,yr->yxk", values.reshape(-1, shape[0], columns), down)
+        # Across, then down: two small matrix products in place of one large one.  With all digits
+        # of float32: a GPU would otherwise keep three, and curvature needs six.
+        values = jnp.matmul((values * mask).reshape(-1, shape[1]), across.T, precision="highest")
+        values = values.reshape(-1, shape[0], columns)
+        values = jnp.einsum("krx,yr->yxk", values, down, precision="highest")
         return values.reshape(rows * columns, -1)
 
     def sums(*parts):
