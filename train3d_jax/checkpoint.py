@@ -57,6 +57,7 @@ class Checkpoints:
             if kind is None:
                 raise
 
+    @jax.transfer_guard("allow")  # the loop forbids to move data by the way
     def save(self, step: int, state: TrainState, summary: dict[str, float] | None) -> None:
         """Saves the whole state, and what was measured of it; returns when it is on disk.
 

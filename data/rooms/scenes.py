@@ -1,6 +1,6 @@
 """Random rooms: kinds of scene as named builders, each a pure function of a numpy Generator.
 
-To add a kind: write a function `(rng) -> Room` and enter it with a weight in `KINDS`.
+To add a kind: write a function `(rng, halls) -> Room` and enter it with a weight in `KINDS`.
 World axes: x and y horizontal, z up, metres; the floor is z = 0.
 """
 
@@ -227,8 +227,10 @@ def _overlap(first: np.ndarray, second: np.ndarray) -> bool:
     return True
 
 
-def _sizes(rng: np.random.Generator) -> tuple[float, float, float]:
+def _sizes(rng: np.random.Generator, halls: bool) -> tuple[float, float, float]:
     """Width, depth and height of a room in metres: mostly homes, some halls."""
+    if halls and rng.random() < 0.15:
+        return rng.uniform(8, 30), rng.uniform(6, 20), rng.uniform(2.5, 7)
     if rng.random() < 0.12:
         return rng.uniform(6, 14), rng.uniform(6, 14), rng.uniform(3, 6)
     return rng.uniform(2.2, 6.5), rng.uniform(2.2, 6.5), rng.uniform(2.2, 3.5)
@@ -248,31 +250,31 @@ def _furnished(rng: np.random.Generator, plan: np.ndarray, height: float, **open
     return builder
 
 
-def _manhattan(rng: np.random.Generator) -> Room:
-    width, depth, height = _sizes(rng)
+def _manhattan(rng: np.random.Generator, halls: bool) -> Room:
+    width, depth, height = _sizes(rng, halls)
     return _furnished(rng, rectangle_plan(width, depth), height).done("manhattan")
 
 
-def _l_shaped(rng: np.random.Generator) -> Room:
-    width, depth, height = _sizes(rng)
+def _l_shaped(rng: np.random.Generator, halls: bool) -> Room:
+    width, depth, height = _sizes(rng, halls)
     plan = l_plan(rng, max(width, 3.5), max(depth, 3.5))
     return _furnished(rng, plan, height).done("l_shaped")
 
 
-def _chamfered(rng: np.random.Generator) -> Room:
-    width, depth, height = _sizes(rng)
+def _chamfered(rng: np.random.Generator, halls: bool) -> Room:
+    width, depth, height = _sizes(rng, halls)
     return _furnished(rng, chamfered_plan(rng, width, depth), height).done("chamfered")
 
 
-def _polygon(rng: np.random.Generator) -> Room:
-    width, depth, height = _sizes(rng)
+def _polygon(rng: np.random.Generator, halls: bool) -> Room:
+    width, depth, height = _sizes(rng, halls)
     plan = polygon_plan(rng, int(rng.integers(5, 8)), 1.2 * width, 1.2 * depth)
     return _furnished(rng, plan, height).done("polygon")
 
 
-def _attic(rng: np.random.Generator) -> Room:
+def _attic(rng: np.random.Generator, halls: bool) -> Room:
     """Slopes on one side or both, of any pitch, straight or broken."""
-    width, depth, _ = _sizes(rng)
+    width, depth, _ = _sizes(rng, halls)
     knee, top = rng.uniform(0.4, 1.6), rng.uniform(2.3, 3.8)
     ridge, end = rng.uniform(-0.8, 0.8), rng.choice([knee, top, rng.uniform(0.4, 2.0)])
     section = [(-1, knee), (ridge, top), (1, end)]
@@ -286,9 +288,9 @@ def _attic(rng: np.random.Generator) -> Room:
     return builder.done("attic")
 
 
-def _inner_walls(rng: np.random.Generator) -> Room:
+def _inner_walls(rng: np.random.Generator, halls: bool) -> Room:
     """Free-standing walls and screens, turned against the outer ones."""
-    width, depth, height = _sizes(rng)
+    width, depth, height = _sizes(rng, halls)
     builder = _Builder(rng, rectangle_plan(max(width, 3.5), max(depth, 3.5)), height)
     builder.shell()
     for _ in range(rng.integers(1, 5)):
@@ -303,9 +305,11 @@ def _inner_walls(rng: np.random.Generator) -> Room:
     return builder.done("inner_walls")
 
 
-def _corridor(rng: np.random.Generator) -> Room:
+def _corridor(rng: np.random.Generator, halls: bool) -> Room:
     """Long and narrow, with doors; what stands in it leaves a way through."""
     length, width, height = rng.uniform(4, 14), rng.uniform(1.1, 2.4), rng.uniform(2.2, 3.2)
+    if halls and rng.random() < 0.6:
+        length, width, height = rng.uniform(8, 40), rng.uniform(1.2, 4.5), rng.uniform(2.2, 4.0)
     builder = _Builder(rng, rectangle_plan(length, width), height)
     for _ in range(rng.integers(0, 5)):
         side, x = rng.choice([-1, 1]), rng.uniform(-length / 2, length / 2)
@@ -317,7 +321,7 @@ def _corridor(rng: np.random.Generator) -> Room:
     return builder.done("corridor", 0.05)
 
 
-def _close_up(rng: np.random.Generator) -> Room:
+def _close_up(rng: np.random.Generator, halls: bool) -> Room:
     """A small room whose tables and shelves are full of things."""
     plan = rectangle_plan(*rng.uniform(2.2, 4.5, 2))
     builder = _Builder(rng, plan, rng.uniform(2.2, 3.0))
@@ -328,9 +332,9 @@ def _close_up(rng: np.random.Generator) -> Room:
     return builder.done("close_up", 0.8)
 
 
-def _clutter(rng: np.random.Generator) -> Room:
+def _clutter(rng: np.random.Generator, halls: bool) -> Room:
     """Crates, ramps and a heap of boxes turned every way: planes in all directions."""
-    width, depth, height = _sizes(rng)
+    width, depth, height = _sizes(rng, halls)
     builder = _Builder(rng, rectangle_plan(width, depth), height)
     builder.shell()
     builder.anywhere(10, ODD_PIECES)
@@ -339,9 +343,9 @@ def _clutter(rng: np.random.Generator) -> Room:
     return builder.done("clutter", 0.25)
 
 
-def _curved(rng: np.random.Generator) -> Room:
+def _curved(rng: np.random.Generator, halls: bool) -> Room:
     """A round room or a barrel vault, full of balls, barrels, columns and lamps."""
-    width, depth, height = _sizes(rng)
+    width, depth, height = _sizes(rng, halls)
     vaulted = rng.random() < 0.5
     plan = rectangle_plan(width, depth) if vaulted else polygon_plan(rng, 5, width, depth)
     if not vaulted and rng.random() < 0.6:
@@ -360,7 +364,7 @@ def _curved(rng: np.random.Generator) -> Room:
 
 
 # How often each kind of room is built; the weights need not sum to 1.
-KINDS: dict[str, tuple[float, Callable[[np.random.Generator], Room]]] = {
+KINDS: dict[str, tuple[float, Callable[[np.random.Generator, bool], Room]]] = {
     "manhattan": (0.17, _manhattan),
     "l_shaped": (0.10, _l_shaped),
     "chamfered": (0.08, _chamfered),
@@ -374,15 +378,23 @@ KINDS: dict[str, tuple[float, Callable[[np.random.Generator], Room]]] = {
 }
 
 
-def random_room(rng: np.random.Generator, kind: str | None = None) -> Room:
+CORRIDORS_AMONG_HALLS = 2.0
+"""Factor on their weight, where halls are asked for."""
+
+
+def random_room(rng: np.random.Generator, kind: str | None = None, halls: bool = False) -> Room:
     """A random room; the same state of `rng` gives the same room.
 
     Args:
         rng: source of all randomness.
         kind: a name in `KINDS`; None draws one by the weights there.
+        halls: whether some rooms are as large as halls, up to 30 m, and corridors are more, wider,
+            and up to 40 m long: what robots see more of than people in their homes.
     """
     names = list(KINDS)
     if kind is None:
         weights = np.array([KINDS[name][0] for name in names])
+        if halls:
+            weights[names.index("corridor")] *= CORRIDORS_AMONG_HALLS
         kind = names[rng.choice(len(names), p=weights / weights.sum())]
-    return KINDS[kind][1](rng)
+    return KINDS[kind][1](rng, halls)

@@ -23,6 +23,10 @@ ASPECTS = (3 / 4, 2 / 3, 9 / 16, 1.0, 4 / 3, 3 / 2, 16 / 9)
 CAMERA_HEIGHT_M = (0.3, 2.4)
 PITCH_DEG = (-70.0, 40.0)
 ROLL_DEG = (-25.0, 25.0)
+# A robot's camera: how often among halls, how high above the floor, and its pitch.
+ROBOT_SHARE = 0.25
+ROBOT_HEIGHT_M = (0.15, 0.7)
+ROBOT_PITCH_DEG = (-2.0, 8.0)  # mean and standard deviation
 # A principal point off the centre: how often, and how far as a share of the side.
 OFF_CENTRE_CHANCE = 0.3
 OFF_CENTRE_SHARE = 0.04
@@ -37,8 +41,10 @@ CLOSE_UP_ELEVATION_DEG = (8.0, 65.0)
 # What makes a view worthless, and has it drawn again.
 NEAREST_DEPTH_M = 0.15
 MOST_MISSING_SHARE = 0.3
-# One plane direction in nearly all pixels says nothing about the focal length.
+# One plane direction in nearly all pixels says nothing about the focal length.  A network should
+# have seen what it cannot know, so among halls more of it is let through.
 MOST_ONE_DIRECTION_SHARE = 0.88
+MOST_ONE_DIRECTION_SHARE_AMONG_HALLS = 0.97
 ONE_DIRECTION_COSINE = math.cos(math.radians(10.0))
 # Enough rays to judge a view by, before the full image is cast.
 PROBE_SIZE = (18, 24)
@@ -83,6 +89,7 @@ def random_views(
     *,
     centred: bool = False,
     one_camera: bool = False,
+    halls: bool = False,
     threads: int = 0,
 ) -> list[View]:
     """`count` views of one random room: the same seed and arguments give the same views.
@@ -94,19 +101,26 @@ def random_views(
         centred: square pixels and a principal point exactly at the centre; otherwise some cameras
             have a pixel aspect and an offset as real ones do.
         one_camera: all views share one set of intrinsics.
+        halls: halls and long corridors among the rooms, low and level cameras, and views of nearly
+            one plane: what depth cameras on robots see.
         threads: that cast rays; 0 takes every core.  The views do not depend on it.
 
     Raises:
         UserError: no ray caster can be loaded.
     """
     groups = _good_groups(
-        seed, count, size, lambda rng, camera: (camera,), centred, one_camera, threads
+        seed, count, size, lambda rng, camera: (camera,), centred, one_camera, halls, threads
     )
     return [view for (view,) in groups]
 
 
 def random_quadruples(
-    seed: int, count: int, size: tuple[int, int] = (192, 192), *, threads: int = 0
+    seed: int,
+    count: int,
+    size: tuple[int, int] = (192, 192),
+    *,
+    halls: bool = False,
+    threads: int = 0,
 ) -> list[tuple[View, ...]]:
     """Views of one random room in fours: top left, top right, bottom left, bottom right.
 
@@ -117,6 +131,7 @@ def random_quadruples(
         seed: of the room and the cameras, >= 0.
         count: how many quadruples, >= 1.
         size: (height, width) in pixels of each view.
+        halls: as of `random_views`.
         threads: that cast rays; 0 takes every core.
 
     Raises:
@@ -127,7 +142,7 @@ def random_quadruples(
         half = rng.uniform(*STEREO_BASELINE_M) / 2
         return tuple(shifted(camera, x, y) for y in (-half, half) for x in (-half, half))
 
-    return _good_groups(seed, count, size, corners, True, False, threads)
+    return _good_groups(seed, count, size, corners, True, False, halls, threads)
 
 
 def _good_groups(
@@ -137,19 +152,23 @@ def _good_groups(
     group: Callable[[np.random.Generator, Camera], tuple[Camera, ...]],
     centred: bool,
     one_camera: bool,
+    halls: bool,
     threads: int,
 ) -> list[tuple[View, ...]]:
     """`count` groups of views of one room, every view of each of them worth having."""
     rng = np.random.default_rng(seed)
+    most = MOST_ONE_DIRECTION_SHARE_AMONG_HALLS if halls else MOST_ONE_DIRECTION_SHARE
     while True:
-        room = random_room(rng)
+        room = random_room(rng, halls=halls)
         caster = RayCaster(room, threads)
         intrinsics = random_intrinsics(rng, size, centred=centred) if one_camera else None
         groups = []
         for _ in range(count * DRAWS_PER_VIEW):
-            camera = random_camera(rng, room, size, centred=centred, intrinsics=intrinsics)
+            camera = random_camera(
+                rng, room, size, centred=centred, intrinsics=intrinsics, halls=halls
+            )
             cameras = group(rng, camera)
-            if all(caster.is_worthwhile(camera) for camera in cameras):
+            if all(caster.is_worthwhile(camera, most) for camera in cameras):
                 views = tuple(caster.render(camera) for camera in cameras)
                 if all(nearest_depth(view) >= NEAREST_DEPTH_M for view in views):
                     groups.append(views)
@@ -165,6 +184,7 @@ def random_camera(
     *,
     centred: bool = False,
     intrinsics: np.ndarray | None = None,
+    halls: bool = False,
 ) -> Camera:
     """A camera somewhere in the room: hand-held, low or high, or close to a table top.
 
@@ -175,7 +195,7 @@ def random_camera(
     if len(room.targets) and rng.random() < room.close_up_share:
         pose = _close_up_pose(rng, room)
     else:
-        pose = _standing_pose(rng, room)
+        pose = _standing_pose(rng, room, halls)
     return Camera(size, intrinsics, pose)
 
 
@@ -202,7 +222,7 @@ def random_intrinsics(
     return np.array([[focal, 0.0, centre[0]], [0.0, focal * aspect, centre[1]], [0.0, 0.0, 1.0]])
 
 
-def _standing_pose(rng: np.random.Generator, room: Room) -> np.ndarray:
+def _standing_pose(rng: np.random.Generator, room: Room, halls: bool) -> np.ndarray:
     """At a free place of the floor, looking mostly across the room and a little down."""
     x, y = random_point(rng, room.plan, 0.25)
     height = rng.choice([rng.uniform(1.2, 1.8), rng.uniform(*CAMERA_HEIGHT_M)], p=[0.6, 0.4])
@@ -214,6 +234,9 @@ def _standing_pose(rng: np.random.Generator, room: Room) -> np.ndarray:
     else:
         yaw = rng.uniform(-np.pi, np.pi)
     pitch = np.clip(rng.normal(-12, 16), *PITCH_DEG)
+    if halls and rng.random() < ROBOT_SHARE:
+        height = rng.uniform(*ROBOT_HEIGHT_M)
+        pitch = np.clip(rng.normal(*ROBOT_PITCH_DEG), *PITCH_DEG)
     return pose([x, y, min(height, room.height - 0.2)], yaw, np.radians(pitch), _roll(rng))
 
 
@@ -285,8 +308,13 @@ class RayCaster:
         depth = np.where(np.isfinite(depth), depth, np.float32(0))
         return View(depth.reshape(camera.size), camera.intrinsics, camera.camera_to_world)
 
-    def is_worthwhile(self, camera: Camera) -> bool:
-        """Whether a coarse look shows several plane directions, few gaps, and free space ahead."""
+    def is_worthwhile(self, camera: Camera, most: float = MOST_ONE_DIRECTION_SHARE) -> bool:
+        """Whether a coarse look shows several plane directions, few gaps, and free space ahead.
+
+        Args:
+            camera: to look with.
+            most: the largest share of the view that may have one plane direction.
+        """
         depth, normals = self._cast(camera, PROBE_SIZE)
         hit = np.isfinite(depth)
         if hit.mean() < 1 - MOST_MISSING_SHARE or depth.min() < NEAREST_DEPTH_M:
@@ -297,7 +325,7 @@ class RayCaster:
         if ((normals * directions).sum(-1) > 1e-4).any():
             return False
         alike = np.abs(np.einsum("ik,jk->ij", normals, normals)) > ONE_DIRECTION_COSINE
-        return bool(alike.mean(axis=1).max() < MOST_ONE_DIRECTION_SHARE)
+        return bool(alike.mean(axis=1).max() < most)
 
     def _cast(self, camera: Camera, grid: tuple[int, int]) -> Hits:
         return self._cast_rays(camera.camera_to_world[:3, 3], self._directions(camera, grid))
