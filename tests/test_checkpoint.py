@@ -2,6 +2,7 @@ import dataclasses
 import json
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from tiny import CONFIG, TOTAL_STEPS, rooms_batch, with_clouds
@@ -56,6 +57,22 @@ def saved_run(folder, initial, losses=(1.0,)):
 
 def filled_with(params):
     return {float(x.ravel()[0]) for x in jax.tree.leaves(params)}
+
+
+def test_saving_moves_data_where_the_loop_forbids_it(tmp_path, initial, monkeypatch):
+    """On a GPU every array has to come to the host; here what is forbidden is the way there."""
+    moved = []
+    with Checkpoints(tmp_path) as checkpoints:
+        monkeypatch.setattr(
+            checkpoints._orbax,
+            "save_checkpointables",
+            lambda *_, **__: moved.append(jnp.ones(2) + np.ones(2, np.float32)),
+        )
+        with jax.transfer_guard("disallow"):
+            with pytest.raises(jax.errors.JaxRuntimeError, match="Disallowed"):
+                jnp.sin(np.ones(2, np.float32))
+            checkpoints.save(1, initial, None)
+    assert len(moved) == 1
 
 
 def test_a_run_that_was_stopped_and_resumed_ends_as_an_undisturbed_one(tmp_path, step, initial):

@@ -192,14 +192,15 @@ def test_a_view_of_a_bare_wall_or_from_inside_a_box_is_not_worthwhile():
     assert not RayCaster(scene_of(near), 1).is_worthwhile(corner)
 
 
+@pytest.mark.parametrize("halls", [False, True])
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_kind_of_room_can_be_photographed(kind):
+def test_every_kind_of_room_can_be_photographed(kind, halls):
     worthwhile = 0
     for seed in range(3):
         rng = np.random.default_rng(seed)
-        room = random_room(rng, kind)
+        room = random_room(rng, kind, halls)
         assert room.kind == kind
-        assert 2.0 < room.height < 6.1
+        assert 2.0 < room.height < (7.1 if halls else 6.1)
         assert room.mesh.faces.min() >= 0
         assert room.mesh.faces.max() < len(room.mesh.vertices)
         caster = RayCaster(room, 1)
@@ -211,6 +212,29 @@ def test_every_kind_of_room_can_be_photographed(kind):
 def test_kinds_are_drawn_by_their_weights():
     drawn = {random_room(np.random.default_rng(seed)).kind for seed in range(120)}
     assert len(drawn) >= len(KINDS) - 1
+
+
+def test_halls_are_deeper_and_seen_from_lower_and_more_corridors_are_among_them():
+    def seen(halls):
+        rooms = [random_room(np.random.default_rng(seed), halls=halls) for seed in range(150)]
+        photographs = [v for seed in range(60) for v in random_views(seed, 3, SIZE, halls=halls)]
+        return (
+            np.mean([room.kind == "corridor" for room in rooms]),
+            np.quantile([np.ptp(room.plan, axis=0).max() for room in rooms], 0.9),
+            np.quantile([view.depth.max() for view in photographs], 0.9),
+            np.mean([view.camera_to_world[2, 3] < 0.7 for view in photographs]),
+        )
+
+    corridors, longest, farthest, low = np.divide(seen(True), seen(False))
+    assert corridors > 1.3
+    assert longest > 1.3
+    assert farthest > 1.2
+    assert low > 1.5
+
+
+def test_halls_are_a_function_of_the_seed_too():
+    once, again = (random_views(5, 2, SIZE, halls=True) for _ in range(2))
+    assert all((a.depth == b.depth).all() for a, b in zip(once, again, strict=True))
 
 
 def facing_outwards(mesh: Mesh, seed: int) -> bool:

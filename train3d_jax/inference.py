@@ -23,6 +23,7 @@ from train3d_jax import (
     clouds,
     depth,
     joint,
+    pieces,
     solver,
     surfaces,
     weighing,
@@ -412,7 +413,7 @@ def _ask_networks(
 
 
 _canonical = jax.jit(depth.canonicalise)
-_solve = jax.jit(solver.solve, static_argnames="space")
+_solve = jax.jit(solver.solve, static_argnames="space", compiler_options=pieces.COMPILER_OPTIONS)
 
 
 @functools.lru_cache
@@ -480,7 +481,7 @@ def _predictor(config: TrainingConfig, focal_given: bool) -> Callable[..., _Pred
             metres = jnp.exp(medians["scale"]) * config.init_scale
         return _Prediction(medians, logs, assumed, metres)
 
-    return jax.jit(run)
+    return jax.jit(run, compiler_options=pieces.COMPILER_OPTIONS)
 
 
 def _twice(rows: Any, others: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Work in pieces that stay in a CPU's caches, and all at once where there are no such caches.
+"""What suits the device: pieces that stay in a CPU's caches, all at once on a GPU; how to compile.
 
 XLA makes one loop over whole arrays of each step; on a CPU those of a batch of maps are tens of
 megabytes, which come from memory and go back to it, page by page new.
@@ -14,6 +14,11 @@ from jax.typing import ArrayLike
 MAPS = 16
 """At a time.  Windows of 64 maps at once take half as long again as in turns of so many; smaller
 turns are a little faster still, but within a training step they leave one of two cores idle."""
+
+COMPILER_OPTIONS = {"xla_gpu_experimental_enable_fusion_autotuner": False}
+"""For `jax.jit` of whole programs.  On a GPU XLA would otherwise make two kernels of every sum over
+bins and take the faster; of the second kind some take minutes to compile.  Without, a training step
+compiles in less than a minute.  Other devices do not ask for it."""
 
 
 def over_bins(function: Callable[[jax.Array], jax.Array], bins: ArrayLike) -> jax.Array:

@@ -14,7 +14,7 @@ import numpy as np
 import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from train3d_jax import augmentation, depth, losses, metrics, recipe
+from train3d_jax import augmentation, depth, losses, metrics, pieces, recipe
 from train3d_jax.calibration import calibrate
 from train3d_jax.clouds import Blocks, Clouds, CloudSettings, make_clouds
 from train3d_jax.encoder import TARGETS, Encoder, PointSetEncoder, Posterior, Target, encode, median
@@ -304,7 +304,12 @@ def make_train_step(
         sums = {name: total + counted[name] for name, total in state.sums.items()}
         return TrainState(done, params, average, memory, sums), row
 
-    return jax.jit(step, donate_argnums=0, out_shardings=_everywhere(mesh))
+    return jax.jit(
+        step,
+        donate_argnums=0,
+        out_shardings=_everywhere(mesh),
+        compiler_options=pieces.COMPILER_OPTIONS,
+    )
 
 
 def _everywhere(mesh: Mesh | None) -> NamedSharding | None:
@@ -377,7 +382,9 @@ def make_evaluation(
             mask=clouds.mask[0],
         )
 
-    return jax.jit(evaluate, out_shardings=_everywhere(mesh))
+    return jax.jit(
+        evaluate, out_shardings=_everywhere(mesh), compiler_options=pieces.COMPILER_OPTIONS
+    )
 
 
 _ERRORS: dict[Target, tuple[str, ...]] = {

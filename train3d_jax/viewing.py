@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from train3d_jax import camera, depth, joint, metrics, solver
+from train3d_jax import camera, depth, joint, metrics, pieces, solver
 from train3d_jax.clouds import Blocks
 
 MOST_POINTS = 100_000
@@ -126,7 +126,7 @@ def scores(blocks: Blocks, space: depth.Space) -> Scores:
     return Scores(flat / (flat.max() or 1), right / (right.max() or 1))
 
 
-_scores = jax.jit(solver.scores, static_argnames="space")
+_scores = jax.jit(solver.scores, static_argnames="space", compiler_options=pieces.COMPILER_OPTIONS)
 
 
 def _ratio(shift: np.ndarray | float) -> np.ndarray:

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from train3d_jax import camera, clouds, depth, joint, solver
+from train3d_jax import camera, clouds, depth, joint, pieces, solver
 from train3d_jax.calibration import without_bins
 from train3d_jax.encoder import RANGES, Target
 
@@ -83,7 +83,9 @@ class Answers(NamedTuple):
     flags: dict[str, jax.Array]
 
 
-@functools.partial(jax.jit, static_argnames=("method", "space"))
+@functools.partial(
+    jax.jit, static_argnames=("method", "space"), compiler_options=pieces.COMPILER_OPTIONS
+)
 def answer(
     geometry: solver.Solution,
     learned: Learned,
@@ -166,7 +168,7 @@ def answer(
     return Answers(shift, focal, judged, flags)
 
 
-@functools.partial(jax.jit, static_argnames="method")
+@functools.partial(jax.jit, static_argnames="method", compiler_options=pieces.COMPILER_OPTIONS)
 def focal_evidence(
     geometry: solver.Solution, learned: Learned, blocks: clouds.Blocks, method: Method
 ) -> tuple[jax.Array, jax.Array]:
