@@ -4,7 +4,8 @@
     python -m launch.weights --out made_weights --space disparity
 
 An hour on two cores, and 4 GB.  Started again it goes on where it was: finished sets are left
-alone, and the training goes on from its last checkpoint.  Nothing but rendered rooms is trained on.
+alone, and the training goes on from its last checkpoint.  Nothing but rendered rooms and rocks is
+trained on.
 """
 
 import os
@@ -15,6 +16,7 @@ from absl import flags
 
 from data import prepared
 from data.rooms.raw_writers import write_raw_rooms
+from data.rooms.scenes import Surroundings
 from launch import program
 from launch.steps import launch, say
 from train3d_jax import weights
@@ -27,10 +29,12 @@ _SHARE = flags.DEFINE_float(
     lower_bound=0.001, upper_bound=1.0,
 )  # fmt: skip
 
-SETS = {78: False, 79: True}
-"""By the seed of a set whether there are halls among its rooms and robots among its cameras."""
-ROOMS = (7000, 300, 3500)
-"""Of a set: rooms as ScanNet, 3D Ken Burns and Taskonomy."""
+SETS: dict[int, tuple[Surroundings, tuple[int, int, int]]] = {
+    78: ("homes", (7000, 300, 3500)),
+    79: ("halls", (7000, 300, 3500)),
+    80: ("rocks", (1000, 50, 500)),
+}
+"""By the seed of a set what is in it: rooms as ScanNet, 3D Ken Burns and Taskonomy."""
 VIEWS = (4, 1, 3)
 SAMPLES = (4, 4, 3)
 """Maps of each room: an id of 3D Ken Burns has four."""
@@ -41,9 +45,7 @@ AUGMENTATION_STRENGTH = 1.5
 def main() -> None:
     """Does every step that is not done."""
     out, space = Path(_OUT.value), _SPACE.value
-    share = lambda count: max(1, round(_SHARE.value * count))  # noqa: E731
-    rooms = share(ROOMS[0]), share(ROOMS[1]), share(ROOMS[2])
-    sets = [make_set(out / f"rooms{seed}", seed, rooms, halls) for seed, halls in SETS.items()]
+    sets = [make_set(out / f"rooms{seed}", seed, *of_set) for seed, of_set in SETS.items()]
     say("Trains")
     launch(
         "train", "--data", ",".join(map(str, sets)), "--model_name", space, "--space", space,
@@ -56,8 +58,12 @@ def main() -> None:
     print(f"{out / space}: packed; try it with: python -m launch.infer --model {out / space} ...")
 
 
-def make_set(out: Path, seed: int, rooms: tuple[int, int, int], halls: bool) -> Path:
+def make_set(
+    out: Path, seed: int, surroundings: Surroundings, all_rooms: tuple[int, int, int]
+) -> Path:
     """Renders and prepares a set, unless it is finished; the prepared set."""
+    share = lambda count: max(1, round(_SHARE.value * count))  # noqa: E731
+    rooms = share(all_rooms[0]), share(all_rooms[1]), share(all_rooms[2])
     cores = os.cpu_count() or 1
     made, raw = out / "prepared", out / "raw"
     if prepared.state(made) is prepared.State.FINISHED:
@@ -66,7 +72,7 @@ def make_set(out: Path, seed: int, rooms: tuple[int, int, int], halls: bool) -> 
     if not rendered.exists():
         say(f"Renders {sum(rooms)} rooms, seed {seed}")
         shutil.rmtree(raw, ignore_errors=True)
-        write_raw_rooms(raw, rooms, VIEWS, seed=seed, num_workers=cores, halls=halls)
+        write_raw_rooms(raw, rooms, VIEWS, seed=seed, num_workers=cores, surroundings=surroundings)
         rendered.touch()
     counts = ",".join(str(a * b) for a, b in zip(rooms, SAMPLES, strict=True))
     launch(

@@ -192,15 +192,15 @@ def test_a_view_of_a_bare_wall_or_from_inside_a_box_is_not_worthwhile():
     assert not RayCaster(scene_of(near), 1).is_worthwhile(corner)
 
 
-@pytest.mark.parametrize("halls", [False, True])
+@pytest.mark.parametrize("surroundings", ["homes", "halls"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_kind_of_room_can_be_photographed(kind, halls):
+def test_every_kind_of_room_can_be_photographed(kind, surroundings):
     worthwhile = 0
     for seed in range(3):
         rng = np.random.default_rng(seed)
-        room = random_room(rng, kind, halls)
+        room = random_room(rng, kind, surroundings)
         assert room.kind == kind
-        assert 2.0 < room.height < (7.1 if halls else 6.1)
+        assert 2.0 < room.height < (7.1 if surroundings == "halls" else 6.1)
         assert room.mesh.faces.min() >= 0
         assert room.mesh.faces.max() < len(room.mesh.vertices)
         caster = RayCaster(room, 1)
@@ -211,13 +211,16 @@ def test_every_kind_of_room_can_be_photographed(kind, halls):
 
 def test_kinds_are_drawn_by_their_weights():
     drawn = {random_room(np.random.default_rng(seed)).kind for seed in range(120)}
-    assert len(drawn) >= len(KINDS) - 1
+    assert len(drawn) >= sum(weight > 0 for weight, _ in KINDS.values()) - 1
+    assert "rocks" not in drawn
 
 
 def test_halls_are_deeper_and_seen_from_lower_and_more_corridors_are_among_them():
-    def seen(halls):
-        rooms = [random_room(np.random.default_rng(seed), halls=halls) for seed in range(150)]
-        photographs = [v for seed in range(60) for v in random_views(seed, 3, SIZE, halls=halls)]
+    def seen(among):
+        rooms = [random_room(np.random.default_rng(seed), None, among) for seed in range(150)]
+        photographs = [
+            view for seed in range(60) for view in random_views(seed, 3, SIZE, surroundings=among)
+        ]
         return (
             np.mean([room.kind == "corridor" for room in rooms]),
             np.quantile([np.ptp(room.plan, axis=0).max() for room in rooms], 0.9),
@@ -225,16 +228,41 @@ def test_halls_are_deeper_and_seen_from_lower_and_more_corridors_are_among_them(
             np.mean([view.camera_to_world[2, 3] < 0.7 for view in photographs]),
         )
 
-    corridors, longest, farthest, low = np.divide(seen(True), seen(False))
+    corridors, longest, farthest, low = np.divide(seen("halls"), seen("homes"))
     assert corridors > 1.3
     assert longest > 1.3
     assert farthest > 1.2
     assert low > 1.5
 
 
-def test_halls_are_a_function_of_the_seed_too():
-    once, again = (random_views(5, 2, SIZE, halls=True) for _ in range(2))
+@pytest.mark.parametrize("surroundings", ["halls", "rocks"])
+def test_other_surroundings_are_a_function_of_the_seed_too(surroundings):
+    once, again, home = (
+        random_views(5, 2, SIZE, surroundings=among)
+        for among in (surroundings, surroundings, "homes")
+    )
     assert all((a.depth == b.depth).all() for a, b in zip(once, again, strict=True))
+    assert any((a.depth != b.depth).any() for a, b in zip(once, home, strict=True))
+
+
+def test_hardly_anything_among_rocks_is_flat():
+    """Of the small squares that lie on one surface, few have an inverse depth that is affine."""
+
+    def flat_share(surroundings):
+        shares = []
+        for seed in range(12):
+            for view in random_views(seed, 2, (60, 80), surroundings=surroundings):
+                w = 1 / np.where(view.depth > 0, view.depth, np.nan)
+                squares = w[:60, :80].reshape(6, 10, 8, 10).swapaxes(1, 2).reshape(-1, 10, 10)
+                squares = squares[np.isfinite(squares).all((1, 2))]
+                v, u = np.mgrid[:10, :10]
+                design = np.column_stack([u.ravel(), v.ravel(), np.ones(100)])
+                flat = squares.reshape(-1, 100).T
+                residual = flat - design @ np.linalg.lstsq(design, flat, rcond=None)[0]
+                shares.append((residual.std(0) < 1e-4 * flat.mean(0)).mean())
+        return np.mean(shares)
+
+    assert flat_share("rocks") < 0.1 < 0.25 < flat_share("homes")
 
 
 def facing_outwards(mesh: Mesh, seed: int) -> bool:

@@ -14,6 +14,8 @@ import numpy as np
 
 # Facets round a full circle.  At 48 a cylinder of 1 m radius is nowhere more than 2 mm off.
 CIRCLE_SEGMENTS = 48
+# Between two vertices of rough ground, where the ground is small.
+RELIEF_CELL_M = 0.08
 
 
 @dataclass(frozen=True)
@@ -181,6 +183,36 @@ def lump(rng: np.random.Generator, radius: float, squash: float, waves: float) -
     shape = direction * (1 + waves * np.clip(bulge, -1.5, 1.5) / 1.5)[:, None]
     shape = shape * (rng.uniform(0.6, 1.0), 1.0, squash) * radius
     return place(Mesh(shape, mesh.faces), 0, 0, -float(shape[:, 2].min()))
+
+
+def relief(rng: np.random.Generator, width: float, depth: float, height: float) -> Mesh:
+    """Rough ground: a surface over the rectangle about the z axis, to be seen from above.
+
+    Args:
+        rng: of the shape.
+        width: along x, metres.
+        depth: along y, metres.
+        height: standard deviation of the surface about z = 0, metres.
+    """
+    columns, rows = (int(np.clip(np.ceil(side / RELIEF_CELL_M), 8, 120)) for side in (width, depth))
+    x, y = np.meshgrid(
+        np.linspace(-0.5, 0.5, columns) * width, np.linspace(-0.5, 0.5, rows) * depth
+    )
+    z = np.zeros(x.shape)
+    # Rock looks alike at all scales: the longer a wave the higher it is, some have sharp ridges.
+    for length in np.geomspace(2 * RELIEF_CELL_M, max(width, depth), 10):
+        for angle, phase in rng.uniform(0, 2 * np.pi, (3, 2)):
+            wave = np.sin(2 * np.pi / length * (x * np.cos(angle) + y * np.sin(angle)) + phase)
+            z += length**0.75 * (np.abs(wave) if rng.random() < 0.4 else wave)
+    z = (z - z.mean()) / z.std() * height
+    corner = (np.arange(rows - 1)[:, None] * columns + np.arange(columns - 1)).ravel()
+    faces = np.concatenate(
+        [
+            np.column_stack([corner, corner + 1, corner + columns + 1]),
+            np.column_stack([corner, corner + columns + 1, corner + columns]),
+        ]
+    )
+    return Mesh(np.stack([x, y, z], axis=-1).reshape(-1, 3), faces.astype(np.int32))
 
 
 def tube(outer: np.ndarray, thickness: float) -> Mesh:

@@ -22,6 +22,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from data.protocol import LICENCE
+from data.rooms.scenes import Surroundings
 from data.rooms.views import View, random_quadruples, random_size, random_views
 from train3d_jax.errors import UserError
 from train3d_jax.files import write_whole
@@ -64,7 +65,7 @@ def write_raw_rooms(
     seed: int = 0,
     num_workers: int = 2,
     size: tuple[int, int] = (192, 256),
-    halls: bool = False,
+    surroundings: Surroundings = "homes",
 ) -> RawRooms:
     """Renders random rooms and writes them as three raw datasets, with progress on the screen.
 
@@ -81,7 +82,7 @@ def write_raw_rooms(
         num_workers: processes that render, one core each; 0 renders in this process on all cores.
         size: (height, width) of most ScanNet frames; the others have as many pixels in another
             aspect, and the images of the other two datasets are squares of this height.
-        halls: what the rooms are and how they are seen, as of `views.random_views`.
+        surroundings: what the rooms are and how they are seen, as of `views.random_views`.
 
     Returns:
         The roots of the three datasets, as `launch.prepare` takes them.
@@ -96,7 +97,15 @@ def write_raw_rooms(
     if root.exists() and any(root.iterdir()):
         raise UserError(f"{root}: is not empty; give a new folder or delete this one")
     jobs = [
-        _Job(dataset, scene, num_views[index], scene_seed(seed, index, scene), root, size, halls)
+        _Job(
+            dataset,
+            scene,
+            num_views[index],
+            scene_seed(seed, index, scene),
+            root,
+            size,
+            surroundings,
+        )
         for index, dataset in enumerate(_WRITERS)
         for scene in range(num_scenes[index])
     ]
@@ -127,7 +136,7 @@ class _Job:
     seed: int
     root: Path
     size: tuple[int, int]
-    halls: bool
+    surroundings: Surroundings
 
     @property
     def maps(self) -> int:
@@ -162,7 +171,12 @@ def _scannet_job(job: _Job, threads: int) -> None:
     if rng.random() < OTHER_ASPECT_SHARE:
         size = random_size(rng, math.prod(size))
     views = random_views(
-        job.seed, job.num_views, size, one_camera=True, halls=job.halls, threads=threads
+        job.seed,
+        job.num_views,
+        size,
+        one_camera=True,
+        surroundings=job.surroundings,
+        threads=threads,
     )
     write_scannet_scene(job.root / job.dataset, f"scene{job.scene:04d}_00", views)
 
@@ -170,7 +184,7 @@ def _scannet_job(job: _Job, threads: int) -> None:
 def _kenburns_job(job: _Job, threads: int) -> None:
     square = (job.size[0], job.size[0])
     quadruples = random_quadruples(
-        job.seed, job.num_views, square, halls=job.halls, threads=threads
+        job.seed, job.num_views, square, surroundings=job.surroundings, threads=threads
     )
     write_kenburns_scene(job.root / job.dataset, f"room{job.scene:04d}", quadruples)
 
@@ -178,7 +192,12 @@ def _kenburns_job(job: _Job, threads: int) -> None:
 def _taskonomy_job(job: _Job, threads: int) -> None:
     square = (job.size[0], job.size[0])
     views = random_views(
-        job.seed, job.num_views, square, centred=True, halls=job.halls, threads=threads
+        job.seed,
+        job.num_views,
+        square,
+        centred=True,
+        surroundings=job.surroundings,
+        threads=threads,
     )
     write_taskonomy_building(job.root / job.dataset, f"room{job.scene:04d}", views)
 

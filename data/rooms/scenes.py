@@ -1,11 +1,12 @@
 """Random rooms: kinds of scene as named builders, each a pure function of a numpy Generator.
 
-To add a kind: write a function `(rng, halls) -> Room` and enter it with a weight in `KINDS`.
+To add a kind: write a function `(rng, surroundings) -> Room` and enter it with a weight in `KINDS`.
 World axes: x and y horizontal, z up, metres; the floor is z = 0.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 
@@ -19,7 +20,20 @@ from data.rooms.furniture import (
     tumbled,
     with_things,
 )
-from data.rooms.meshes import Mesh, ball, beam, box, box_at, cylinder, merge, place, transform
+from data.rooms.meshes import (
+    Mesh,
+    ball,
+    beam,
+    box,
+    box_at,
+    cylinder,
+    lump,
+    merge,
+    place,
+    relief,
+    rotation,
+    transform,
+)
 from data.rooms.shells import (
     Opening,
     chamfered_plan,
@@ -33,6 +47,11 @@ from data.rooms.shells import (
     surrounding_walls,
     walls,
 )
+
+Surroundings = Literal["homes", "halls", "rocks"]
+"""What is rendered: rooms of all kinds, mostly of homes; the same with rooms as large as halls, up
+to 30 m, and with more, wider and longer corridors, up to 40 m, as robots see them; rough ground and
+rock without any plane."""
 
 # The share of a room's views that look at a table top or shelf from near by.
 USUAL_CLOSE_UP_SHARE = 0.15
@@ -227,9 +246,9 @@ def _overlap(first: np.ndarray, second: np.ndarray) -> bool:
     return True
 
 
-def _sizes(rng: np.random.Generator, halls: bool) -> tuple[float, float, float]:
+def _sizes(rng: np.random.Generator, surroundings: Surroundings) -> tuple[float, float, float]:
     """Width, depth and height of a room in metres: mostly homes, some halls."""
-    if halls and rng.random() < 0.15:
+    if surroundings == "halls" and rng.random() < 0.15:
         return rng.uniform(8, 30), rng.uniform(6, 20), rng.uniform(2.5, 7)
     if rng.random() < 0.12:
         return rng.uniform(6, 14), rng.uniform(6, 14), rng.uniform(3, 6)
@@ -250,31 +269,31 @@ def _furnished(rng: np.random.Generator, plan: np.ndarray, height: float, **open
     return builder
 
 
-def _manhattan(rng: np.random.Generator, halls: bool) -> Room:
-    width, depth, height = _sizes(rng, halls)
+def _manhattan(rng: np.random.Generator, surroundings: Surroundings) -> Room:
+    width, depth, height = _sizes(rng, surroundings)
     return _furnished(rng, rectangle_plan(width, depth), height).done("manhattan")
 
 
-def _l_shaped(rng: np.random.Generator, halls: bool) -> Room:
-    width, depth, height = _sizes(rng, halls)
+def _l_shaped(rng: np.random.Generator, surroundings: Surroundings) -> Room:
+    width, depth, height = _sizes(rng, surroundings)
     plan = l_plan(rng, max(width, 3.5), max(depth, 3.5))
     return _furnished(rng, plan, height).done("l_shaped")
 
 
-def _chamfered(rng: np.random.Generator, halls: bool) -> Room:
-    width, depth, height = _sizes(rng, halls)
+def _chamfered(rng: np.random.Generator, surroundings: Surroundings) -> Room:
+    width, depth, height = _sizes(rng, surroundings)
     return _furnished(rng, chamfered_plan(rng, width, depth), height).done("chamfered")
 
 
-def _polygon(rng: np.random.Generator, halls: bool) -> Room:
-    width, depth, height = _sizes(rng, halls)
+def _polygon(rng: np.random.Generator, surroundings: Surroundings) -> Room:
+    width, depth, height = _sizes(rng, surroundings)
     plan = polygon_plan(rng, int(rng.integers(5, 8)), 1.2 * width, 1.2 * depth)
     return _furnished(rng, plan, height).done("polygon")
 
 
-def _attic(rng: np.random.Generator, halls: bool) -> Room:
+def _attic(rng: np.random.Generator, surroundings: Surroundings) -> Room:
     """Slopes on one side or both, of any pitch, straight or broken."""
-    width, depth, _ = _sizes(rng, halls)
+    width, depth, _ = _sizes(rng, surroundings)
     knee, top = rng.uniform(0.4, 1.6), rng.uniform(2.3, 3.8)
     ridge, end = rng.uniform(-0.8, 0.8), rng.choice([knee, top, rng.uniform(0.4, 2.0)])
     section = [(-1, knee), (ridge, top), (1, end)]
@@ -288,9 +307,9 @@ def _attic(rng: np.random.Generator, halls: bool) -> Room:
     return builder.done("attic")
 
 
-def _inner_walls(rng: np.random.Generator, halls: bool) -> Room:
+def _inner_walls(rng: np.random.Generator, surroundings: Surroundings) -> Room:
     """Free-standing walls and screens, turned against the outer ones."""
-    width, depth, height = _sizes(rng, halls)
+    width, depth, height = _sizes(rng, surroundings)
     builder = _Builder(rng, rectangle_plan(max(width, 3.5), max(depth, 3.5)), height)
     builder.shell()
     for _ in range(rng.integers(1, 5)):
@@ -305,10 +324,10 @@ def _inner_walls(rng: np.random.Generator, halls: bool) -> Room:
     return builder.done("inner_walls")
 
 
-def _corridor(rng: np.random.Generator, halls: bool) -> Room:
+def _corridor(rng: np.random.Generator, surroundings: Surroundings) -> Room:
     """Long and narrow, with doors; what stands in it leaves a way through."""
     length, width, height = rng.uniform(4, 14), rng.uniform(1.1, 2.4), rng.uniform(2.2, 3.2)
-    if halls and rng.random() < 0.6:
+    if surroundings == "halls" and rng.random() < 0.6:
         length, width, height = rng.uniform(8, 40), rng.uniform(1.2, 4.5), rng.uniform(2.2, 4.0)
     builder = _Builder(rng, rectangle_plan(length, width), height)
     for _ in range(rng.integers(0, 5)):
@@ -321,7 +340,7 @@ def _corridor(rng: np.random.Generator, halls: bool) -> Room:
     return builder.done("corridor", 0.05)
 
 
-def _close_up(rng: np.random.Generator, halls: bool) -> Room:
+def _close_up(rng: np.random.Generator, surroundings: Surroundings) -> Room:
     """A small room whose tables and shelves are full of things."""
     plan = rectangle_plan(*rng.uniform(2.2, 4.5, 2))
     builder = _Builder(rng, plan, rng.uniform(2.2, 3.0))
@@ -332,9 +351,9 @@ def _close_up(rng: np.random.Generator, halls: bool) -> Room:
     return builder.done("close_up", 0.8)
 
 
-def _clutter(rng: np.random.Generator, halls: bool) -> Room:
+def _clutter(rng: np.random.Generator, surroundings: Surroundings) -> Room:
     """Crates, ramps and a heap of boxes turned every way: planes in all directions."""
-    width, depth, height = _sizes(rng, halls)
+    width, depth, height = _sizes(rng, surroundings)
     builder = _Builder(rng, rectangle_plan(width, depth), height)
     builder.shell()
     builder.anywhere(10, ODD_PIECES)
@@ -343,9 +362,9 @@ def _clutter(rng: np.random.Generator, halls: bool) -> Room:
     return builder.done("clutter", 0.25)
 
 
-def _curved(rng: np.random.Generator, halls: bool) -> Room:
+def _curved(rng: np.random.Generator, surroundings: Surroundings) -> Room:
     """A round room or a barrel vault, full of balls, barrels, columns and lamps."""
-    width, depth, height = _sizes(rng, halls)
+    width, depth, height = _sizes(rng, surroundings)
     vaulted = rng.random() < 0.5
     plan = rectangle_plan(width, depth) if vaulted else polygon_plan(rng, 5, width, depth)
     if not vaulted and rng.random() < 0.6:
@@ -363,8 +382,40 @@ def _curved(rng: np.random.Generator, halls: bool) -> Room:
     return builder.done("curved", 0.2)
 
 
+def _rocks(rng: np.random.Generator, surroundings: Surroundings) -> Room:
+    """No room at all: rough ground with boulders and bushes, often below a rock face or two."""
+    plan = rectangle_plan(*rng.uniform(3, 12, 2))
+    width, depth = np.ptp(plan, axis=0)
+    builder = _Builder(rng, plan, height=5.0)
+    rough = rng.uniform(0.02, 0.4)
+    builder.parts.append(relief(rng, width + 8, depth + 8, rough))
+    for side in rng.permutation(4)[: rng.integers(0, 4)]:
+        # Upright, its foot below the ground, and facing inwards.
+        face = transform(
+            relief(rng, width + 8, 8.0, rng.uniform(0.05, 0.5)), rotation(0, np.pi / 2)
+        )
+        lean = transform(face, rotation(0, rng.normal(0, 0.25)), (0, depth / 2 + 0.5, 2.5))
+        builder.parts.append(place(lean, 0, 0, 0, side * np.pi / 2))
+    for _ in range(rng.integers(3, 50)):
+        x, y = random_point(rng, plan, 0.0)
+        radius = min(0.08 * np.exp(rng.exponential(1.0)), 1.5)
+        stone = lump(rng, radius, rng.uniform(0.4, 1.0), rng.uniform(0.1, 0.5))
+        turned = transform(
+            stone, rotation(0, rng.normal(0, 0.5)) @ rotation(2, rng.uniform(0, 6.3))
+        )
+        builder.parts.append(place(turned, x, y, rng.uniform(-0.6, 0.1) * radius))
+        builder.targets.append(np.array([x, y, 0.5 * radius]))
+    for _ in range(rng.integers(0, 4)):
+        x, y = random_point(rng, plan, 0.0)
+        trunk = transform(
+            cylinder(rng.uniform(0.04, 0.25), 6, -0.5), rotation(0, rng.normal(0, 0.1))
+        )
+        builder.parts.append(place(trunk, x, y, 0, rng.uniform(0, 6.3)))
+    return builder.done("rocks", 0.5)
+
+
 # How often each kind of room is built; the weights need not sum to 1.
-KINDS: dict[str, tuple[float, Callable[[np.random.Generator, bool], Room]]] = {
+KINDS: dict[str, tuple[float, Callable[[np.random.Generator, Surroundings], Room]]] = {
     "manhattan": (0.17, _manhattan),
     "l_shaped": (0.10, _l_shaped),
     "chamfered": (0.08, _chamfered),
@@ -375,26 +426,30 @@ KINDS: dict[str, tuple[float, Callable[[np.random.Generator, bool], Room]]] = {
     "close_up": (0.11, _close_up),
     "clutter": (0.07, _clutter),
     "curved": (0.05, _curved),
+    "rocks": (0.0, _rocks),
 }
 
 
 CORRIDORS_AMONG_HALLS = 2.0
-"""Factor on their weight, where halls are asked for."""
+"""Factor on their weight."""
 
 
-def random_room(rng: np.random.Generator, kind: str | None = None, halls: bool = False) -> Room:
+def random_room(
+    rng: np.random.Generator, kind: str | None = None, surroundings: Surroundings = "homes"
+) -> Room:
     """A random room; the same state of `rng` gives the same room.
 
     Args:
         rng: source of all randomness.
         kind: a name in `KINDS`; None draws one by the weights there.
-        halls: whether some rooms are as large as halls, up to 30 m, and corridors are more, wider,
-            and up to 40 m long: what robots see more of than people in their homes.
+        surroundings: what the room is among.
     """
     names = list(KINDS)
     if kind is None:
         weights = np.array([KINDS[name][0] for name in names])
-        if halls:
+        if surroundings == "halls":
             weights[names.index("corridor")] *= CORRIDORS_AMONG_HALLS
+        elif surroundings == "rocks":
+            weights = np.array([name == "rocks" for name in names])
         kind = names[rng.choice(len(names), p=weights / weights.sum())]
-    return KINDS[kind][1](rng, halls)
+    return KINDS[kind][1](rng, surroundings)

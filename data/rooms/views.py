@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from data.rooms.ray_casting import Hits, make_caster
-from data.rooms.scenes import Room, random_point, random_room
+from data.rooms.scenes import Room, Surroundings, random_point, random_room
 
 # The full angle along the longer side of the image, degrees.
 FIELD_OF_VIEW_DEG = (35.0, 100.0)
@@ -89,7 +89,7 @@ def random_views(
     *,
     centred: bool = False,
     one_camera: bool = False,
-    halls: bool = False,
+    surroundings: Surroundings = "homes",
     threads: int = 0,
 ) -> list[View]:
     """`count` views of one random room: the same seed and arguments give the same views.
@@ -101,15 +101,15 @@ def random_views(
         centred: square pixels and a principal point exactly at the centre; otherwise some cameras
             have a pixel aspect and an offset as real ones do.
         one_camera: all views share one set of intrinsics.
-        halls: halls and long corridors among the rooms, low and level cameras, and views of nearly
-            one plane: what depth cameras on robots see.
+        surroundings: what the room is among.  Among halls there are low and level cameras, and
+            views of nearly one plane, as robots have them.
         threads: that cast rays; 0 takes every core.  The views do not depend on it.
 
     Raises:
         UserError: no ray caster can be loaded.
     """
     groups = _good_groups(
-        seed, count, size, lambda rng, camera: (camera,), centred, one_camera, halls, threads
+        seed, count, size, lambda rng, camera: (camera,), centred, one_camera, surroundings, threads
     )
     return [view for (view,) in groups]
 
@@ -119,7 +119,7 @@ def random_quadruples(
     count: int,
     size: tuple[int, int] = (192, 192),
     *,
-    halls: bool = False,
+    surroundings: Surroundings = "homes",
     threads: int = 0,
 ) -> list[tuple[View, ...]]:
     """Views of one random room in fours: top left, top right, bottom left, bottom right.
@@ -131,7 +131,7 @@ def random_quadruples(
         seed: of the room and the cameras, >= 0.
         count: how many quadruples, >= 1.
         size: (height, width) in pixels of each view.
-        halls: as of `random_views`.
+        surroundings: as of `random_views`.
         threads: that cast rays; 0 takes every core.
 
     Raises:
@@ -142,7 +142,7 @@ def random_quadruples(
         half = rng.uniform(*STEREO_BASELINE_M) / 2
         return tuple(shifted(camera, x, y) for y in (-half, half) for x in (-half, half))
 
-    return _good_groups(seed, count, size, corners, True, False, halls, threads)
+    return _good_groups(seed, count, size, corners, True, False, surroundings, threads)
 
 
 def _good_groups(
@@ -152,20 +152,22 @@ def _good_groups(
     group: Callable[[np.random.Generator, Camera], tuple[Camera, ...]],
     centred: bool,
     one_camera: bool,
-    halls: bool,
+    surroundings: Surroundings,
     threads: int,
 ) -> list[tuple[View, ...]]:
     """`count` groups of views of one room, every view of each of them worth having."""
     rng = np.random.default_rng(seed)
-    most = MOST_ONE_DIRECTION_SHARE_AMONG_HALLS if halls else MOST_ONE_DIRECTION_SHARE
+    most = MOST_ONE_DIRECTION_SHARE
+    if surroundings == "halls":
+        most = MOST_ONE_DIRECTION_SHARE_AMONG_HALLS
     while True:
-        room = random_room(rng, halls=halls)
+        room = random_room(rng, surroundings=surroundings)
         caster = RayCaster(room, threads)
         intrinsics = random_intrinsics(rng, size, centred=centred) if one_camera else None
         groups = []
         for _ in range(count * DRAWS_PER_VIEW):
             camera = random_camera(
-                rng, room, size, centred=centred, intrinsics=intrinsics, halls=halls
+                rng, room, size, centred=centred, intrinsics=intrinsics, surroundings=surroundings
             )
             cameras = group(rng, camera)
             if all(caster.is_worthwhile(camera, most) for camera in cameras):
@@ -184,7 +186,7 @@ def random_camera(
     *,
     centred: bool = False,
     intrinsics: np.ndarray | None = None,
-    halls: bool = False,
+    surroundings: Surroundings = "homes",
 ) -> Camera:
     """A camera somewhere in the room: hand-held, low or high, or close to a table top.
 
@@ -195,7 +197,7 @@ def random_camera(
     if len(room.targets) and rng.random() < room.close_up_share:
         pose = _close_up_pose(rng, room)
     else:
-        pose = _standing_pose(rng, room, halls)
+        pose = _standing_pose(rng, room, surroundings)
     return Camera(size, intrinsics, pose)
 
 
@@ -222,7 +224,7 @@ def random_intrinsics(
     return np.array([[focal, 0.0, centre[0]], [0.0, focal * aspect, centre[1]], [0.0, 0.0, 1.0]])
 
 
-def _standing_pose(rng: np.random.Generator, room: Room, halls: bool) -> np.ndarray:
+def _standing_pose(rng: np.random.Generator, room: Room, surroundings: Surroundings) -> np.ndarray:
     """At a free place of the floor, looking mostly across the room and a little down."""
     x, y = random_point(rng, room.plan, 0.25)
     height = rng.choice([rng.uniform(1.2, 1.8), rng.uniform(*CAMERA_HEIGHT_M)], p=[0.6, 0.4])
@@ -234,7 +236,7 @@ def _standing_pose(rng: np.random.Generator, room: Room, halls: bool) -> np.ndar
     else:
         yaw = rng.uniform(-np.pi, np.pi)
     pitch = np.clip(rng.normal(-12, 16), *PITCH_DEG)
-    if halls and rng.random() < ROBOT_SHARE:
+    if surroundings == "halls" and rng.random() < ROBOT_SHARE:
         height = rng.uniform(*ROBOT_HEIGHT_M)
         pitch = np.clip(rng.normal(*ROBOT_PITCH_DEG), *PITCH_DEG)
     return pose([x, y, min(height, room.height - 0.2)], yaw, np.radians(pitch), _roll(rng))
