@@ -44,6 +44,17 @@ def test_packing_again_gives_the_same_bytes(run, packed, tmp_path_factory):
     assert (again / weights.WEIGHTS).read_bytes() == (packed / weights.WEIGHTS).read_bytes()
 
 
+def test_a_run_that_was_stopped_before_its_end_is_not_packed(tmp_path):
+    facts = {"data": [], "samples": [100 * CONFIG.batch_size, 1]}
+    checkpoint.save_config(tmp_path, CONFIG, facts)
+    state = jax.device_get(training.initial_state(CONFIG, 3))
+    with checkpoint.Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(99, state, {"loss": 1.0})
+    with pytest.raises(UserError, match="stopped at step 99 of"):
+        weights.pack(tmp_path, tmp_path / "packed")
+    assert not (tmp_path / "packed").exists()
+
+
 def test_damaged_or_missing_weights_are_refused_in_a_line(packed):
     file = packed / weights.WEIGHTS
     contents = bytearray(file.read_bytes())

@@ -35,14 +35,20 @@ def pack(run: Path, folder: Path) -> None:
       folder: to write `config.json` and `weights.npz` to; the same run gives the same bytes.
 
     Raises:
-      UserError: the run cannot be read, or the folder not be written.
+      UserError: the run cannot be read or was stopped before its end, or the folder not be written.
     """
-    _, step, params, calibration = checkpoint.load_params(run)
+    config, step, params, calibration = checkpoint.load_params(run)
+    contents = json.loads((run / checkpoint.CONFIG).read_text())
+    total = contents["samples"][0] // config.batch_size * config.epochs
+    with checkpoint.Checkpoints(run) as saved:
+        if (last := saved.last_step or 0) < total:
+            raise UserError(
+                f"{run}: was stopped at step {last} of {total}; the same command goes on from there"
+            )
     flat = traverse_util.flatten_dict(jax.device_get(params), sep="/")
     file = io.BytesIO()
     arrays: dict[str, Any] = {name: np.asarray(flat[name], np.float32) for name in sorted(flat)}
     np.savez(file, **arrays)
-    contents = json.loads((run / checkpoint.CONFIG).read_text())
     contents = {name: contents[name] for name in ("version", "training", "data", "samples")} | {
         "step": step,
         "calibration": {target: found._asdict() for target, found in calibration.items()},
