@@ -10,6 +10,7 @@ import dataclasses
 import datetime
 import importlib
 import json
+import os
 import re
 from pathlib import Path
 
@@ -26,6 +27,8 @@ _TABLES = flags.DEFINE_string("tables", "bench", "Folder of saved tables.")
 
 def main(_: list[str]) -> None:
     """Measures, prints, saves, compares."""
+    # Of what is measured nobody wants to see the progress; tqdm reads this when a part imports it.
+    os.environ.setdefault("TQDM_DISABLE", "1")
     for part in _ONLY.value:
         if part not in PARTS:
             raise app.UsageError(f"--only={part}: give some of {', '.join(PARTS)}")
