@@ -10,7 +10,6 @@ The loader has to keep up with the step: its rate is told for several numbers of
 
 import contextlib
 import itertools
-import os
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +22,7 @@ from absl import app, flags
 
 from benchmarks import train
 from benchmarks.measuring import in_turns
+from benchmarks.table import machine_in_words
 from data import prepared
 from train3d_jax import clouds, inference, training
 
@@ -40,7 +40,7 @@ PRECISIONS = ("float32", "bfloat16")
 
 def main(_: list[str]) -> None:
     """Prints what it measures."""
-    print(f"{jax.devices()[0].device_kind}, {os.cpu_count()} cores, jax {jax.__version__}")
+    print(machine_in_words())
     sizes = [int(size) for size in _SIZES.value]
     with tempfile.TemporaryDirectory() as folder:
         maps = train.render_maps(_MAPS.value)

@@ -56,7 +56,7 @@ def train(config: TrainingConfig) -> int:
     batches_from(0)  # refuses too few samples before anything is written
     validation_size = sum(map(len, validation_part))
     plan = loop.Plan(
-        total=config.epochs * steps_per_epoch,
+        total=config.total_steps(size),
         evaluate_every=train_flags.EVALUATE_EVERY.value or steps_per_epoch,
         save_every=train_flags.SAVE_EVERY.value,
         record_every=train_flags.PRINT_EVERY.value,

@@ -97,6 +97,10 @@ class TrainingConfig:
         weights = self.target_weights or (1.0,) * len(self.targets)
         return dict(zip(self.heads, weights, strict=True)).get(target, 1.0)
 
+    def total_steps(self, samples: int) -> int:
+        """Of a training on so many samples; what fills no batch in a pass is left to the next."""
+        return self.epochs * (samples // self.batch_size)
+
 
 class TrainState(NamedTuple):
     """What training changes; saved together, and enough to go on to the bit.

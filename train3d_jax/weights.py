@@ -39,7 +39,7 @@ def pack(run: Path, folder: Path) -> None:
     """
     config, step, params, calibration = checkpoint.load_params(run)
     contents = json.loads((run / checkpoint.CONFIG).read_text())
-    total = contents["samples"][0] // config.batch_size * config.epochs
+    total = config.total_steps(contents["samples"][0])
     with checkpoint.Checkpoints(run) as saved:
         if (last := saved.last_step or 0) < total:
             raise UserError(

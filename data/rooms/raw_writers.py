@@ -16,6 +16,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -143,6 +144,10 @@ class _Job:
         """How many depth maps the scene has."""
         return self.num_views * (len(KENBURNS_CORNERS) if self.dataset == "kenburns" else 1)
 
+    def how(self, threads: int) -> dict[str, Any]:
+        """What every kind of view is rendered with."""
+        return {"surroundings": self.surroundings, "threads": threads}
+
 
 def _run(jobs: list[_Job], num_workers: int) -> Iterator[_Job]:
     """Does every job and yields it when done, in any order."""
@@ -170,35 +175,19 @@ def _scannet_job(job: _Job, threads: int) -> None:
     size = job.size
     if rng.random() < OTHER_ASPECT_SHARE:
         size = random_size(rng, math.prod(size))
-    views = random_views(
-        job.seed,
-        job.num_views,
-        size,
-        one_camera=True,
-        surroundings=job.surroundings,
-        threads=threads,
-    )
+    views = random_views(job.seed, job.num_views, size, one_camera=True, **job.how(threads))
     write_scannet_scene(job.root / job.dataset, f"scene{job.scene:04d}_00", views)
 
 
 def _kenburns_job(job: _Job, threads: int) -> None:
     square = (job.size[0], job.size[0])
-    quadruples = random_quadruples(
-        job.seed, job.num_views, square, surroundings=job.surroundings, threads=threads
-    )
+    quadruples = random_quadruples(job.seed, job.num_views, square, **job.how(threads))
     write_kenburns_scene(job.root / job.dataset, f"room{job.scene:04d}", quadruples)
 
 
 def _taskonomy_job(job: _Job, threads: int) -> None:
     square = (job.size[0], job.size[0])
-    views = random_views(
-        job.seed,
-        job.num_views,
-        square,
-        centred=True,
-        surroundings=job.surroundings,
-        threads=threads,
-    )
+    views = random_views(job.seed, job.num_views, square, centred=True, **job.how(threads))
     write_taskonomy_building(job.root / job.dataset, f"room{job.scene:04d}", views)
 
 

@@ -5,7 +5,7 @@ World axes: x and y horizontal, z up, metres; the floor is z = 0.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -68,6 +68,7 @@ class Room:
         height: of the ceiling at its highest, metres.
         targets: (T, 3) points worth a close-up, such as table tops; T may be 0.
         close_up_share: the share of views to be taken as close-ups, where there are targets.
+        surroundings: what it is among, and so how it is seen.
     """
 
     kind: str
@@ -76,6 +77,7 @@ class Room:
     height: float
     targets: np.ndarray
     close_up_share: float
+    surroundings: Surroundings = "homes"
 
 
 @dataclass
@@ -452,4 +454,4 @@ def random_room(
         elif surroundings == "rocks":
             weights = np.array([name == "rocks" for name in names])
         kind = names[rng.choice(len(names), p=weights / weights.sum())]
-    return KINDS[kind][1](rng, surroundings)
+    return replace(KINDS[kind][1](rng, surroundings), surroundings=surroundings)

@@ -157,20 +157,15 @@ def _good_groups(
 ) -> list[tuple[View, ...]]:
     """`count` groups of views of one room, every view of each of them worth having."""
     rng = np.random.default_rng(seed)
-    most = MOST_ONE_DIRECTION_SHARE
-    if surroundings == "halls":
-        most = MOST_ONE_DIRECTION_SHARE_AMONG_HALLS
     while True:
         room = random_room(rng, surroundings=surroundings)
         caster = RayCaster(room, threads)
         intrinsics = random_intrinsics(rng, size, centred=centred) if one_camera else None
         groups = []
         for _ in range(count * DRAWS_PER_VIEW):
-            camera = random_camera(
-                rng, room, size, centred=centred, intrinsics=intrinsics, surroundings=surroundings
-            )
+            camera = random_camera(rng, room, size, centred=centred, intrinsics=intrinsics)
             cameras = group(rng, camera)
-            if all(caster.is_worthwhile(camera, most) for camera in cameras):
+            if all(caster.is_worthwhile(camera) for camera in cameras):
                 views = tuple(caster.render(camera) for camera in cameras)
                 if all(nearest_depth(view) >= NEAREST_DEPTH_M for view in views):
                     groups.append(views)
@@ -186,7 +181,6 @@ def random_camera(
     *,
     centred: bool = False,
     intrinsics: np.ndarray | None = None,
-    surroundings: Surroundings = "homes",
 ) -> Camera:
     """A camera somewhere in the room: hand-held, low or high, or close to a table top.
 
@@ -197,7 +191,7 @@ def random_camera(
     if len(room.targets) and rng.random() < room.close_up_share:
         pose = _close_up_pose(rng, room)
     else:
-        pose = _standing_pose(rng, room, surroundings)
+        pose = _standing_pose(rng, room)
     return Camera(size, intrinsics, pose)
 
 
@@ -224,7 +218,7 @@ def random_intrinsics(
     return np.array([[focal, 0.0, centre[0]], [0.0, focal * aspect, centre[1]], [0.0, 0.0, 1.0]])
 
 
-def _standing_pose(rng: np.random.Generator, room: Room, surroundings: Surroundings) -> np.ndarray:
+def _standing_pose(rng: np.random.Generator, room: Room) -> np.ndarray:
     """At a free place of the floor, looking mostly across the room and a little down."""
     x, y = random_point(rng, room.plan, 0.25)
     height = rng.choice([rng.uniform(1.2, 1.8), rng.uniform(*CAMERA_HEIGHT_M)], p=[0.6, 0.4])
@@ -236,7 +230,7 @@ def _standing_pose(rng: np.random.Generator, room: Room, surroundings: Surroundi
     else:
         yaw = rng.uniform(-np.pi, np.pi)
     pitch = np.clip(rng.normal(-12, 16), *PITCH_DEG)
-    if surroundings == "halls" and rng.random() < ROBOT_SHARE:
+    if room.surroundings == "halls" and rng.random() < ROBOT_SHARE:
         height = rng.uniform(*ROBOT_HEIGHT_M)
         pitch = np.clip(rng.normal(*ROBOT_PITCH_DEG), *PITCH_DEG)
     return pose([x, y, min(height, room.height - 0.2)], yaw, np.radians(pitch), _roll(rng))
@@ -303,6 +297,9 @@ class RayCaster:
 
     def __init__(self, room: Room, threads: int = 0) -> None:
         self._cast_rays = make_caster(room.mesh.vertices, room.mesh.faces, threads)
+        self._most_one_direction = MOST_ONE_DIRECTION_SHARE
+        if room.surroundings == "halls":
+            self._most_one_direction = MOST_ONE_DIRECTION_SHARE_AMONG_HALLS
 
     def render(self, camera: Camera) -> View:
         """The view from `camera`, every pixel cast through its centre."""
@@ -310,13 +307,8 @@ class RayCaster:
         depth = np.where(np.isfinite(depth), depth, np.float32(0))
         return View(depth.reshape(camera.size), camera.intrinsics, camera.camera_to_world)
 
-    def is_worthwhile(self, camera: Camera, most: float = MOST_ONE_DIRECTION_SHARE) -> bool:
-        """Whether a coarse look shows several plane directions, few gaps, and free space ahead.
-
-        Args:
-            camera: to look with.
-            most: the largest share of the view that may have one plane direction.
-        """
+    def is_worthwhile(self, camera: Camera) -> bool:
+        """Whether a coarse look shows several plane directions, few gaps, and free space ahead."""
         depth, normals = self._cast(camera, PROBE_SIZE)
         hit = np.isfinite(depth)
         if hit.mean() < 1 - MOST_MISSING_SHARE or depth.min() < NEAREST_DEPTH_M:
@@ -327,7 +319,7 @@ class RayCaster:
         if ((normals * directions).sum(-1) > 1e-4).any():
             return False
         alike = np.abs(np.einsum("ik,jk->ij", normals, normals)) > ONE_DIRECTION_COSINE
-        return bool(alike.mean(axis=1).max() < most)
+        return bool(alike.mean(axis=1).max() < self._most_one_direction)
 
     def _cast(self, camera: Camera, grid: tuple[int, int]) -> Hits:
         return self._cast_rays(camera.camera_to_world[:3, 3], self._directions(camera, grid))
