@@ -31,8 +31,9 @@ _SHARE = flags.DEFINE_float(
 
 SETS: dict[int, tuple[Surroundings, tuple[int, int, int]]] = {
     78: ("homes", (7000, 300, 3500)),
-    79: ("halls", (7000, 300, 3500)),
     80: ("rocks", (1000, 50, 500)),
+    81: ("halls", (7000, 300, 3500)),
+    82: ("streets", (3000, 150, 1500)),
 }
 """By the seed of a set what is in it: rooms as ScanNet, 3D Ken Burns and Taskonomy."""
 VIEWS = (4, 1, 3)

@@ -154,9 +154,23 @@ def test_edges_of_depth_and_borders_are_eaten_in_some_maps():
         assert (widths > 3).mean() < 0.02  # a blob may have the rest of a row
 
 
-def test_half_of_the_valid_blocks_stay_however_strong():
+def test_beyond_its_reach_and_near_by_a_sensor_sees_nothing():
+    left = run(augmentation.limit_reach, PLANE, EVERYWHERE)
+    seen = np.where(left, PLANE, np.nan)
+    # All between two limits, and nothing else.
+    low, high = np.nanmin(seen, axis=(1, 2)), np.nanmax(seen, axis=(1, 2))
+    between = (PLANE >= low[:, None, None]) & (PLANE <= high[:, None, None])
+    np.testing.assert_array_equal(left, between)
+    # 0.3 of the maps each; a few lose less than a block.
+    assert 0.2 < (low > PLANE.min()).mean() < 0.4
+    assert 0.2 < (high < PLANE.max()).mean() < 0.4
+    assert 0.5 <= left.mean((1, 2)).min() < 0.6
+
+
+@pytest.mark.parametrize("kind", [augmentation.cut_holes, augmentation.limit_reach])
+def test_half_of_the_valid_blocks_stay_however_strong(kind):
     mask = EVERYWHERE & (COLUMNS > 40)
-    left = run(augmentation.cut_holes, PLANE, mask, strength=2.0)
+    left = run(kind, PLANE, mask, strength=2.0)
     assert not (left & ~mask).any()
     share = left.sum((1, 2)) / mask.sum((1, 2))
     assert share.min() >= 0.5 and share.min() < 0.6
@@ -299,7 +313,7 @@ def test_both_spaces_get_the_same(rooms, everything):
 def test_switching_a_kind_off_leaves_what_the_others_draw(rooms, everything):
     without = augment(jax.random.key(0), rooms, ("blur", "bias"), 1.0, "depth")
     lens = augment(jax.random.key(0), rooms, ("lens",), 1.0, "depth")
-    holes = augment(jax.random.key(0), rooms, ("holes",), 1.0, "depth")
+    holes = augment(jax.random.key(0), rooms, ("holes", "reach"), 1.0, "depth")
     whole = augment(
         jax.random.key(0), rooms, tuple(kind for kind in KINDS if kind != "holes"), 1.0, "depth"
     )

@@ -25,7 +25,7 @@ from train3d_jax import points
 from train3d_jax.clouds import Blocks
 from train3d_jax.depth import Space
 
-KINDS = ("bias", "ripple", "blur", "lens", "noise", "quantisation", "outliers", "holes")
+KINDS = ("bias", "ripple", "blur", "lens", "noise", "quantisation", "outliers", "holes", "reach")
 """In the order in which they are applied: what a network or a lens does to the scene, then what a
 sensor does.  The number of a kind's random key is its place."""
 
@@ -35,7 +35,7 @@ UNTOUCHED_SHARE = 0.15
 NETWORK_SHARE = 0.35
 """Maps made to look like those of a depth network; the others look like a sensor's."""
 NETWORK_STRENGTH = {"bias": 2.0, "ripple": 1.5, "noise": 0.2, "quantisation": 0.2, "outliers": 0.0,
-                    "holes": 0.0}  # fmt: skip
+                    "holes": 0.0, "reach": 0.0}  # fmt: skip
 """Factors of the amplitudes of a kind in such maps, 1 for the others.  In the maps of a network
 planes are smooth, but all are bent: 3 % of their depth over 16 blocks, 9 % over 32, in a quarter of
 the windows at the least, where sensors bend 2 and 8 %; and there are no holes."""
@@ -102,6 +102,8 @@ EDGE_STEP = 0.1
 """An edge is where the second difference of w exceeds this share of w: planes have none."""
 WIDEST_BORDER = 4.0
 """Blocks lost on each side."""
+REACH_SHARE = 0.3
+"""Maps of a sensor with a limited reach, and as many of one that is blind near by."""
 MOST_DROPPED = 0.5
 """Share of a map's valid blocks; a map that would lose more keeps them."""
 
@@ -164,6 +166,8 @@ def augment(
                 w = add_outliers(kind_key, w, mask, amplitude)
             case "holes":
                 kept = cut_holes(kind_key, true, mask, amplitude)
+            case "reach":
+                kept = _without(mask, kept, ~limit_reach(kind_key, true, mask, amplitude))
     changed = far / w if space == "depth" else w / far
     untouched |= jnp.asarray(strength) <= 0
     kept = jnp.where(untouched, mask, kept)
@@ -347,6 +351,23 @@ def cut_holes(key: jax.Array, w: jax.Array, mask: jax.Array, strength: ArrayLike
     at_border = (rows < top) | (rows >= w.shape[-2] - bottom)
     at_border |= (columns < left) | (columns >= w.shape[-1] - right)
     return _without(mask, kept, at_border)
+
+
+def limit_reach(key: jax.Array, w: jax.Array, mask: jax.Array, strength: ArrayLike) -> jax.Array:
+    """The mask without what is beyond a sensor's reach, or too near for it.
+
+    The reach lies between the mean of w and its far end, or its near one, any ratio as likely.  At
+    least half of a map's valid blocks are left.
+    """
+    is_far, far, is_near, near = _draws(key, w.shape[:-2], 4)
+    mean = jnp.where(mask, w, 0.0).sum((-2, -1), keepdims=True)
+    mean = mean / jnp.maximum(mask.sum((-2, -1), keepdims=True), 1)
+    farthest = jnp.where(mask, w, jnp.inf).min((-2, -1), keepdims=True)
+    nearest = jnp.where(mask, w, 0.0).max((-2, -1), keepdims=True)
+    share = jnp.minimum(strength, 1.0) * REACH_SHARE
+    beyond = (is_far < share) & (w < mean * (farthest / mean) ** far)
+    kept = _without(mask, mask, beyond)
+    return _without(mask, kept, (is_near < share) & (w > mean * (nearest / mean) ** near))
 
 
 def random_field(

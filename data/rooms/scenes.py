@@ -34,6 +34,7 @@ from data.rooms.meshes import (
     rotation,
     transform,
 )
+from data.rooms.outdoors import STREET_PIECES, barrier, front
 from data.rooms.shells import (
     Opening,
     chamfered_plan,
@@ -48,10 +49,10 @@ from data.rooms.shells import (
     walls,
 )
 
-Surroundings = Literal["homes", "halls", "rocks"]
+Surroundings = Literal["homes", "halls", "streets", "rocks"]
 """What is rendered: rooms of all kinds, mostly of homes; the same with rooms as large as halls, up
-to 30 m, and with more, wider and longer corridors, up to 40 m, as robots see them; rough ground and
-rock without any plane."""
+to 30 m, and with more, wider and longer corridors, up to 40 m, as robots see them; streets, yards
+and squares under a sky without depth; rough ground and rock without any plane."""
 
 # The share of a room's views that look at a table top or shelf from near by.
 USUAL_CLOSE_UP_SHARE = 0.15
@@ -416,6 +417,39 @@ def _rocks(rng: np.random.Generator, surroundings: Surroundings) -> Room:
     return builder.done("rocks", 0.5)
 
 
+def _street(rng: np.random.Generator, surroundings: Surroundings) -> Room:
+    """No room at all: level ground between fronts of houses, walls, hedges, or nothing."""
+    length, width = rng.uniform(10, 60), rng.uniform(4, 25)
+    builder = _Builder(rng, rectangle_plan(length, width), height=6.0)
+    builder.parts.append(box(4 * length, length + 4 * width, 0.5, -0.5))
+    for side in (-1, 1):
+        _line_street(builder, length, (0, side * width / 2), np.pi if side > 0 else 0.0)
+        if rng.random() < 0.5:
+            _line_street(builder, width, (side * length / 2, 0), side * np.pi / 2)
+    builder.anywhere(round(4 + rng.uniform(0.01, 0.08) * length * width), STREET_PIECES, 0)
+    builder.anywhere(int(rng.integers(0, 6)), FREE_PIECES)
+    return builder.done("street", 0.05)
+
+
+def _line_street(builder: _Builder, length: float, middle, yaw: float) -> None:
+    """Adds a side of a street: a pavement, and fronts or a barrier; turned by yaw, it faces +y."""
+    rng, parts = builder.rng, []
+    if rng.random() < 0.6:
+        parts.append(box_at(0, 0, 0, length, rng.uniform(1.5, 4.0), rng.uniform(0.06, 0.2)))
+    kind, skew = rng.random(), rng.normal(0, 0.3) if rng.random() < 0.2 else 0.0
+    if kind < 0.65:
+        end = -length / 2
+        while end < length / 2:
+            width, gap = rng.uniform(4, 18), rng.choice([0.0, 0.0, rng.uniform(0.5, 4.0)])
+            back = rng.uniform(0, 3) if rng.random() < 0.4 else 0.0
+            parts.append(place(front(rng, width), end + width / 2, -back, 0, skew))
+            end += width + gap
+    elif kind < 0.85:
+        parts.append(place(barrier(rng, length), 0, 0, 0, skew))
+    if parts:
+        builder.parts.append(place(merge(parts), middle[0], middle[1], 0, yaw))
+
+
 # How often each kind of room is built; the weights need not sum to 1.
 KINDS: dict[str, tuple[float, Callable[[np.random.Generator, Surroundings], Room]]] = {
     "manhattan": (0.17, _manhattan),
@@ -428,6 +462,7 @@ KINDS: dict[str, tuple[float, Callable[[np.random.Generator, Surroundings], Room
     "close_up": (0.11, _close_up),
     "clutter": (0.07, _clutter),
     "curved": (0.05, _curved),
+    "street": (0.0, _street),
     "rocks": (0.0, _rocks),
 }
 
@@ -451,7 +486,7 @@ def random_room(
         weights = np.array([KINDS[name][0] for name in names])
         if surroundings == "halls":
             weights[names.index("corridor")] *= CORRIDORS_AMONG_HALLS
-        elif surroundings == "rocks":
-            weights = np.array([name == "rocks" for name in names])
+        elif only := {"streets": "street", "rocks": "rocks"}.get(surroundings):
+            weights = np.array([name == only for name in names])
         kind = names[rng.choice(len(names), p=weights / weights.sum())]
     return replace(KINDS[kind][1](rng, surroundings), surroundings=surroundings)

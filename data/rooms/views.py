@@ -14,6 +14,7 @@ import numpy as np
 
 from data.rooms.ray_casting import Hits, make_caster
 from data.rooms.scenes import Room, Surroundings, random_point, random_room
+from data.rooms.shells import edge_frame
 
 # The full angle along the longer side of the image, degrees.
 FIELD_OF_VIEW_DEG = (35.0, 100.0)
@@ -23,10 +24,12 @@ ASPECTS = (3 / 4, 2 / 3, 9 / 16, 1.0, 4 / 3, 3 / 2, 16 / 9)
 CAMERA_HEIGHT_M = (0.3, 2.4)
 PITCH_DEG = (-70.0, 40.0)
 ROLL_DEG = (-25.0, 25.0)
-# A robot's camera: how often among halls, how high above the floor, and its pitch.
-ROBOT_SHARE = 0.25
-ROBOT_HEIGHT_M = (0.15, 0.7)
+# A robot's camera: how high above the floor, and its pitch.
+ROBOT_HEIGHT_M = (0.1, 0.7)
 ROBOT_PITCH_DEG = (-2.0, 8.0)  # mean and standard deviation
+# Of who photographs a wall: how far from it, and the standard deviation of yaw and pitch.
+FACING_DISTANCE_M = (0.4, 4.0)
+FACING_ANGLE_DEG = 15.0
 # A principal point off the centre: how often, and how far as a share of the side.
 OFF_CENTRE_CHANCE = 0.3
 OFF_CENTRE_SHARE = 0.04
@@ -40,16 +43,38 @@ CLOSE_UP_ELEVATION_DEG = (8.0, 65.0)
 
 # What makes a view worthless, and has it drawn again.
 NEAREST_DEPTH_M = 0.15
-MOST_MISSING_SHARE = 0.3
-# One plane direction in nearly all pixels says nothing about the focal length.  A network should
-# have seen what it cannot know, so among halls more of it is let through.
-MOST_ONE_DIRECTION_SHARE = 0.88
-MOST_ONE_DIRECTION_SHARE_AMONG_HALLS = 0.97
 ONE_DIRECTION_COSINE = math.cos(math.radians(10.0))
 # Enough rays to judge a view by, before the full image is cast.
 PROBE_SIZE = (18, 24)
 # A room in which so many draws per view were worthless is given up for another.
 DRAWS_PER_VIEW = 40
+
+
+@dataclass(frozen=True)
+class Habits:
+    """How cameras are held somewhere, and which views are worth having.
+
+    Attributes:
+        robots: the share of views from low and level cameras.
+        facing: the share of views of a wall from in front of it.
+        most_missing: the largest share of pixels that may meet nothing.
+        most_one_direction: the largest share of pixels on planes of one direction.  Views of
+            nearly one plane say nothing about the focal length, but a network should have seen
+            what it cannot know.
+    """
+
+    robots: float = 0.0
+    facing: float = 0.0
+    most_missing: float = 0.3
+    most_one_direction: float = 0.88
+
+
+HABITS: dict[Surroundings, Habits] = {
+    "homes": Habits(),
+    "halls": Habits(robots=0.3, facing=0.12, most_one_direction=0.97),
+    "streets": Habits(robots=0.25, most_missing=0.55, most_one_direction=0.97),
+    "rocks": Habits(),
+}
 
 
 @dataclass(frozen=True)
@@ -101,8 +126,7 @@ def random_views(
         centred: square pixels and a principal point exactly at the centre; otherwise some cameras
             have a pixel aspect and an offset as real ones do.
         one_camera: all views share one set of intrinsics.
-        surroundings: what the room is among.  Among halls there are low and level cameras, and
-            views of nearly one plane, as robots have them.
+        surroundings: what the room is among, and so how it is seen: `HABITS`.
         threads: that cast rays; 0 takes every core.  The views do not depend on it.
 
     Raises:
@@ -190,6 +214,8 @@ def random_camera(
         intrinsics = random_intrinsics(rng, size, centred=centred)
     if len(room.targets) and rng.random() < room.close_up_share:
         pose = _close_up_pose(rng, room)
+    elif (facing := HABITS[room.surroundings].facing) and rng.random() < facing:
+        pose = _facing_pose(rng, room)
     else:
         pose = _standing_pose(rng, room)
     return Camera(size, intrinsics, pose)
@@ -230,10 +256,23 @@ def _standing_pose(rng: np.random.Generator, room: Room) -> np.ndarray:
     else:
         yaw = rng.uniform(-np.pi, np.pi)
     pitch = np.clip(rng.normal(-12, 16), *PITCH_DEG)
-    if room.surroundings == "halls" and rng.random() < ROBOT_SHARE:
-        height = rng.uniform(*ROBOT_HEIGHT_M)
+    # Drawn only where there are any: the homes of a seed stay what they were.
+    robots = HABITS[room.surroundings].robots
+    if robots and rng.random() < robots:
+        height = np.exp(rng.uniform(*np.log(ROBOT_HEIGHT_M)))
         pitch = np.clip(rng.normal(*ROBOT_PITCH_DEG), *PITCH_DEG)
     return pose([x, y, min(height, room.height - 0.2)], yaw, np.radians(pitch), _roll(rng))
+
+
+def _facing_pose(rng: np.random.Generator, room: Room) -> np.ndarray:
+    """In front of a wall, near or far, looking at it or nearly so."""
+    corner, along, inward, length = edge_frame(room.plan, int(rng.integers(len(room.plan))))
+    away = np.exp(rng.uniform(*np.log(FACING_DISTANCE_M)))
+    x, y = corner + rng.uniform(0.1, 0.9) * length * along + away * inward
+    angles = np.radians(rng.normal(0, FACING_ANGLE_DEG, 2))
+    yaw = np.arctan2(-inward[1], -inward[0]) + angles[0]
+    height = min(rng.uniform(*CAMERA_HEIGHT_M), room.height - 0.2)
+    return pose([x, y, height], yaw, angles[1], _roll(rng))
 
 
 def _close_up_pose(rng: np.random.Generator, room: Room) -> np.ndarray:
@@ -297,9 +336,7 @@ class RayCaster:
 
     def __init__(self, room: Room, threads: int = 0) -> None:
         self._cast_rays = make_caster(room.mesh.vertices, room.mesh.faces, threads)
-        self._most_one_direction = MOST_ONE_DIRECTION_SHARE
-        if room.surroundings == "halls":
-            self._most_one_direction = MOST_ONE_DIRECTION_SHARE_AMONG_HALLS
+        self._habits = HABITS[room.surroundings]
 
     def render(self, camera: Camera) -> View:
         """The view from `camera`, every pixel cast through its centre."""
@@ -311,7 +348,7 @@ class RayCaster:
         """Whether a coarse look shows several plane directions, few gaps, and free space ahead."""
         depth, normals = self._cast(camera, PROBE_SIZE)
         hit = np.isfinite(depth)
-        if hit.mean() < 1 - MOST_MISSING_SHARE or depth.min() < NEAREST_DEPTH_M:
+        if hit.mean() < 1 - self._habits.most_missing or depth.min() < NEAREST_DEPTH_M:
             return False
         normals = normals[hit]
         # A triangle met from behind: the camera stands inside a solid.
@@ -319,7 +356,7 @@ class RayCaster:
         if ((normals * directions).sum(-1) > 1e-4).any():
             return False
         alike = np.abs(np.einsum("ik,jk->ij", normals, normals)) > ONE_DIRECTION_COSINE
-        return bool(alike.mean(axis=1).max() < self._most_one_direction)
+        return bool(alike.mean(axis=1).max() < self._habits.most_one_direction)
 
     def _cast(self, camera: Camera, grid: tuple[int, int]) -> Hits:
         return self._cast_rays(camera.camera_to_world[:3, 3], self._directions(camera, grid))
