@@ -32,6 +32,7 @@ _WORKERS = flags.DEFINE_list("workers", ["0", "4", "8", "16"], "Processes that r
 
 PARTS = ("loader", "agreement", "step", "recovery")
 _PARTS = flags.DEFINE_list("parts", list(PARTS), f"What to measure: {', '.join(PARTS)}.")
+flags.register_validator("parts", lambda parts: set(parts) <= set(PARTS), f"parts: {PARTS}")
 
 STEPS = 10
 READ_AHEAD = 64  # batches: more than the loader keeps ready on 16 cores

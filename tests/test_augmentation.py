@@ -159,7 +159,8 @@ def test_beyond_its_reach_and_near_by_a_sensor_sees_nothing():
     seen = np.where(left, PLANE, np.nan)
     # All between two limits, and nothing else.
     low, high = np.nanmin(seen, axis=(1, 2)), np.nanmax(seen, axis=(1, 2))
-    between = (PLANE >= low[:, None, None]) & (PLANE <= high[:, None, None])
+    low_of, high_of = low[:, None, None], high[:, None, None]
+    between = (low_of <= PLANE) & (high_of >= PLANE)
     np.testing.assert_array_equal(left, between)
     # 0.3 of the maps each; a few lose less than a block.
     assert 0.2 < (low > PLANE.min()).mean() < 0.4
@@ -317,7 +318,8 @@ def test_switching_a_kind_off_leaves_what_the_others_draw(rooms, everything):
     whole = augment(
         jax.random.key(0), rooms, tuple(kind for kind in KINDS if kind != "holes"), 1.0, "depth"
     )
-    np.testing.assert_array_equal(lens.pixels, everything.pixels)
+    # Rounding again: some units in the last place of a pixel's coordinate, up to 320.
+    np.testing.assert_allclose(lens.pixels, everything.pixels, rtol=0, atol=1e-4)
     np.testing.assert_array_equal(holes.mask, everything.mask)
     assert (np.asarray(holes.mask) != rooms.mask).any()
     # Rounding: the compiler fuses other operations.
