@@ -16,8 +16,8 @@ from train3d_jax import (
     joint,
     metrics,
     points,
+    quadrics,
     solver,
-    surfaces,
     training,
 )
 from train3d_jax.errors import UserError
@@ -488,7 +488,7 @@ def test_windows_of_the_solver_serve_the_network(surface_models, space):
     mirrored = clouds.mirrored(blocks)
     for seen, windows in (
         (blocks, fit.windows),
-        (mirrored, surfaces.mirrored(fit.windows, solver.GRIDS)),
+        (mirrored, quadrics.mirrored(fit.windows, solver.GRIDS)),
     ):
         cloud = clouds.make_clouds(jax.random.key(0), seen, model.config.clouds)
         own = encoder.encode(network, model.params, cloud.points, cloud.mask)

@@ -7,19 +7,19 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from train3d_jax import depth, surfaces
+from train3d_jax import depth, quadrics, surfaces
 
 # Compiled whole, and all clouds of one size: compiling is what takes the time.
-fit_windows = jax.jit(surfaces.fit_windows)
+fit_windows = jax.jit(quadrics.fit_windows)
 shift_votes = jax.jit(surfaces.shift_votes)
 focal_votes = jax.jit(surfaces.focal_votes, static_argnames="space")
 bending = jax.jit(surfaces.bending)
-solve = jax.jit(surfaces.solve_positive_definite)
+solve = jax.jit(quadrics.solve_positive_definite)
 
 U, V = np.meshgrid(np.linspace(-0.7, 0.7, 64), np.linspace(-0.5, 0.5, 64))
 RAYS = np.stack([U, V], -1).reshape(-1, 2)
 EVERYTHING = np.ones(len(RAYS), bool)
-WINDOWS = sum(columns * rows for columns, rows in surfaces.GRIDS)
+WINDOWS = sum(columns * rows for columns, rows in quadrics.GRIDS)
 
 
 def fit(rays, inverse_depth, mask=EVERYTHING):
@@ -195,7 +195,7 @@ def test_a_quadric_is_fitted_exactly():
     np.testing.assert_allclose(windows.gradient, gradient, atol=1e-4)
     np.testing.assert_allclose(windows.hessian, [[2 * c, d, 2 * e]] * WINDOWS, atol=5e-3)
     assert windows.residual.max() < 1e-5
-    assert windows.count.sum() == len(surfaces.GRIDS) * len(RAYS)
+    assert windows.count.sum() == len(quadrics.GRIDS) * len(RAYS)
 
 
 def test_windows_of_blocks_are_fitted_as_exactly_where_points_are_missing():
@@ -204,9 +204,9 @@ def test_windows_of_blocks_are_fitted_as_exactly_where_points_are_missing():
     w = 1 + a * u + b * v + c * u * u + d * u * v + e * v * v
     mask = np.random.default_rng(6).random(len(RAYS)) < 0.8
     mask[: 64 * 20] = False
-    fit_blocks = jax.jit(surfaces.fit_block_windows, static_argnums=3)
+    fit_blocks = jax.jit(quadrics.fit_block_windows, static_argnums=3)
     windows = fit_blocks(np.float32(RAYS), np.float32(np.where(mask, w, np.nan)), mask, (64, 64))
-    assert windows.count.sum() == len(surfaces.GRIDS) * mask.sum()
+    assert windows.count.sum() == len(quadrics.GRIDS) * mask.sum()
     assert 0.5 * WINDOWS < windows.mask.sum() < 0.8 * WINDOWS
     kept = np.asarray(windows.mask)
     u, v = np.asarray(windows.centre)[kept].T
@@ -242,7 +242,7 @@ def test_masked_points_do_not_count():
     spoilt = np.where(mask, w, 100.0)
     elsewhere = np.where(mask[:, None], RAYS, 0.1)
     one, other = fit(RAYS, w, mask), fit(elsewhere, spoilt, mask)
-    for name in surfaces.Windows._fields:
+    for name in quadrics.Windows._fields:
         np.testing.assert_array_equal(getattr(one, name), getattr(other, name), err_msg=name)
 
 
@@ -309,9 +309,9 @@ def test_mirrored_windows_are_those_of_the_mirrored_map():
     w = 1 + 0.3 * U - 0.2 * V + 0.4 * U * V + rng.normal(0, 0.01, U.shape)
     mask = rng.random(U.shape) < 0.9
     grids = ((16, 16), (11, 7), (3, 3))
-    fitted = jax.jit(lambda w, mask: surfaces.fit_block_windows(RAYS, w, mask, (64, 64), grids))
+    fitted = jax.jit(lambda w, mask: quadrics.fit_block_windows(RAYS, w, mask, (64, 64), grids))
     # The grid of rays is the same from either side.
-    one = surfaces.mirrored(fitted(np.float32(w.ravel()), mask.ravel()), grids)
+    one = quadrics.mirrored(fitted(np.float32(w.ravel()), mask.ravel()), grids)
     other = fitted(np.float32(w[:, ::-1].ravel()), mask[:, ::-1].ravel())
     for name, value in other._asdict().items():
         # Sums in another order; a second derivative divides them by a small window's square.

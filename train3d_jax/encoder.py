@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from train3d_jax import surfaces
+from train3d_jax import quadrics, surfaces
 from train3d_jax.depth import Space, ratio_to_shift
 
 Target = Literal["shift", "scale", "focal"]
@@ -110,7 +110,7 @@ class PointSetEncoder(Encoder):
         depth = points[..., 2]
         pooled = pool(PointNetwork(self.width, self.dtype)(points), mask)
         windows = jax.lax.stop_gradient(
-            jax.vmap(surfaces.fit_windows)(points[..., :2] / depth[..., None], 1 / depth, mask)
+            jax.vmap(quadrics.fit_windows)(points[..., :2] / depth[..., None], 1 / depth, mask)
         )
         local, context = WindowNetwork(self.width, self.dtype)(windows, pooled)
 
@@ -178,7 +178,7 @@ class WindowNetwork(nn.Module):
     dtype: Any = None
 
     @nn.compact
-    def __call__(self, windows: surfaces.Windows, pooled: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def __call__(self, windows: quadrics.Windows, pooled: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Returns features of windows, (B, M, width), and of the whole, (B, 3 * width)."""
         features = window_features(windows)
         hidden = nn.relu(nn.Dense(self.width, dtype=self.dtype)(features))
@@ -230,7 +230,7 @@ def pool(features: jax.Array, mask: jax.Array) -> jax.Array:
     return jnp.concatenate([mean, jnp.where(jnp.isfinite(largest), largest, 0.0)], -1)
 
 
-def window_features(windows: surfaces.Windows) -> jax.Array:
+def window_features(windows: quadrics.Windows) -> jax.Array:
     """What a network needs to judge a window, each number of order one; shape (..., M, 13)."""
     q, q_deviation, misfit = surfaces.bending(windows)
     size = jnp.sqrt(windows.extent.prod(-1))

@@ -24,8 +24,8 @@ from train3d_jax import (
     depth,
     joint,
     pieces,
+    quadrics,
     solver,
-    surfaces,
     weighing,
     weights,
 )
@@ -448,7 +448,7 @@ def _predictor(config: TrainingConfig, focal_given: bool) -> Callable[..., _Pred
     def encode_windows(params, blocks, fit, beliefs_about):
         assumed = camera.initial_focal(blocks.size[..., 0])
         beliefs = beliefs_about(assumed)
-        windows = _twice(fit.windows, surfaces.mirrored(fit.windows, solver.GRIDS))
+        windows = _twice(fit.windows, quadrics.mirrored(fit.windows, solver.GRIDS))
         rest = (fit.bending, fit.base, beliefs)
         bending, base, both = _twice(rest, rest)
         found: Any = encoder.apply(params, bending, windows, base, both, method="judge")

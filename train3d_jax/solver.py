@@ -24,7 +24,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from train3d_jax import camera, depth, joint, pieces, points, surfaces
+from train3d_jax import camera, depth, joint, pieces, points, quadrics, surfaces
 from train3d_jax.clouds import Blocks
 from train3d_jax.depth import Space
 from train3d_jax.encoder import RANGES, bin_centres
@@ -103,7 +103,7 @@ class Fit(NamedTuple):
 
     bending: jax.Array
     bend: surfaces.Votes
-    windows: surfaces.Windows
+    windows: quadrics.Windows
     base: jax.Array
 
 
@@ -222,14 +222,14 @@ def scores(blocks: Blocks, space: Space) -> Scores:
 
 
 @jax.jit  # traced once for all who call it: tracing is most of the time to a first answer
-def fit_map(rays, w, mask) -> surfaces.Windows:
+def fit_map(rays, w, mask) -> quadrics.Windows:
     """Fits the windows of all `GRIDS` to w, (P,), no residual less than most of the map's."""
     return _with_noise_floor(
-        surfaces.fit_block_windows(rays, jnp.where(mask, w, 1.0), mask, points.BLOCKS, GRIDS)
+        quadrics.fit_block_windows(rays, jnp.where(mask, w, 1.0), mask, points.BLOCKS, GRIDS)
     )
 
 
-def _with_noise_floor(windows: surfaces.Windows) -> surfaces.Windows:
+def _with_noise_floor(windows: quadrics.Windows) -> quadrics.Windows:
     """Raises residuals to what most windows have, relative to w as the noise of depth is."""
     freedom = jnp.maximum(windows.count - 6, 1) / jnp.maximum(windows.count, 1)
     relative = windows.residual / jnp.sqrt(freedom) / windows.value
@@ -269,7 +269,7 @@ def fit_windows(rays, values, mask, space: Space, ratio=None) -> Fit:
     return Fit(_bend_likelihood(windows, base), _bend_votes(windows, base), windows, base)
 
 
-def bends(windows: surfaces.Windows) -> tuple[jax.Array, jax.Array]:
+def bends(windows: quadrics.Windows) -> tuple[jax.Array, jax.Array]:
     """The bending along the slope and its deviation, the curvature across the slope included.
 
     Shapes (..., M) both; see `surfaces.bending`.
@@ -313,7 +313,7 @@ def _parallel_likelihood(windows, base, space: Space) -> jax.Array:
     )
 
 
-def usual_gradient(windows: surfaces.Windows) -> jax.Array:
+def usual_gradient(windows: quadrics.Windows) -> jax.Array:
     """Mean square of a component of the gradients of a map's windows (..., M); shape (..., 1)."""
     square = jnp.where(windows.mask, (windows.gradient**2).mean(-1), 0.0).sum(-1, keepdims=True)
     return square / jnp.maximum(windows.mask.sum(-1, keepdims=True), 1) + 1e-6
@@ -464,7 +464,7 @@ def plane_share(blocks: Blocks, space: Space, shift: jax.Array, focal: jax.Array
         w = jnp.where(mask, true, 1.0)
         w = 1 / w if space == "depth" else w
         windows = _with_noise_floor(
-            surfaces.fit_block_windows(rays, w, mask, points.BLOCKS, ((11, 11),))
+            quadrics.fit_block_windows(rays, w, mask, points.BLOCKS, ((11, 11),))
         )
         g, m = surfaces.plane_normals(windows, jnp.zeros(()), space)
         normal = jnp.concatenate([g, m[:, None]], -1)

@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from train3d_jax import depth, joint, pieces, solver, surfaces
+from train3d_jax import depth, joint, pieces, quadrics, solver, surfaces
 from train3d_jax.depth import Space
 from train3d_jax.encoder import (
     BINS,
@@ -91,7 +91,7 @@ class SurfaceEncoder(Encoder):
     def judge(
         self,
         bending: jax.Array,
-        windows: surfaces.Windows,
+        windows: quadrics.Windows,
         base: jax.Array,
         beliefs: Beliefs | None = None,
     ) -> dict[Target, Posterior]:
@@ -139,7 +139,7 @@ class SurfaceEncoder(Encoder):
         head = CurveHead(self.width, self.dtype, counted, name="shift")
         return head(jnp.stack(curves, -1), context)
 
-    def _parallel_curve(self, windows: surfaces.Windows, base: jax.Array, of_pairs: jax.Array):
+    def _parallel_curve(self, windows: quadrics.Windows, base: jax.Array, of_pairs: jax.Array):
         """Log-likelihood of each shift by parallel planes, as the solver; (B, bins)."""
         pairs = solver.window_pairs()[: self.pairs]
         opinion = Opinion(name="parallels")(of_pairs)
@@ -158,7 +158,7 @@ class SurfaceEncoder(Encoder):
         shifts = depth.ratio_to_shift(bin_centres("shift", solver.PARALLEL_BINS))
         return joint.at_ratio_bins(pieces.over_bins(at, shifts).T)
 
-    def _bend_curve(self, windows: surfaces.Windows, base: jax.Array, local: jax.Array):
+    def _bend_curve(self, windows: quadrics.Windows, base: jax.Array, local: jax.Array):
         """Log-likelihood of each shift by the windows, as `solver.fit_windows`; (B, bins)."""
         opinion = Opinion(name="bending")(local)
         q, deviation = jax.lax.stop_gradient(jax.vmap(solver.bends)(windows))
@@ -236,7 +236,7 @@ def _at_bins(nodes: jax.Array, curve: jax.Array) -> jax.Array:
     return jax.vmap(lambda x, y: jnp.interp(x, bins, y))(nodes, curve)
 
 
-def surface_features(windows: surfaces.Windows, base: jax.Array) -> jax.Array:
+def surface_features(windows: quadrics.Windows, base: jax.Array) -> jax.Array:
     """What a network needs to judge windows, each number of order one; shape (B, M, 17).
 
     In units in which the far depth is 1, by the shift `base` (B,) that the windows were fitted at.

@@ -1,0 +1,296 @@
+"""Windows of the image plane and the quadric that fits the inverse depth in each: no learning.
+
+Sums over points make a fit independent of the order of the points.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+GRIDS = ((16, 16), (11, 11), (7, 7))
+"""Windows across and down the image at each scale: small ones see many planes, large ones average
+more points.  The numbers share no divisor, so that borders fall in different places."""
+
+MARGIN = 1e-3
+"""By how much the grids begin before the first point, relative to the width of all.  Points lie as
+evenly as pixels do: without it whole columns would lie on the borders of windows (64 columns, 7
+windows: every ninth), and rounding would decide for a window."""
+
+MINIMUM_POINTS = 8
+"""A quadric has six coefficients; with fewer points than this its residual says nothing."""
+
+RIDGE = 1e-6
+"""Added to the normal equations, relative to the number of points, for windows on few columns."""
+
+LEAST_EXTENT = 1e-4
+"""Half width, in ray units, below which a window of blocks never counts: where all are in a column
+the fit says nothing across it, and its deviations have to be large, not infinite."""
+
+LEAST_SPAN = 1e-3
+"""Width of a cloud, in ray units, below which it counts as so wide: where all points are in a
+column, deviations across it have to be large, but not so large that float32 cannot square them."""
+
+
+def _powers(degree: int) -> list[tuple[int, int]]:
+    """Exponents of the monomials p^i q^j up to a degree, in the order of `_monomials`."""
+    return [(i, j) for j in range(degree + 1) for i in range(degree + 1 - j)]
+
+
+_POWERS, _BASIS = _powers(4), _powers(2)
+COEFFICIENTS = len(_BASIS)
+"""Of a quadric in the plane."""
+_SLOPES = [_BASIS.index(power) for power in ((1, 0), (0, 1))]
+_CURVATURES = [_BASIS.index(power) for power in ((2, 0), (1, 1), (0, 2))]
+_NORMAL_MATRIX = np.array(
+    [[_POWERS.index((a + c, b + d)) for c, d in _BASIS] for a, b in _BASIS], np.int32
+)
+
+
+class Windows(NamedTuple):
+    """Quadrics fitted to windows: w(u, v) about each window's centre.
+
+    Attributes:
+      centre: ray (u, v) of the middle, shape (..., M, 2).
+      extent: half width and half height in ray units, shape (..., M, 2).
+      value: w at the centre, shape (..., M).
+      gradient: of w, shape (..., M, 2).
+      hessian: w_uu, w_uv, w_vv, shape (..., M, 3).
+      residual: root mean square of w about the quadric, shape (..., M).
+      count: points in the window, shape (..., M).
+      mask: windows with enough points, shape (..., M).
+    """
+
+    centre: jax.Array
+    extent: jax.Array
+    value: jax.Array
+    gradient: jax.Array
+    hessian: jax.Array
+    residual: jax.Array
+    count: jax.Array
+    mask: jax.Array
+
+
+def fit_windows(rays: jax.Array, inverse_depth: jax.Array, mask: jax.Array, grids=GRIDS) -> Windows:
+    """Fits a quadric in every window of every grid.
+
+    Args:
+      rays: (u, v) = (x / z, y / z), shape (N, 2).
+      inverse_depth: w, shape (N,).
+      mask: points that count, shape (N,).
+      grids: windows across and down at each scale.
+
+    Returns:
+      The windows of all grids, one after the other.
+    """
+    low = jnp.where(mask[:, None], rays, jnp.inf).min(0)
+    high = jnp.where(mask[:, None], rays, -jnp.inf).max(0)
+    low, high = (jnp.where(mask.any(), x, fallback) for x, fallback in ((low, -1.0), (high, 1.0)))
+    low = low - MARGIN * (high - low)
+    span = jnp.maximum(high - low, LEAST_SPAN)
+    cut = [_cut(rays, mask, low, span, np.array(grid, np.float32)) for grid in grids]
+    return _fit_quadrics(inverse_depth, cut)
+
+
+def mirrored(windows: Windows, grids) -> Windows:
+    """The windows of the map as a mirror shows it, left for right.
+
+    Args:
+      windows: of all grids, any leading axes.
+      grids: windows across and down at each scale; each lies evenly about the image centre.
+    """
+    starts = np.cumsum([0, *(across * down for across, down in grids)])
+    order = np.concatenate(
+        [
+            start + np.arange(across * down).reshape(down, across)[:, ::-1].ravel()
+            for start, (across, down) in zip(starts, grids, strict=False)
+        ]
+    )
+    vectors = {"centre", "extent", "gradient", "hessian"}
+    turned = Windows(
+        **{
+            name: value[..., order, :] if name in vectors else value[..., order]
+            for name, value in windows._asdict().items()
+        }
+    )
+    left_right = np.array([-1.0, 1.0], np.float32)
+    return turned._replace(
+        centre=turned.centre * left_right,
+        gradient=turned.gradient * left_right,
+        hessian=turned.hessian * np.array([1.0, -1.0, 1.0], np.float32),
+    )
+
+
+class _Cut(NamedTuple):
+    """Points cut into the windows of one grid.
+
+    `local` is where points are in their windows, of order one, (N, 2); `sums` adds values up, of
+    any number of arrays (K, N), to (M, sum of K); `spread` hands what windows have, (M, ...), out
+    to their points.
+    """
+
+    local: jax.Array
+    centre: jax.Array
+    extent: jax.Array
+    sums: Callable[..., jax.Array]
+    spread: Callable[[jax.Array], jax.Array]
+
+
+def _cut(rays, mask, low, span, grid: np.ndarray) -> _Cut:
+    columns, rows = int(grid[0]), int(grid[1])
+    cell = jnp.clip(jnp.floor((rays - low) / span * grid), 0, grid - 1)
+    index = (cell[:, 1] * columns + cell[:, 0]).astype(jnp.int32)
+    half = span / grid / 2
+    local = (rays - low) / half - 2 * cell - 1  # -1 to 1 across the window
+    cells = np.stack(np.meshgrid(np.arange(columns), np.arange(rows)), -1).reshape(-1, 2)
+
+    def sums(*parts):
+        values = jnp.concatenate(parts) * mask
+        return jax.ops.segment_sum(values.T, index, rows * columns)
+
+    return _Cut(
+        local,
+        low + (2 * cells + 1) * half,
+        jnp.broadcast_to(half, cells.shape),
+        sums,
+        lambda of_windows: of_windows[index],
+    )
+
+
+def fit_block_windows(
+    rays: jax.Array, inverse_depth: jax.Array, mask: jax.Array, shape: tuple[int, int], grids=GRIDS
+) -> Windows:
+    """The same for points that lie on a grid of blocks: windows are fixed parts of that grid.
+
+    Several times faster than `fit_windows`, which suits points in any order.  A window lies where
+    its points are on average, and is as wide as they are spread.
+
+    Args:
+      rays: (u, v), shape (P, 2), row by row.
+      inverse_depth: w, shape (P,).
+      mask: points that count, shape (P,).
+      shape: rows and columns of the grid of blocks; P is their product.
+      grids: windows across and down at each scale.
+
+    Returns:
+      The windows of all grids, one after the other.
+    """
+    rays, w = (
+        jnp.where(mask.reshape(-1, *[1] * (x.ndim - 1)), x, 0.0) for x in (rays, inverse_depth)
+    )
+    return _fit_quadrics(w, [_cut_blocks(rays, mask, shape, *grid) for grid in grids])
+
+
+def _cut_blocks(rays, mask, shape, columns: int, rows: int) -> _Cut:
+    down, across = (
+        np.float32(np.arange(number)[:, None] == np.floor((np.arange(size) + 0.5) * number / size))
+        for number, size in zip((rows, columns), shape, strict=True)
+    )
+    index = np.int32((down.argmax(0)[:, None] * columns + across.argmax(0)).ravel())
+
+    def sum_up(values):
+        # Across, then down: two small matrix products in place of one large one.  With all digits
+        # of float32: a GPU would otherwise keep three, and curvature needs six.
+        values = jnp.matmul((values * mask).reshape(-1, shape[1]), across.T, precision="highest")
+        values = values.reshape(-1, shape[0], columns)
+        values = jnp.einsum("krx,yr->yxk", values, down, precision="highest")
+        return values.reshape(rows * columns, -1)
+
+    def sums(*parts):
+        # One by one: putting them into one array takes longer than making them.
+        return jnp.concatenate([sum_up(part) for part in parts], -1)
+
+    total = sums(jnp.stack([jnp.ones_like(rays[:, 0]), *rays.T]))
+    count = jnp.maximum(total[:, :1], 1)
+    centre = total[:, 1:] / count
+    offset = rays - centre[index]
+    # Of points spread evenly over [-h, h] the variance is h^2 / 3.
+    extent = jnp.sqrt(3 * sums(offset.T**2) / count + LEAST_EXTENT**2)
+    return _Cut(offset / extent[index], centre, extent, sums, lambda of_windows: of_windows[index])
+
+
+def _fit_quadrics(w: jax.Array, cuts: list[_Cut]) -> Windows:
+    """Fits the windows of all cuts, one cut after the other; they are solved all at once."""
+    counts, means, matrices, rights, deviations = [], [], [], [], []
+    for cut in cuts:
+        count, total = cut.sums(jnp.stack([jnp.ones_like(w), w])).T
+        mean = total / jnp.maximum(count, 1)
+        # About the mean: in float32 the curvature would drown in the rounding of w itself.
+        deviation = w - cut.spread(mean)
+        products = [part * deviation for part in _monomials(cut.local, 2)]
+        moments = cut.sums(*_monomials(cut.local, 4), *products)
+        for values, value in (
+            (counts, count), (means, mean), (matrices, moments[:, : len(_POWERS)]),
+            (rights, moments[:, len(_POWERS) :]), (deviations, deviation),
+        ):  # fmt: skip
+            values.append(value)
+    count, extent = jnp.concatenate(counts), jnp.concatenate([cut.extent for cut in cuts])
+    matrix = jnp.concatenate(matrices)[:, _NORMAL_MATRIX]
+    matrix = matrix + jnp.eye(6) * (RIDGE * count + 1e-6)[:, None, None]
+    coefficients = solve_positive_definite(matrix, jnp.concatenate(rights))
+    ends = np.cumsum([len(values) for values in counts])[:-1]
+    squares = [
+        cut.sums((deviation - _polynomial(cut.local, cut.spread(part)))[None] ** 2)[:, 0]
+        for cut, deviation, part in zip(
+            cuts, deviations, jnp.split(coefficients, ends), strict=True
+        )
+    ]
+    areas = jnp.stack([extent[:, 0] ** 2, extent[:, 0] * extent[:, 1], extent[:, 1] ** 2], -1)
+    return Windows(
+        centre=jnp.concatenate([cut.centre for cut in cuts]),
+        extent=extent,
+        value=jnp.concatenate(means) + coefficients[:, 0],
+        gradient=coefficients[:, jnp.array(_SLOPES)] / extent,
+        hessian=coefficients[:, jnp.array(_CURVATURES)] * jnp.array([2.0, 1.0, 2.0]) / areas,
+        residual=jnp.sqrt(jnp.concatenate(squares) / jnp.maximum(count, 1)),
+        count=count,
+        mask=count >= MINIMUM_POINTS,
+    )
+
+
+def _monomials(local: jax.Array, degree: int) -> list[jax.Array]:
+    """The monomials of points (N, 2) up to a degree; of each power of q an array, (powers, N)."""
+    p, q = local.T
+    powers = jnp.stack([p**i for i in range(degree + 1)])
+    return [powers[: degree + 1 - j] * q**j for j in range(degree + 1)]
+
+
+def _polynomial(local: jax.Array, coefficients: jax.Array) -> jax.Array:
+    """Values at points (N, 2), each of a quadric of its own, coefficients (N, 6) as `_BASIS`."""
+    p, q = local.T
+    terms = [c * p**i * q**j for c, (i, j) in zip(coefficients.T, _BASIS, strict=True)]
+    return functools.reduce(jnp.add, terms)
+
+
+def solve_positive_definite(matrix: jax.Array, right: jax.Array) -> jax.Array:
+    """Solves small positive definite systems, unrolled: far faster in a batch than LAPACK calls.
+
+    Args:
+      matrix: shape (..., n, n).
+      right: shape (..., n).
+
+    Returns:
+      Shape (..., n).
+    """
+    n = matrix.shape[-1]
+    lower = [[jnp.zeros(()) for _ in range(n)] for _ in range(n)]
+    for j in range(n):
+        diagonal = matrix[..., j, j] - sum(lower[j][k] ** 2 for k in range(j))
+        # What is left of a pivot below the rounding of its sum is noise, and would be divided by.
+        least = 4 * jnp.finfo(matrix.dtype).eps * matrix[..., j, j]
+        lower[j][j] = jnp.sqrt(jnp.maximum(diagonal, least + 1e-12))
+        for i in range(j + 1, n):
+            inner = sum(lower[i][k] * lower[j][k] for k in range(j))
+            lower[i][j] = (matrix[..., i, j] - inner) / lower[j][j]
+    forward: list[jax.Array] = []
+    for i in range(n):
+        inner = sum(lower[i][k] * forward[k] for k in range(i))
+        forward.append((right[..., i] - inner) / lower[i][i])
+    solution: list[jax.Array] = [jnp.zeros(())] * n
+    for i in reversed(range(n)):
+        inner = sum(lower[k][i] * solution[k] for k in range(i + 1, n))
+        solution[i] = (forward[i] - inner) / lower[i][i]
+    return jnp.stack(solution, -1)
