@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from data.rooms import furniture, ray_casting, views
+from data.rooms import furniture, outdoors, ray_casting, views
 from data.rooms.meshes import Mesh, ball, beam, box, cylinder, merge, place, transform, tube
 from data.rooms.scenes import KINDS, Room, random_room
 from data.rooms.shells import Opening, inside, rectangle_plan, sloped_ceiling, walls
@@ -306,6 +306,7 @@ PIECES = {
         furniture.FREE_PIECES,
         furniture.ROUND_PIECES,
         furniture.ODD_PIECES,
+        outdoors.STREET_PIECES,
     )
     for piece in table
 }
@@ -320,6 +321,16 @@ def test_furniture_is_closed_faces_outwards_and_stands_on_the_floor(name):
         assert -0.03 < piece.mesh.vertices[:, 2].min() <= 0
         assert piece.width > 0.1
         assert piece.depth > 0.1
+
+
+def test_fronts_and_barriers_face_outwards_and_are_as_long_as_asked_for():
+    for seed in range(8):
+        house = outdoors.front(np.random.default_rng(seed), 9.0)
+        assert facing_outwards(house, seed)
+        assert np.ptp(house.vertices[:, 0]) == pytest.approx(9.0)
+        barrier = outdoors.barrier(np.random.default_rng(seed), 12.0)
+        assert facing_outwards(barrier, seed)
+        assert 11.5 < np.ptp(barrier.vertices[:, 0]) < 16  # bushes are round
 
 
 @pytest.mark.parametrize("thing", set(furniture.SMALL_THINGS))

@@ -27,10 +27,11 @@ def _car(rng: np.random.Generator) -> Piece:
     """A car or van: a side view drawn across, and four wheels."""
     length, width = rng.uniform(3.4, 5.6), rng.uniform(1.6, 2.1)
     bonnet, roof, floor = rng.uniform(0.7, 1.1), rng.uniform(1.35, 2.4), rng.uniform(0.15, 0.3)
-    front, back = sorted(rng.uniform(0.05, 0.45, 2) * length)
+    front, back = rng.uniform(0.0, 0.4, 2) * length
     half = length / 2
     body = np.array([[-half, floor], [half, floor], [half, bonnet], [-half, bonnet]])
-    lean = rng.uniform(0.1, 0.8)
+    # Windscreens lean, and leave some of the roof.
+    lean = rng.uniform(0.1, 0.4) * (length - front - back)
     cabin = np.array(
         [[-half + front, bonnet], [half - back, bonnet], [half - back - lean, roof],
          [-half + front + lean, roof]]
@@ -77,7 +78,7 @@ def _post(rng: np.random.Generator) -> Piece:
         size = rng.uniform(0.3, 1.0)
         top = ball(size / 2) if rng.random() < 0.3 else box(size, 0.04, size)
         parts.append(place(top, 0, 0, height - 0.3))
-    return Piece(merge(parts), 2 * radius, 2 * radius)
+    return Piece(merge(parts), 2 * radius + 0.1, 2 * radius + 0.1)
 
 
 def _bench(rng: np.random.Generator) -> Piece:
