@@ -5,14 +5,13 @@ and `data.taskonomy` as the real datasets are.  Every file is written beside its
 renamed, so that a file under its own name is always whole.
 """
 
+import functools
 import json
 import math
-import multiprocessing
 import os
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -22,6 +21,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from data import work
 from data.protocol import LICENCE
 from data.rooms.scenes import Surroundings
 from data.rooms.views import View, random_quadruples, random_size, random_views
@@ -150,24 +150,15 @@ class _Job:
 
 
 def _run(jobs: list[_Job], num_workers: int) -> Iterator[_Job]:
-    """Does every job and yields it when done, in any order."""
-    if num_workers == 0:
-        for job in jobs:
-            yield _render_and_write(job, threads=0)
-        return
-    # Not fork: the parent may run JAX, whose threads do not survive one.
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(min(num_workers, len(jobs) or 1), mp_context=context)
-    try:
-        for done in as_completed([pool.submit(_render_and_write, job, 1) for job in jobs]):
-            yield done.result()
-    finally:
-        pool.shutdown(cancel_futures=True)
+    """Does every job and yields it when done, in order."""
+    write = functools.partial(_render_and_write, threads=0 if num_workers == 0 else 1)
+    with work.workers(min(num_workers, len(jobs))) as (executor, count):
+        for job, _ in work.run_in_order(executor, write, jobs, count):
+            yield job
 
 
-def _render_and_write(job: _Job, threads: int) -> _Job:
+def _render_and_write(job: _Job, threads: int) -> None:
     _WRITERS[job.dataset](job, threads)
-    return job
 
 
 def _scannet_job(job: _Job, threads: int) -> None:
