@@ -49,7 +49,7 @@ def train(config: TrainingConfig) -> int:
     def batches_from(step: int) -> Any:
         return pipeline.training_batches(
             train_part, train_flags.numbers(train_flags.MIX.value) or None, batch_size, space,
-            config.seed, train_flags.NUM_WORKERS.value, start=step * batch_size,
+            config.seed, train_flags.num_workers(), start=step * batch_size,
             crop="crop" in config.augmentation, mirror="mirror" in config.augmentation, part=part,
         )  # fmt: skip
 

@@ -62,6 +62,31 @@ def run(folder, program, *arguments, status=0):
     return ended
 
 
+def test_processes_read_for_a_gpu_and_threads_for_a_cpu_unless_told_otherwise():
+    # A process of its own: prepare has a flag of the same name.
+    code = """
+import jax, sys
+from launch import train_flags
+train_flags.flags.FLAGS([*"train --data=a --model_name=b".split(), *sys.argv[2:]])
+jax.default_backend = lambda: sys.argv[1]
+print(train_flags.num_workers())
+"""
+    for backend, given, expected in (
+        ("cpu", [], "0"),
+        ("cpu", ["--num_workers=3"], "3"),
+        ("gpu", [], "16"),
+        ("gpu", ["--num_workers=0"], "0"),
+    ):
+        told = subprocess.run(
+            [sys.executable, "-c", code, backend, *given],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert told.stdout.strip() == expected
+
+
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_help_shows_what_the_program_is_for_and_its_flags(tmp_path, program):
     shown = run(tmp_path, program, "--help").stdout
