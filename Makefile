@@ -15,7 +15,7 @@ help:
 	@echo "make check   lint, format and types, as in continuous integration"
 	@echo "make format  formats the code and mends what lint can mend"
 	@echo "make bench   measures speed, saves a table in bench/ and compares it with the last one"
-	@echo "make weights trains what comes with the package, in made_weights/: an hour, can be interrupted"
+	@echo "make weights trains what comes with the package, in made_weights/: 70 minutes, can be interrupted"
 	@echo "make clean   removes .venv and the demo"
 
 demo: .venv/installed

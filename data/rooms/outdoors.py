@@ -117,14 +117,10 @@ def front(rng: np.random.Generator, width: float) -> Mesh:
     size = rng.uniform(0.7, 0.45 * width / across + 0.7), rng.uniform(0.8, storey - 0.6)
     relief, balconies = rng.choice([0.06, 0.15, 0.3]), rng.random() < 0.25
     for level in range(int(height // storey)):
-        for place_of in range(across):
-            x, z = (place_of + 0.5) * width / across - width / 2, level * storey + 0.5
+        for column in range(across):
             if rng.random() < 0.85:
-                # A frame that stands out: a window without a hole in the wall.
-                for side in (-1, 1):
-                    jamb = box_at(x + side * size[0] / 2, 0, z, 0.1, 2 * relief, size[1])
-                    sill = box_at(x, 0, z + (side + 1) / 2 * size[1], size[0], 2 * relief, 0.1)
-                    parts += [jamb, sill]
+                x, z = (column + 0.5) * width / across - width / 2, level * storey + 0.5
+                parts += _window(x, z, size, relief)
                 if balconies and level:
                     parts.append(box_at(x, 0.5, z - 0.4, size[0] + 0.4, 1.0, 0.15))
                     parts.append(box_at(x, 0.97, z - 0.3, size[0] + 0.4, 0.06, 0.9))
@@ -133,6 +129,14 @@ def front(rng: np.random.Generator, width: float) -> Mesh:
     if rng.random() < 0.2:
         parts.append(box_at(0, 0.6, 2.7, 0.8 * width, 1.2, 0.12))
     return merge(parts)
+
+
+def _window(x: float, z: float, size: tuple[float, float], relief: float) -> list[Mesh]:
+    """A frame that stands out of the front by its relief: no hole in the wall is needed."""
+    width, height = size
+    jambs = [box_at(x + side * width / 2, 0, z, 0.1, 2 * relief, height) for side in (-1, 1)]
+    sills = [box_at(x, 0, z + up * height, width, 2 * relief, 0.1) for up in (0, 1)]
+    return jambs + sills
 
 
 def barrier(rng: np.random.Generator, length: float) -> Mesh:
