@@ -3,7 +3,7 @@
     python -m launch.weights --out made_weights
     python -m launch.weights --out made_weights --space disparity
 
-An hour and ten minutes on two cores, and 5 GB; the second space takes the same sets, and 45 minutes.
+An hour and ten minutes on two cores, and 5 GB; the second space takes the same sets, and 45.
 Started again it goes on where it was: finished sets are left alone, and the training goes on from
 its last checkpoint.  Nothing but rendered rooms, streets and rocks is trained on.
 """
