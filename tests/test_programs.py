@@ -474,3 +474,44 @@ def test_what_cannot_be_evaluated_is_told_in_one_line(tmp_path):
         ended = run(tmp_path, "evaluate", *flags, status=2)
         assert told in ended.stderr and len(ended.stderr.splitlines()) == 1
         assert not (tmp_path / "o").exists()
+
+
+def test_the_recipe_of_the_weights_makes_weights_and_begun_again_nothing_anew(tmp_path):
+    """A thousandth of the rooms: that it works, not how well."""
+    told = run(
+        tmp_path,
+        "weights",
+        "--out",
+        "made",
+        "--space",
+        "disparity",
+        "--share",
+        0.001,
+        "--epochs",
+        1,
+    )
+    packed = tmp_path / "made" / "disparity"
+    assert "packed" in told.stdout
+    before = (packed / "weights.npz").read_bytes()
+    finished = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("dataset.json")}
+    assert len(finished) == 2
+    run(
+        tmp_path,
+        "weights",
+        "--out",
+        "made",
+        "--space",
+        "disparity",
+        "--share",
+        0.001,
+        "--epochs",
+        1,
+    )
+    assert (packed / "weights.npz").read_bytes() == before
+    assert all(path.stat().st_mtime_ns == when for path, when in finished.items())
+    np.save(tmp_path / "map.npy", 1 / box_room(0)[0])
+    run(
+        tmp_path, "infer", "--input", "map.npy", "--out", "found", "--space", "disparity",
+        "--model", packed, "--save=",
+    )  # fmt: skip
+    assert json.loads((tmp_path / "found" / "map.json").read_text())["error"] is None
