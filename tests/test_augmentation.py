@@ -315,9 +315,8 @@ def test_switching_a_kind_off_leaves_what_the_others_draw(rooms, everything):
     without = augment(jax.random.key(0), rooms, ("blur", "bias"), 1.0, "depth")
     lens = augment(jax.random.key(0), rooms, ("lens",), 1.0, "depth")
     holes = augment(jax.random.key(0), rooms, ("holes", "reach"), 1.0, "depth")
-    whole = augment(
-        jax.random.key(0), rooms, tuple(kind for kind in KINDS if kind != "holes"), 1.0, "depth"
-    )
+    others = tuple(kind for kind in KINDS if kind not in ("holes", "reach"))
+    whole = augment(jax.random.key(0), rooms, others, 1.0, "depth")
     # Rounding again: some units in the last place of a pixel's coordinate, up to 320.
     np.testing.assert_allclose(lens.pixels, everything.pixels, rtol=0, atol=1e-4)
     np.testing.assert_array_equal(holes.mask, everything.mask)
