@@ -11,7 +11,6 @@ import jax
 from absl import flags
 
 from launch import program
-from train3d_jax import augmentation
 from train3d_jax.clouds import CloudSettings
 from train3d_jax.training import Range, TrainingConfig
 
@@ -23,7 +22,7 @@ POINT_SET_SIZE, POINT_SET_VOXELS = CloudSettings.num_points, CloudSettings.voxel
 WORKERS_BESIDE_GPU = 16
 """One H100 takes 5,000 samples a second, threads read 750, and so many processes 7,300."""
 
-AUGMENTATIONS = ("crop", "mirror", *augmentation.KINDS)
+AUGMENTATIONS = TrainingConfig.augmentation
 
 DATA = flags.DEFINE_list("data", None, "Folder of a prepared set; several as A,B.", required=True)
 MIX = flags.DEFINE_list(

@@ -21,7 +21,7 @@ from data.rooms.scenes import Surroundings
 from launch import program
 from launch.steps import launch, say
 from train3d_jax import weights
-from train3d_jax.augmentation import KINDS
+from train3d_jax.training import TrainingConfig
 
 _OUT = flags.DEFINE_string("out", "made_weights", "Folder for everything.")
 _EPOCHS = flags.DEFINE_integer("epochs", 2, "Passes over all maps.", lower_bound=1)
@@ -72,7 +72,7 @@ def main() -> None:
     out, space = Path(_OUT.value), _SPACE.value
     recipe = RECIPES[space]
     sets = [make_set(out / f"rooms{seed}", seed, *SETS[seed]) for seed in recipe.seeds]
-    kinds = ("crop", "mirror", *(kind for kind in KINDS if kind not in recipe.without))
+    kinds = [kind for kind in TrainingConfig.augmentation if kind not in recipe.without]
     say("Trains")
     launch(
         "train", "--data", ",".join(map(str, sets)), "--model_name", space, "--space", space,

@@ -478,35 +478,14 @@ def test_what_cannot_be_evaluated_is_told_in_one_line(tmp_path):
 
 def test_the_recipe_of_the_weights_makes_weights_and_begun_again_nothing_anew(tmp_path):
     """A thousandth of the rooms: that it works, not how well."""
-    told = run(
-        tmp_path,
-        "weights",
-        "--out",
-        "made",
-        "--space",
-        "disparity",
-        "--share",
-        0.001,
-        "--epochs",
-        1,
-    )
+    arguments = ["--out", "made", "--space", "disparity", "--share", "0.001", "--epochs", "1"]
+    told = run(tmp_path, "weights", *arguments)
     packed = tmp_path / "made" / "disparity"
     assert "packed" in told.stdout
     before = (packed / "weights.npz").read_bytes()
     finished = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("dataset.json")}
     assert len(finished) == 2
-    run(
-        tmp_path,
-        "weights",
-        "--out",
-        "made",
-        "--space",
-        "disparity",
-        "--share",
-        0.001,
-        "--epochs",
-        1,
-    )
+    run(tmp_path, "weights", *arguments)
     assert (packed / "weights.npz").read_bytes() == before
     assert all(path.stat().st_mtime_ns == when for path, when in finished.items())
     np.save(tmp_path / "map.npy", 1 / box_room(0)[0])

@@ -301,8 +301,7 @@ def add_sensor_noise(key: jax.Array, w: jax.Array, strength: ArrayLike) -> jax.A
 def quantise(key: jax.Array, w: jax.Array, mask: jax.Array, strength: ArrayLike) -> jax.Array:
     """Steps of disparity, as stereo sensors have them, or of depth, as files have."""
     happens, size = _draws(key, w.shape[:-2], 2)
-    mean = jnp.where(mask, w, 0.0).sum((-2, -1), keepdims=True)
-    mean = mean / jnp.maximum(mask.sum((-2, -1), keepdims=True), 1)
+    mean = _mean(w, mask)
     of_disparity = happens < DISPARITY_STEPS_SHARE
     of_depth = ~of_disparity & (happens < DISPARITY_STEPS_SHARE + DEPTH_STEPS_SHARE)
     step = jnp.where(
@@ -360,8 +359,7 @@ def limit_reach(key: jax.Array, w: jax.Array, mask: jax.Array, strength: ArrayLi
     least half of a map's valid blocks are left.
     """
     is_far, far, is_near, near = _draws(key, w.shape[:-2], 4)
-    mean = jnp.where(mask, w, 0.0).sum((-2, -1), keepdims=True)
-    mean = mean / jnp.maximum(mask.sum((-2, -1), keepdims=True), 1)
+    mean = _mean(w, mask)
     farthest = jnp.where(mask, w, jnp.inf).min((-2, -1), keepdims=True)
     nearest = jnp.where(mask, w, 0.0).max((-2, -1), keepdims=True)
     share = jnp.minimum(strength, 1.0) * REACH_SHARE
@@ -400,6 +398,12 @@ def _bumps(blocks: int, knots: int, width: jax.Array) -> jax.Array:
     bumps = jnp.exp(-0.5 * (distance / width) ** 2)
     # Fewer bumps reach the border: they must not make the field smaller there.
     return bumps / jnp.sqrt((bumps**2).sum(-1, keepdims=True))
+
+
+def _mean(w: jax.Array, mask: jax.Array) -> jax.Array:
+    """Of a map's valid blocks, shape (..., 1, 1)."""
+    total = jnp.where(mask, w, 0.0).sum((-2, -1), keepdims=True)
+    return total / jnp.maximum(mask.sum((-2, -1), keepdims=True), 1)
 
 
 def _draws(key: jax.Array, lead: tuple[int, ...], count: int) -> list[jax.Array]:
