@@ -34,7 +34,7 @@ from data.rooms.meshes import (
     rotation,
     transform,
 )
-from data.rooms.outdoors import STREET_PIECES, barrier, front
+from data.rooms.outdoors import STREET_PIECES, barrier, front, hanging_things, rock_face
 from data.rooms.shells import (
     Opening,
     chamfered_plan,
@@ -49,10 +49,11 @@ from data.rooms.shells import (
     walls,
 )
 
-Surroundings = Literal["homes", "halls", "streets", "rocks"]
+Surroundings = Literal["homes", "halls", "streets", "rocks", "thickets"]
 """What is rendered: rooms of all kinds, mostly of homes; the same with rooms as large as halls, up
 to 30 m, and with more, wider and longer corridors, up to 40 m, as robots see them; streets, yards
-and squares under a sky without depth; rough ground and rock without any plane."""
+and squares under a sky without depth; rough ground and rock without any plane; leaves, branches,
+stones or fish that hang anywhere, of which nothing tells how deep the view is."""
 
 # The share of a room's views that look at a table top or shelf from near by.
 USUAL_CLOSE_UP_SHARE = 0.15
@@ -393,12 +394,8 @@ def _rocks(rng: np.random.Generator, surroundings: Surroundings) -> Room:
     rough = rng.uniform(0.02, 0.4)
     builder.parts.append(relief(rng, width + 8, depth + 8, rough))
     for side in rng.permutation(4)[: rng.integers(0, 4)]:
-        # Upright, its foot below the ground, and facing inwards.
-        face = transform(
-            relief(rng, width + 8, 8.0, rng.uniform(0.05, 0.5)), rotation(0, np.pi / 2)
-        )
-        lean = transform(face, rotation(0, rng.normal(0, 0.25)), (0, depth / 2 + 0.5, 2.5))
-        builder.parts.append(place(lean, 0, 0, 0, side * np.pi / 2))
+        face = rock_face(rng, width + 8, depth / 2 + 0.5)
+        builder.parts.append(place(face, 0, 0, 0, side * np.pi / 2))
     for _ in range(rng.integers(3, 50)):
         x, y = random_point(rng, plan, 0.0)
         radius = min(0.08 * np.exp(rng.exponential(1.0)), 1.5)
@@ -415,6 +412,20 @@ def _rocks(rng: np.random.Generator, surroundings: Surroundings) -> Room:
         )
         builder.parts.append(place(trunk, x, y, 0, rng.uniform(0, 6.3)))
     return builder.done("rocks", 0.5)
+
+
+def _thicket(rng: np.random.Generator, surroundings: Surroundings) -> Room:
+    """No room at all: things that hang anywhere, often before a backdrop or above rough ground."""
+    plan = rectangle_plan(*rng.uniform(1.5, 8, 2))
+    width, depth = np.ptp(plan, axis=0)
+    builder = _Builder(rng, plan, height=rng.uniform(2.1, 4.5))
+    if rng.random() < 0.5:
+        builder.parts.append(relief(rng, width + 8, depth + 8, rng.uniform(0.02, 0.4)))
+    for side in rng.permutation(4)[: rng.integers(0, 5)]:
+        face = rock_face(rng, width + 8, depth / 2 + rng.uniform(0.3, 3.0))
+        builder.parts.append(place(face, 0, 0, 0, side * np.pi / 2))
+    builder.parts.append(hanging_things(rng, np.array([width, depth, builder.height])))
+    return builder.done("thicket", 0.0)
 
 
 def _street(rng: np.random.Generator, surroundings: Surroundings) -> Room:
@@ -464,8 +475,11 @@ KINDS: dict[str, tuple[float, Callable[[np.random.Generator, Surroundings], Room
     "curved": (0.05, _curved),
     "street": (0.0, _street),
     "rocks": (0.0, _rocks),
+    "thicket": (0.0, _thicket),
 }
 
+ONLY_KIND: dict[Surroundings, str] = {"streets": "street", "rocks": "rocks", "thickets": "thicket"}
+"""Surroundings in which there is but one kind."""
 
 CORRIDORS_AMONG_HALLS = 2.0
 """Factor on their weight."""
@@ -486,7 +500,7 @@ def random_room(
         weights = np.array([KINDS[name][0] for name in names])
         if surroundings == "halls":
             weights[names.index("corridor")] *= CORRIDORS_AMONG_HALLS
-        elif only := {"streets": "street", "rocks": "rocks"}.get(surroundings):
+        elif only := ONLY_KIND.get(surroundings):
             weights = np.array([name == only for name in names])
         kind = names[rng.choice(len(names), p=weights / weights.sum())]
     return replace(KINDS[kind][1](rng, surroundings), surroundings=surroundings)
