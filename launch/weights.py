@@ -5,7 +5,7 @@
 
 Seventy minutes on two cores for depth, an hour for disparity, and 5 GB.  Started again it goes on
 where it was: finished sets are left alone, and the training goes on from its last checkpoint.
-Nothing but rendered rooms, streets and rocks is trained on.
+Nothing but rendered rooms, streets, rocks and thickets is trained on.
 """
 
 import os
@@ -16,8 +16,8 @@ from typing import NamedTuple
 from absl import flags
 
 from data import prepared
+from data.rooms.building import Surroundings
 from data.rooms.raw_writers import write_raw_rooms
-from data.rooms.scenes import Surroundings
 from launch import program
 from launch.steps import launch, say
 from train3d_jax import weights

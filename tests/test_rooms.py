@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from data.rooms import furniture, outdoors, ray_casting, views
+from data.rooms.building import Room
 from data.rooms.meshes import Mesh, ball, beam, box, cylinder, merge, place, transform, tube
-from data.rooms.scenes import KINDS, Room, random_room
+from data.rooms.scenes import KINDS, random_room
 from data.rooms.shells import Opening, inside, rectangle_plan, sloped_ceiling, walls
 from data.rooms.views import Camera, RayCaster, pose, random_quadruples, random_views
 

@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from data import work
 from data.protocol import LICENCE
-from data.rooms.scenes import Surroundings
+from data.rooms.building import Surroundings
 from data.rooms.views import View, random_quadruples, random_size, random_views
 from train3d_jax.errors import UserError
 from train3d_jax.files import write_whole

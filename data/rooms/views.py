@@ -12,8 +12,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from data.rooms.building import Room, Surroundings, random_point
 from data.rooms.ray_casting import Hits, make_caster
-from data.rooms.scenes import Room, Surroundings, random_point, random_room
+from data.rooms.scenes import random_room
 from data.rooms.shells import edge_frame
 
 # The full angle along the longer side of the image, degrees.
