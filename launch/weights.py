@@ -5,7 +5,7 @@
 
 Seventy minutes on two cores for depth, an hour for disparity, and 5 GB.  Started again it goes on
 where it was: finished sets are left alone, and the training goes on from its last checkpoint.
-Nothing but rendered rooms, streets, rocks and thickets is trained on.
+Nothing but rendered rooms, streets and rocks is trained on.
 """
 
 import os
@@ -37,7 +37,6 @@ SETS: dict[int, tuple[Surroundings, tuple[int, int, int]]] = {
     80: ("rocks", (1000, 50, 500)),
     81: ("halls", (7000, 300, 3500)),
     82: ("streets", (3000, 150, 1500)),
-    83: ("thickets", (700, 40, 350)),
 }
 """By the seed of a set what is in it: rooms as ScanNet, 3D Ken Burns and Taskonomy."""
 
@@ -57,8 +56,8 @@ class Recipe(NamedTuple):
 
 
 RECIPES = {
-    "depth": Recipe((78, 80, 81, 82, 83), 1.5),
-    "disparity": Recipe((77, 78), 1.0, ("reach", "patches")),
+    "depth": Recipe((78, 80, 81, 82), 1.5),
+    "disparity": Recipe((77, 78), 1.0, ("reach",)),
 }
 """What came out best on real maps.  In disparity, where only angles and parallels tell, halls,
 streets, rocks and more damage made nearly everything a little worse."""

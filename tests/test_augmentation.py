@@ -207,23 +207,6 @@ def test_bias_is_smooth_and_without_mean():
     assert neighbours.max() < 0.2
 
 
-def test_patches_have_a_factor_each_in_half_of_the_maps():
-    error = np.log(run(augmentation.add_patches, PLANE) / PLANE)
-    size = error.std((1, 2))
-    patched = size > 1e-5
-    assert 0.4 < patched.mean() < 0.6 and 0.006 < size.max() < 0.015
-    steps = np.abs(np.diff(error[patched], axis=-1)).max(1) / size[patched, None]
-    # Nothing changes within a patch: of five across with sharp borders only four blocks of 63 do.
-    assert (steps < 0.05).mean(-1).max() > 0.85
-    assert (steps.max(-1) > 1.0).mean() > 0.9
-
-
-def test_patches_are_of_networks_not_of_sensors(rooms):
-    change = augment(jax.random.key(0), rooms, ("patches",), 1.0, "depth").values - rooms.values
-    changed = (np.abs(change) > 1e-5 * np.abs(rooms.values)).any(-1).mean()
-    assert changed < augmentation.NETWORK_SHARE * augmentation.PATCHES_SHARE + 0.15
-
-
 def test_ripples_are_waves_of_a_few_blocks_in_half_of_the_maps():
     error = np.log(run(augmentation.add_ripple, PLANE) / PLANE)
     size = error.std((1, 2))
@@ -255,8 +238,7 @@ def test_lens_moves_pixels_along_the_radius_and_keeps_centre_and_focal_length(ro
     radius = np.linalg.norm(before, axis=-1) / 80
     factor = (before * after).sum(-1) / (before**2).sum(-1)
     k = np.array([np.polyfit(r**2, f, 1)[0] for r, f in zip(radius, factor, strict=True)])
-    # Of 48 maps 43 % are to be bent, with a deviation of 7 %.
-    assert 0.2 < (np.abs(k) > 1e-4).mean() < 0.65 and 0.05 < np.abs(k).max() < 0.201
+    assert 0.3 < (np.abs(k) > 1e-4).mean() < 0.6 and 0.05 < np.abs(k).max() < 0.201
     np.testing.assert_allclose(
         factor, 1 + k[:, None] * (radius**2 - augmentation.LENS_NEUTRAL), atol=1e-4
     )

@@ -25,10 +25,7 @@ from train3d_jax import points
 from train3d_jax.clouds import Blocks
 from train3d_jax.depth import Space
 
-KINDS = (
-    "bias", "ripple", "patches", "blur", "lens", "noise", "quantisation", "outliers", "holes",
-    "reach",
-)  # fmt: skip
+KINDS = ("bias", "ripple", "blur", "lens", "noise", "quantisation", "outliers", "holes", "reach")
 """In the order in which they are applied: what a network or a lens does to the scene, then what a
 sensor does.  The number of a kind's random key is its place."""
 
@@ -42,8 +39,6 @@ NETWORK_STRENGTH = {"bias": 2.0, "ripple": 1.5, "noise": 0.2, "quantisation": 0.
 """Factors of the amplitudes of a kind in such maps, 1 for the others.  In the maps of a network
 planes are smooth, but all are bent: 3 % of their depth over 16 blocks, 9 % over 32, in a quarter of
 the windows at the least, where sensors bend 2 and 8 %; and there are no holes."""
-SENSOR_STRENGTH = {"patches": 0.0}
-"""The same of the other maps."""
 
 BIAS_SIZE = (0.0003, 0.04)
 """Standard deviation of the smooth error of depth, relative."""
@@ -58,15 +53,6 @@ RIPPLE_SIZE = (0.0003, 0.008)
 RIPPLE_WIDTH = (1.5, 6.0)
 """Blocks: the smallest waves that a depth network draws.  In the maps of one, windows of 4 x 4
 blocks on planes are bent by 0.8 % of their depth, and hardly any of it is noise."""
-
-PATCHES_SHARE = 0.5
-PATCHES_SIZE = (0.0003, 0.012)
-"""Relative, as of the bias.  In the maps of a network that refines a grid of 8 x 8, depth steps by
-0.7 to 1 % in the mean wherever a cell of that grid ends."""
-PATCHES_ACROSS = (5.0, 32.0)
-"""Patches along each side: of an image of 518 pixels, transformers see 37."""
-PATCHES_SOFT = (0.1, 2.0)
-"""Blocks over which one patch gives way to the next; never more than half of a patch."""
 
 BLUR_SHARE = 0.6
 BLUR_WIDTH = (0.25, 2.5)
@@ -162,15 +148,12 @@ def augment(
     for kind, kind_key in zip(KINDS, keys, strict=True):
         if kind not in kinds:
             continue
-        factors = (strengths.get(kind, 1.0) for strengths in (NETWORK_STRENGTH, SENSOR_STRENGTH))
-        amplitude = strength * jnp.where(of_network, *factors)
+        amplitude = strength * jnp.where(of_network, NETWORK_STRENGTH.get(kind, 1.0), 1.0)
         match kind:
             case "bias":
                 w = bend_depth(kind_key, w, amplitude)
             case "ripple":
                 w = add_ripple(kind_key, w, amplitude)
-            case "patches":
-                w = add_patches(kind_key, w, amplitude)
             case "blur":
                 w = blur_edges(kind_key, w, mask, amplitude)
             case "lens":
@@ -242,30 +225,6 @@ def add_ripple(key: jax.Array, w: jax.Array, strength: ArrayLike) -> jax.Array:
     widths = _log_between(down, RIPPLE_WIDTH), _log_between(across, RIPPLE_WIDTH)
     size = jnp.where(happens < RIPPLE_SHARE, strength * _log_between(size, RIPPLE_SIZE), 0.0)
     return w * jnp.exp(size * random_field(field_key, w.shape, *widths, knots=w.shape[-1] // 2))
-
-
-def add_patches(key: jax.Array, w: jax.Array, strength: ArrayLike) -> jax.Array:
-    """What is left of the grid of patches that a depth network computes on: a factor for each."""
-    map_key, patch_key = jax.random.split(key)
-    happens, size, across, soft = _draws(map_key, w.shape[:-2], 4)
-    size = jnp.where(happens < PATCHES_SHARE, strength * _log_between(size, PATCHES_SIZE), 0.0)
-    across = jnp.round(_log_between(across, PATCHES_ACROSS))
-    most = round(PATCHES_ACROSS[1])
-    # Uniform numbers of deviation 1.
-    heights = jax.random.uniform(patch_key, (*w.shape[:-2], most, most), minval=-1.0) * 3**0.5
-
-    def share(blocks: int) -> jax.Array:
-        """Of each block, which patch it lies in, or how much in either of two."""
-        patch = blocks / across
-        width = jnp.minimum(_log_between(soft, PATCHES_SOFT), patch / 2)
-        centre = (jnp.arange(most) + 0.5) * patch
-        distance = jnp.abs(jnp.arange(blocks)[:, None] + 0.5 - centre)
-        near = jnp.clip((patch / 2 - distance) / width + 0.5, 0.0, 1.0)
-        return near / near.sum(-1, keepdims=True)  # 1 but at the border
-
-    down, right = share(w.shape[-2]), share(w.shape[-1])
-    field = jnp.einsum("...ik,...kl,...jl->...ij", down, heights, right, precision="highest")
-    return w * jnp.exp(size * field)
 
 
 def blur_edges(key: jax.Array, w: jax.Array, mask: jax.Array, strength: ArrayLike) -> jax.Array:

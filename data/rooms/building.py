@@ -37,11 +37,10 @@ from data.rooms.shells import (
     walls,
 )
 
-Surroundings = Literal["homes", "halls", "streets", "rocks", "thickets"]
+Surroundings = Literal["homes", "halls", "streets", "rocks"]
 """What is rendered: rooms of all kinds, mostly of homes; the same with rooms as large as halls, up
 to 30 m, and with more, wider and longer corridors, up to 40 m, as robots see them; streets, yards
-and squares under a sky without depth; rough ground and rock without any plane; leaves, branches,
-stones or fish that hang anywhere, of which nothing tells how deep the view is."""
+and squares under a sky without depth; rough ground and rock without any plane."""
 
 # The share of a room's views that look at a table top or shelf from near by.
 USUAL_CLOSE_UP_SHARE = 0.15

@@ -18,7 +18,6 @@ from data.rooms.meshes import (
     merge,
     place,
     prism,
-    relief,
     rotation,
     transform,
 )
@@ -154,46 +153,3 @@ def barrier(rng: np.random.Generator, length: float) -> Mesh:
     return merge(
         place(lump(rng, 0.7 * height, rng.uniform(0.6, 1.0), 0.35), x, 0, -0.1) for x in bushes
     )
-
-
-def rock_face(rng: np.random.Generator, width: float, distance: float) -> Mesh:
-    """Rough rock, 8 m high, its foot below the ground; at y = `distance` metres, facing -y."""
-    upright = transform(relief(rng, width, 8.0, rng.uniform(0.05, 0.5)), rotation(0, np.pi / 2))
-    return transform(upright, rotation(0, rng.normal(0, 0.25)), (0, distance, 2.5))
-
-
-def hanging_things(rng: np.random.Generator, space: np.ndarray) -> Mesh:
-    """Leaves, branches, stones or fish, up to some hundreds, in clusters or spread evenly.
-
-    Args:
-        rng: of all of them.
-        space: (3,) what they hang in, metres: from -half to half along x and y, from 0 up along z.
-    """
-    shapes = rng.choice(["leaf", "branch", "stone", "fish"], rng.integers(1, 3), replace=False)
-    count, cover = (np.exp(rng.uniform(*np.log(limits))) for limits in ((20, 250), (0.3, 4.0)))
-    # Seen from the side, flat against one wall, they would cover so much of it.
-    usual = min(np.sqrt(cover * space[:2].max() * space[2] / count), 0.7)
-    centres = rng.uniform(0, 1, (rng.integers(1, 8), 3))
-    spread = rng.uniform(0.05, 0.4) if rng.random() < 0.5 else 10.0
-    heading, parts = rng.uniform(0, 2 * np.pi), []
-    for _ in range(int(count)):
-        # Wrapped around: a wide cluster fills all the space evenly.
-        place_in = (centres[rng.integers(len(centres))] + rng.normal(0, spread, 3)) % 1.0
-        size = usual * np.exp(rng.normal(0, 0.5))
-        shape = shapes[rng.integers(len(shapes))]
-        if shape == "leaf":
-            slim = size / 2 * rng.uniform(0.3, 1)
-            thing = transform(cylinder(1.0, 0.02), np.diag([size / 2, slim, 1.0]))
-        elif shape == "branch":
-            thing = cylinder(0.08 * size, 5 * size, -2.5 * size)
-        else:
-            slim = (0.6, 0.8) if shape == "stone" else (0.4, 0.2)
-            thing = lump(rng, size / 2, 1.0, rng.uniform(0, 0.3))
-            thing = transform(thing, np.diag([1.0, *slim]))
-        # Fish swim level and mostly one way; all else is turned anyhow.
-        tilt, yaw = rng.uniform(-np.pi, np.pi, 2)
-        if shape == "fish":
-            tilt, yaw = rng.normal(0, 0.2), heading + rng.normal(0, 0.6)
-        thing = transform(thing, rotation(2, yaw) @ rotation(1, tilt))
-        parts.append(transform(thing, np.eye(3), (place_in - [0.5, 0.5, 0.0]) * space))
-    return merge(parts)

@@ -12,7 +12,7 @@ import numpy as np
 from data.rooms.building import Room, RoomBuilder, Surroundings, random_point
 from data.rooms.furniture import FREE_PIECES, ODD_PIECES, ROUND_PIECES, WALL_PIECES, Piece
 from data.rooms.meshes import box, box_at, cylinder, lump, merge, place, relief, rotation, transform
-from data.rooms.outdoors import STREET_PIECES, barrier, front, hanging_things, rock_face
+from data.rooms.outdoors import STREET_PIECES, barrier, front
 from data.rooms.shells import chamfered_plan, l_plan, polygon_plan, rectangle_plan, sloped_ceiling
 
 
@@ -162,8 +162,12 @@ def _rocks(rng: np.random.Generator, surroundings: Surroundings) -> Room:
     rough = rng.uniform(0.02, 0.4)
     builder.parts.append(relief(rng, width + 8, depth + 8, rough))
     for side in rng.permutation(4)[: rng.integers(0, 4)]:
-        face = rock_face(rng, width + 8, depth / 2 + 0.5)
-        builder.parts.append(place(face, 0, 0, 0, side * np.pi / 2))
+        # Upright, its foot below the ground, and facing inwards.
+        face = transform(
+            relief(rng, width + 8, 8.0, rng.uniform(0.05, 0.5)), rotation(0, np.pi / 2)
+        )
+        lean = transform(face, rotation(0, rng.normal(0, 0.25)), (0, depth / 2 + 0.5, 2.5))
+        builder.parts.append(place(lean, 0, 0, 0, side * np.pi / 2))
     for _ in range(rng.integers(3, 50)):
         x, y = random_point(rng, plan, 0.0)
         radius = min(0.08 * np.exp(rng.exponential(1.0)), 1.5)
@@ -180,20 +184,6 @@ def _rocks(rng: np.random.Generator, surroundings: Surroundings) -> Room:
         )
         builder.parts.append(place(trunk, x, y, 0, rng.uniform(0, 6.3)))
     return builder.done("rocks", 0.5)
-
-
-def _thicket(rng: np.random.Generator, surroundings: Surroundings) -> Room:
-    """No room at all: things that hang anywhere, often before a backdrop or above rough ground."""
-    plan = rectangle_plan(*rng.uniform(1.5, 8, 2))
-    width, depth = np.ptp(plan, axis=0)
-    builder = RoomBuilder(rng, plan, height=rng.uniform(2.1, 4.5))
-    if rng.random() < 0.5:
-        builder.parts.append(relief(rng, width + 8, depth + 8, rng.uniform(0.02, 0.4)))
-    for side in rng.permutation(4)[: rng.integers(0, 5)]:
-        face = rock_face(rng, width + 8, depth / 2 + rng.uniform(0.3, 3.0))
-        builder.parts.append(place(face, 0, 0, 0, side * np.pi / 2))
-    builder.parts.append(hanging_things(rng, np.array([width, depth, builder.height])))
-    return builder.done("thicket", 0.0)
 
 
 def _street(rng: np.random.Generator, surroundings: Surroundings) -> Room:
@@ -243,10 +233,9 @@ KINDS: dict[str, tuple[float, Callable[[np.random.Generator, Surroundings], Room
     "curved": (0.05, _curved),
     "street": (0.0, _street),
     "rocks": (0.0, _rocks),
-    "thicket": (0.0, _thicket),
 }
 
-ONLY_KIND: dict[Surroundings, str] = {"streets": "street", "rocks": "rocks", "thickets": "thicket"}
+ONLY_KIND: dict[Surroundings, str] = {"streets": "street", "rocks": "rocks"}
 """Surroundings in which there is but one kind."""
 
 CORRIDORS_AMONG_HALLS = 2.0

@@ -31,8 +31,6 @@ ROBOT_PITCH_DEG = (-2.0, 8.0)  # mean and standard deviation
 # Of who photographs a wall: how far from it, and the standard deviation of yaw and pitch.
 FACING_DISTANCE_M = (0.4, 4.0)
 FACING_ANGLE_DEG = 15.0
-# Of who looks straight along the walls, or at them: the standard deviation of yaw and pitch.
-ALONG_ANGLE_DEG = 4.0
 # A principal point off the centre: how often, and how far as a share of the side.
 OFF_CENTRE_CHANCE = 0.3
 OFF_CENTRE_SHARE = 0.04
@@ -60,8 +58,6 @@ class Habits:
     Attributes:
         robots: the share of views from low and level cameras.
         facing: the share of views of a wall from in front of it.
-        along: the share of views straight along the walls: there right angles tell nothing of the
-            focal length, however sharply they are seen.
         most_missing: the largest share of pixels that may meet nothing.
         most_one_direction: the largest share of pixels on planes of one direction.  Views of
             nearly one plane say nothing about the focal length, but a network should have seen
@@ -70,17 +66,15 @@ class Habits:
 
     robots: float = 0.0
     facing: float = 0.0
-    along: float = 0.0
     most_missing: float = 0.3
     most_one_direction: float = 0.88
 
 
 HABITS: dict[Surroundings, Habits] = {
     "homes": Habits(),
-    "halls": Habits(robots=0.3, facing=0.12, along=0.25, most_one_direction=0.97),
-    "streets": Habits(robots=0.25, along=0.2, most_missing=0.55, most_one_direction=0.97),
+    "halls": Habits(robots=0.3, facing=0.12, most_one_direction=0.97),
+    "streets": Habits(robots=0.25, most_missing=0.55, most_one_direction=0.97),
     "rocks": Habits(),
-    "thickets": Habits(most_missing=0.55),
 }
 
 
@@ -264,16 +258,10 @@ def _standing_pose(rng: np.random.Generator, room: Room) -> np.ndarray:
         yaw = rng.uniform(-np.pi, np.pi)
     pitch = np.clip(rng.normal(-12, 16), *PITCH_DEG)
     # Drawn only where there are any: the homes of a seed stay what they were.
-    habits = HABITS[room.surroundings]
-    if habits.robots and rng.random() < habits.robots:
+    robots = HABITS[room.surroundings].robots
+    if robots and rng.random() < robots:
         height = np.exp(rng.uniform(*np.log(ROBOT_HEIGHT_M)))
         pitch = np.clip(rng.normal(*ROBOT_PITCH_DEG), *PITCH_DEG)
-    if habits.along and rng.random() < habits.along:
-        first = edge_frame(room.plan, 0)[1]
-        wall = np.arctan2(first[1], first[0])
-        quarter_turns = np.round((yaw - wall) / (np.pi / 2))
-        off, pitch = rng.normal(0, ALONG_ANGLE_DEG, 2)
-        yaw = wall + quarter_turns * np.pi / 2 + np.radians(off)
     return pose([x, y, min(height, room.height - 0.2)], yaw, np.radians(pitch), _roll(rng))
 
 
