@@ -11,12 +11,14 @@ from train3d_jax import (
     depth,
     joint,
     losses,
+    quadrics,
+    solver,
     training,
 )
 from train3d_jax.clouds import CloudSettings
 from train3d_jax.encoder import BINS, encode
 from train3d_jax.errors import UserError
-from train3d_jax.surface_encoder import SurfaceEncoder
+from train3d_jax.surface_encoder import SurfaceEncoder, continuation
 
 ALL_POINTS = CloudSettings(num_points=0, voxel_size=0)
 SURFACES = dataclasses.replace(CONFIG, clouds=ALL_POINTS, encoder="surfaces", augmentation=())
@@ -46,6 +48,54 @@ def test_an_answer_does_not_depend_on_the_rest_of_the_batch(evaluated):
         np.testing.assert_allclose(
             np.exp(posterior)[::-1], np.exp(evaluated.log_probability[name]), atol=3e-3
         )
+
+
+def continuations(w):
+    """`continuation` of an inverse depth w(u, v): of each grid, shape (down, across, 8)."""
+    v, u = (np.mgrid[:64, :64].reshape(2, -1) - 31.5) / 64
+    rays, everywhere = np.float32(np.stack([u, v], -1)), np.ones(64 * 64, bool)
+    windows = quadrics.fit_block_windows(
+        rays, np.float32(w(u, v)), everywhere, (64, 64), solver.GRIDS
+    )
+    found = np.asarray(continuation(jax.tree.map(lambda x: x[None], windows)))[0]
+    ends = np.cumsum([across * down for across, down in solver.GRIDS])[:-1]
+    return [
+        of_grid.reshape(down, across, 8)
+        for of_grid, (across, down) in zip(np.split(found, ends), solver.GRIDS, strict=True)
+    ]
+
+
+NOTHING_MISSED = (np.log(1e-3) + 4) / 3
+
+
+def test_a_plane_goes_on_in_all_windows_and_ends_at_the_image():
+    for grid in continuations(lambda u, v: 1.5 + 0.4 * u + 0.7 * v):
+        inner = grid[1:-1, 1:-1]
+        # Of the value a ten thousandth at the most, by rounding.
+        np.testing.assert_allclose(inner, NOTHING_MISSED, atol=0.04)
+        left, right, above, below = (grid[..., i : i + 2] for i in (0, 2, 4, 6))
+        for end in (left[:, 0], right[:, -1], above[0], below[-1]):
+            assert (end == 0).all()
+
+
+def test_two_walls_miss_each_other_where_they_meet_and_nowhere_else():
+    finest = continuations(lambda u, v: 1.5 + 0.8 * np.abs(u))[0]
+    to_the_right, to_the_left = finest[8, :, 2], finest[8, :, 0]
+    # Sixteen windows: the walls meet between the eighth and the ninth.
+    assert to_the_right[7] > NOTHING_MISSED + 1 and to_the_left[8] > NOTHING_MISSED + 1
+    others = np.delete(to_the_right[:-1], 7)
+    np.testing.assert_allclose(others, NOTHING_MISSED, atol=0.04)
+
+
+def test_continuation_of_a_mirror_image_is_mirrored():
+    grids = zip(
+        continuations(lambda u, v: 1.5 + np.sin(5 * u + v)),
+        continuations(lambda u, v: 1.5 + np.sin(-5 * u + v)),
+        strict=True,
+    )
+    for one, other in grids:
+        # Fits of the same points in another order; misses in units of a thousandth.
+        np.testing.assert_allclose(one, other[:, ::-1][..., [2, 3, 0, 1, 4, 5, 6, 7]], atol=0.05)
 
 
 @pytest.fixture(scope="module", params=["depth", "disparity"])

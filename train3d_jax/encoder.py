@@ -231,7 +231,7 @@ def pool(features: jax.Array, mask: jax.Array) -> jax.Array:
 
 
 def window_features(windows: quadrics.Windows) -> jax.Array:
-    """What a network needs to judge a window, each number of order one; shape (..., M, 13)."""
+    """What a network needs to judge a window, each number of order one; shape (..., M, 14)."""
     q, q_deviation, misfit = surfaces.bending(windows)
     size = jnp.sqrt(windows.extent.prod(-1))
     slope = jnp.sqrt((windows.gradient**2).sum(-1))

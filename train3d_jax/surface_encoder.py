@@ -46,6 +46,11 @@ WIDEST = (-2.0, 3.0)
 LARGEST = 1e6
 """Bending, and variance of a cosine, beyond which windows say nothing whatever they say."""
 
+LEAST_VALUE = 0.1
+"""Inverse depth, over the far depth's, that misses are compared with where a window has less."""
+LEAST_MISSED, MOST_MISSED = 1e-3, 10.0
+"""Of the value: what counts as no miss of a tangent plane, and what as the worst there is."""
+
 ODDS = (-8.0, 6.0)
 """The same of odds."""
 COUNTS = (-6.0, 3.0)
@@ -237,7 +242,7 @@ def _at_bins(nodes: jax.Array, curve: jax.Array) -> jax.Array:
 
 
 def surface_features(windows: quadrics.Windows, base: jax.Array) -> jax.Array:
-    """What a network needs to judge windows, each number of order one; shape (B, M, 17).
+    """What a network needs to judge windows, each number of order one; shape (B, M, 26).
 
     In units in which the far depth is 1, by the shift `base` (B,) that the windows were fitted at.
     """
@@ -253,8 +258,47 @@ def surface_features(windows: quadrics.Windows, base: jax.Array) -> jax.Array:
     normal = jnp.concatenate([g, m[..., None]], -1)
     normal = normal / jnp.sqrt((normal**2).sum(-1, keepdims=True) + 1e-6)
     ratio = jnp.broadcast_to(depth.shift_to_ratio(base)[:, None, None], (*m.shape, 1))
-    features = jnp.concatenate([window_features(windows), normal, ratio], -1)
-    return jnp.where(windows.mask[..., None], features, 0.0)
+    features = [window_features(windows), normal, ratio, continuation(windows)]
+    return jnp.where(windows.mask[..., None], jnp.concatenate(features, -1), 0.0)
+
+
+def continuation(windows: quadrics.Windows) -> jax.Array:
+    """Whether planes go on beyond their windows: those that do are walls, or floors.
+
+    Args:
+      windows: of all grids of `solver.GRIDS`, (B, M).
+
+    Returns:
+      For the windows to the left, to the right, above and below in the same grid: by how much the
+      tangent plane misses the value there, and by how much the tangent plane there misses the
+      value here, over that value, as a logarithm of order one; shape (B, M, 8).  0 where there
+      is none.
+    """
+    parts, start = [], 0
+    for across, down in solver.GRIDS:
+        part = slice(start, start + across * down)
+        start = part.stop
+        grid = (x[:, part].reshape(len(x), down, across, *x.shape[2:]) for x in windows)
+        parts.append(_misses(quadrics.Windows(*grid)))
+    return jnp.concatenate(parts, 1)
+
+
+def _misses(grid: quadrics.Windows) -> jax.Array:
+    """`continuation` of one grid, (B, rows, columns) to (B, rows * columns, 8)."""
+    rows, columns = grid.value.shape[1:]
+    row, column = np.mgrid[:rows, :columns]
+    misses = []
+    for down, right in ((0, -1), (0, 1), (-1, 0), (1, 0)):
+        inside = (row + down >= 0) & (row + down < rows)
+        inside &= (column + right >= 0) & (column + right < columns)
+        other = quadrics.Windows(*(jnp.roll(x, (-down, -right), (1, 2)) for x in grid))
+        both = inside & grid.mask & other.mask
+        apart, rise = other.centre - grid.centre, other.value - grid.value
+        for gradient, value in ((grid.gradient, other.value), (other.gradient, grid.value)):
+            miss = jnp.abs(rise - (gradient * apart).sum(-1)) / jnp.maximum(value, LEAST_VALUE)
+            miss = jnp.log(jnp.minimum(miss, MOST_MISSED) + LEAST_MISSED)
+            misses.append(jnp.where(both, (miss + 4) / 3, 0.0))
+    return jnp.stack(misses, -1).reshape(len(grid.value), rows * columns, -1)
 
 
 class SurfaceNetwork(nn.Module):
