@@ -43,6 +43,11 @@ alone tell beforehand where the shift is."""
 
 WIDEST = (-2.0, 3.0)
 """Range of the logarithm of what a deviation is multiplied with."""
+ODDS = (-8.0, 6.0)
+"""The same of odds."""
+COUNTS = (-6.0, 3.0)
+"""The same of how much a window or a pair counts."""
+
 LARGEST = 1e6
 """Bending, and variance of a cosine, beyond which windows say nothing whatever they say."""
 
@@ -50,11 +55,6 @@ LEAST_VALUE = 0.1
 """Inverse depth, over the far depth's, that misses are compared with where a window has less."""
 LEAST_MISSED, MOST_MISSED = 1e-3, 10.0
 """Of the value: what counts as no miss of a tangent plane, and what as the worst there is."""
-
-ODDS = (-8.0, 6.0)
-"""The same of odds."""
-COUNTS = (-6.0, 3.0)
-"""The same of how much a window or a pair counts."""
 
 
 class SurfaceEncoder(Encoder):

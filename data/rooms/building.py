@@ -8,25 +8,8 @@ from typing import Literal
 
 import numpy as np
 
-from data.rooms.furniture import (
-    FREE_PIECES,
-    SMALL_THINGS,
-    WALL_PIECES,
-    Piece,
-    tumbled,
-    with_things,
-)
-from data.rooms.meshes import (
-    Mesh,
-    ball,
-    beam,
-    box,
-    box_at,
-    cylinder,
-    merge,
-    place,
-    transform,
-)
+from data.rooms.furniture import FREE_PIECES, SMALL_THINGS, WALL_PIECES, Piece, tumbled, with_things
+from data.rooms.meshes import Mesh, ball, beam, box, box_at, cylinder, merge, place, transform
 from data.rooms.shells import (
     Opening,
     edge_frame,
