@@ -26,6 +26,13 @@ def fit(rays, inverse_depth, mask=EVERYTHING):
     return fit_windows(np.float32(rays), np.float32(inverse_depth), mask)
 
 
+def fit_blocks(w, mask=EVERYTHING, consensus=True, grids=quadrics.GRIDS):
+    fitted = jax.jit(
+        lambda w, mask: quadrics.fit_block_windows(RAYS, w, mask, (64, 64), grids, consensus)
+    )
+    return fitted(np.float32(w), mask)
+
+
 def canonical_inverse(true_inverse, space):
     """The canonical inverse depth (or disparity) of a scene without noise, and its shift."""
     true = 1 / true_inverse if space == "depth" else true_inverse
@@ -204,8 +211,7 @@ def test_windows_of_blocks_are_fitted_as_exactly_where_points_are_missing():
     w = 1 + a * u + b * v + c * u * u + d * u * v + e * v * v
     mask = np.random.default_rng(6).random(len(RAYS)) < 0.8
     mask[: 64 * 20] = False
-    fit_blocks = jax.jit(quadrics.fit_block_windows, static_argnums=3)
-    windows = fit_blocks(np.float32(RAYS), np.float32(np.where(mask, w, np.nan)), mask, (64, 64))
+    windows = fit_blocks(np.where(mask, w, np.nan), mask, consensus=False)
     assert windows.count.sum() == len(quadrics.GRIDS) * mask.sum()
     assert 0.5 * WINDOWS < windows.mask.sum() < 0.8 * WINDOWS
     kept = np.asarray(windows.mask)
@@ -216,6 +222,59 @@ def test_windows_of_blocks_are_fitted_as_exactly_where_points_are_missing():
     hessian = np.tile([2 * c, d, 2 * e], (len(u), 1))
     np.testing.assert_allclose(np.asarray(windows.hessian)[kept], hessian, atol=0.05)
     assert np.isfinite(np.concatenate([np.ravel(values) for values in windows])).all()
+
+
+@pytest.mark.parametrize("step", [0.0, 0.4])
+def test_a_large_window_that_sees_two_surfaces_turns_to_that_of_most_points(step):
+    # Two planes that meet, or with a step between them, in the fourth of 7 x 7 windows, columns 27
+    # to 35, whose left 6 columns see the first.
+    one, other, border = np.float32([0.3, 0.4]), np.float32([-0.8, 0.1]), RAYS[33, 0] - 0.01
+    beyond = 1 + step + border * (one - other)[0] + RAYS @ other
+    w = np.where(RAYS[:, 0] < border, 1 + RAYS @ one, beyond)
+    w = w * (1 + np.random.default_rng(8).normal(0, 1e-3, w.shape))
+    window = 16 * 16 + 11 * 11 + 3 * 7 + 3
+    between, turned = fit_blocks(w, consensus=False), fit_blocks(w)
+    assert np.linalg.norm(between.gradient[window] - one) > 0.25
+    # Noise of 0.001 in 54 points over half a width of 0.06 leaves 0.004 of a slope.
+    assert np.linalg.norm(turned.gradient[window] - one) < 0.02
+    assert 40 < turned.count[window] < 60 < between.count[window]
+    assert turned.centre[window, 0] < between.centre[window, 0] - 0.02
+
+
+def test_on_one_surface_all_points_agree():
+    w = 1 + RAYS @ (0.3, -0.2) + 0.2 * RAYS[:, 0] * RAYS[:, 1]
+    once, anew = fit_blocks(w, consensus=False), fit_blocks(w)
+    # Weights of 1 up to the rounding of the residuals, and the same roundings as above.
+    np.testing.assert_allclose(anew.count, once.count, rtol=1e-3)
+    np.testing.assert_allclose(anew.value, once.value, atol=1e-5)
+    np.testing.assert_allclose(anew.gradient, once.gradient, atol=1e-3)
+
+
+def test_holes_and_sparse_points_leave_large_windows_what_they_tell():
+    w = 1 + RAYS @ (0.3, -0.2)
+    hole = (np.abs(RAYS[:, 0] - 0.2) > 0.3) | (np.abs(RAYS[:, 1]) > 0.2)
+    # Of a quarter of the points no window of 4 x 4 has enough to tell of a plane.
+    sparse = np.random.default_rng(10).random(len(RAYS)) < 0.25
+    for mask, told in ((hole, 0.8), (sparse, 0.3)):
+        plain = fit_blocks(np.where(mask, w, np.nan), mask, consensus=False)
+        windows = fit_blocks(np.where(mask, w, np.nan), mask)
+        np.testing.assert_array_equal(windows.mask, plain.mask)
+        kept = np.asarray(windows.mask)
+        assert kept.mean() > told
+        # As windows of few points are conditioned.
+        np.testing.assert_allclose(windows.gradient[kept], plain.gradient[kept], atol=2e-3)
+
+
+def test_points_that_do_not_count_are_not_asked():
+    mask = np.random.default_rng(9).random(len(RAYS)) < 0.5
+    w = 1 + RAYS @ (0.3, -0.2)
+    one, other = fit_blocks(np.where(mask, w, np.nan), mask), fit_blocks(np.where(mask, w, 5), mask)
+    for name in quadrics.Windows._fields:
+        np.testing.assert_array_equal(getattr(one, name), getattr(other, name), err_msg=name)
+    assert np.isfinite(np.concatenate([np.ravel(values) for values in one])).all()
+    nothing = fit_blocks(w, ~EVERYTHING)
+    assert not nothing.mask.any()
+    assert np.isfinite(np.concatenate([np.ravel(values) for values in nothing])).all()
 
 
 def test_the_order_of_the_points_means_nothing():
@@ -304,15 +363,15 @@ def test_a_singular_system_gives_finite_numbers():
     assert np.isfinite(solve(jnp.ones((6, 6)), jnp.ones(6))).all()
 
 
-def test_mirrored_windows_are_those_of_the_mirrored_map():
+@pytest.mark.parametrize("consensus", [False, True])
+def test_mirrored_windows_are_those_of_the_mirrored_map(consensus):
     rng = np.random.default_rng(3)
     w = 1 + 0.3 * U - 0.2 * V + 0.4 * U * V + rng.normal(0, 0.01, U.shape)
     mask = rng.random(U.shape) < 0.9
     grids = ((16, 16), (11, 7), (3, 3))
-    fitted = jax.jit(lambda w, mask: quadrics.fit_block_windows(RAYS, w, mask, (64, 64), grids))
     # The grid of rays is the same from either side.
-    one = quadrics.mirrored(fitted(np.float32(w.ravel()), mask.ravel()), grids)
-    other = fitted(np.float32(w[:, ::-1].ravel()), mask[:, ::-1].ravel())
+    one = quadrics.mirrored(fit_blocks(w.ravel(), mask.ravel(), consensus, grids), grids)
+    other = fit_blocks(w[:, ::-1].ravel(), mask[:, ::-1].ravel(), consensus, grids)
     for name, value in other._asdict().items():
         # Sums in another order; a second derivative divides them by a small window's square.
         scale = np.abs(value).max()

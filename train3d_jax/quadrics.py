@@ -30,6 +30,18 @@ LEAST_EXTENT = 1e-4
 """Half width, in ray units, below which a window of blocks never counts: where all are in a column
 the fit says nothing across it, and its deviations have to be large, not infinite."""
 
+FAR_RESIDUAL = 3.0
+"""Deviations from a surface at which a point has a quarter of the weight."""
+
+LEAST_DEVIATION, LEAST_OF_PLANES = 2e-4, 1e-3
+"""Of w: what points deviate from their surface at least, as far as 16-bit files round, or on clean
+depth the weights would chase rounding; and from a plane, which the surface may not quite be where
+the shift is only guessed."""
+
+STRAY = 0.1
+"""Of w: how far points that are not of a plane are from it, as a deviation.  A window across a step
+in depth is off by as much from its own plane, which therefore gets no more points than others."""
+
 LEAST_SPAN = 1e-3
 """Width of a cloud, in ray units, below which it counts as so wide: where all points are in a
 column, deviations across it have to be large, but not so large that float32 cannot square them."""
@@ -60,7 +72,7 @@ class Windows(NamedTuple):
       gradient: of w, shape (..., M, 2).
       hessian: w_uu, w_uv, w_vv, shape (..., M, 3).
       residual: root mean square of w about the quadric, shape (..., M).
-      count: points in the window, shape (..., M).
+      count: points in the window, or the sum of their weights, shape (..., M).
       mask: windows with enough points, shape (..., M).
     """
 
@@ -161,7 +173,12 @@ def _cut(rays, mask, low, span, grid: np.ndarray) -> _Cut:
 
 
 def fit_block_windows(
-    rays: jax.Array, inverse_depth: jax.Array, mask: jax.Array, shape: tuple[int, int], grids=GRIDS
+    rays: jax.Array,
+    inverse_depth: jax.Array,
+    mask: jax.Array,
+    shape: tuple[int, int],
+    grids=GRIDS,
+    consensus: bool = False,
 ) -> Windows:
     """The same for points that lie on a grid of blocks: windows are fixed parts of that grid.
 
@@ -173,7 +190,10 @@ def fit_block_windows(
       inverse_depth: w, shape (P,).
       mask: points that count, shape (P,).
       shape: rows and columns of the grid of blocks; P is their product.
-      grids: windows across and down at each scale.
+      grids: windows across and down at each scale, the smallest windows first.
+      consensus: whether a window that sees several surfaces turns to the one that most of its
+        points agree on, in place of one between them.  Its centre, extent, residual and count are
+        then those of the points as they are weighed.
 
     Returns:
       The windows of all grids, one after the other.
@@ -181,10 +201,92 @@ def fit_block_windows(
     rays, w = (
         jnp.where(mask.reshape(-1, *[1] * (x.ndim - 1)), x, 0.0) for x in (rays, inverse_depth)
     )
-    return _fit_quadrics(w, [_cut_blocks(rays, mask, shape, *grid) for grid in grids])
+    cuts = [_cut_blocks(rays, mask, shape, *grid) for grid in grids]
+    if not consensus:
+        return _fit_quadrics(w, cuts)
+    # From the smallest windows, which mostly see one surface, to ever larger ones: each time the
+    # planes of the windows within one are what its points may agree on.
+    parts = [_fit_quadrics(w, cuts[:1])]
+    for smaller, larger, cut in zip(grids, grids[1:], cuts[1:], strict=False):
+        near, odds = _near_planes(rays, w, cut, parts[-1], _windows_within(smaller, larger))
+        best = cut.spread(cut.sums(jnp.log1p(odds * near).T).argmax(-1))
+        weights = jnp.take_along_axis(near, best[:, None], -1)[:, 0]
+        weights = jnp.where(mask, weights, 0.0)
+        parts.append(_fit_quadrics(w, [_cut_blocks(rays, weights, shape, *larger)]))
+    # Once more by the surfaces that came of it, which may be bent.
+    refitted = [
+        _cut_blocks(rays, jnp.where(mask, _near_surface(rays, w, cut, part), 0.0), shape, *grid)
+        for cut, part, grid in zip(cuts[1:], parts[1:], grids[1:], strict=True)
+    ]
+    parts[1:] = [_fit_quadrics(w, refitted)]
+    return jax.tree.map(lambda *values: jnp.concatenate(values), *parts)
 
 
-def _cut_blocks(rays, mask, shape, columns: int, rows: int) -> _Cut:
+def _windows_within(smaller: tuple[int, int], larger: tuple[int, int]) -> np.ndarray:
+    """The windows of one grid about the middle of each of a grid of larger ones, (M, 9).
+
+    Those up to a window's width away, two or three in a row: the same from either side.  Where
+    there are two, one stands twice.
+    """
+    nearest = []
+    for many, few in zip(smaller, larger, strict=True):
+        middle = (np.arange(few) + 0.5) * many / few - 0.5
+        first, last = np.ceil(middle - 1 - 1e-6), np.floor(middle + 1 + 1e-6)
+        rows = np.stack([first, first + 1, last], -1)
+        nearest.append(np.clip(rows, 0, many - 1).astype(np.int32))
+    across, down = nearest
+    index = down[:, None, :, None] * smaller[0] + across[None, :, None, :]
+    return index.reshape(-1, 9)
+
+
+def _near_planes(rays, w, cut: "_Cut", smaller: Windows, within: np.ndarray):
+    """How near points are to planes that touch windows `within` theirs, 0 to 1, (P, 9).
+
+    And the odds that a point is of such a plane where it is on it, (P, 9).  Points that no such
+    window tells of count as near.
+    """
+    gradient, count = smaller.gradient[within], jnp.maximum(smaller.count[within], 1.0)
+    # How far off a plane is where it is continued to, over the noise: slopes are the less certain
+    # the smaller the window is that they were measured in.
+    reach = cut.extent[:, None] / smaller.extent[within]
+    doubt = jnp.sqrt(1 + 3 * (reach**2).sum(-1) / count)
+    deviation = _deviation(smaller, LEAST_OF_PLANES)[within] * doubt
+    offset = smaller.value[within] - (gradient * smaller.centre[within]).sum(-1)
+    told = smaller.mask[within]
+    deviation = jnp.where(told, deviation, 1.0)
+    of_windows = [offset, *jnp.moveaxis(gradient, -1, 0), deviation, told]
+    planes = jnp.moveaxis(cut.spread(jnp.stack(of_windows, -1)), -1, 0)
+    offset, along_u, along_v, deviation, told = planes
+    w, u, v = w[:, None], rays[:, :1], rays[:, 1:]
+    near = told * _nearness((offset + along_u * u + along_v * v - w) / deviation)
+    return jnp.where(told.any(-1, keepdims=True), near, 1.0), STRAY * w / deviation
+
+
+def _near_surface(rays, w, cut: "_Cut", windows: Windows) -> jax.Array:
+    """How near points are to the surface of their window, 0 to 1, (P,)."""
+    u, v = (rays - cut.spread(windows.centre)).T
+    gradient, hessian = cut.spread(windows.gradient).T, cut.spread(windows.hessian).T
+    surface = cut.spread(windows.value) + gradient[0] * u + gradient[1] * v
+    surface += hessian[0] * u**2 / 2 + hessian[1] * u * v + hessian[2] * v**2 / 2
+    return _nearness((surface - w) / cut.spread(_deviation(windows, LEAST_DEVIATION)))
+
+
+def _nearness(deviations: jax.Array) -> jax.Array:
+    """Weights of points by how many deviations they are off.
+
+    S. Geman and D. McClure, Statistical methods for tomographic image reconstruction, 1987.
+    """
+    return 1 / (1 + (deviations / FAR_RESIDUAL) ** 2) ** 2
+
+
+def _deviation(windows: Windows, least: float) -> jax.Array:
+    """Deviation of a single point from the surface of its window, at least a part of w."""
+    freedom = jnp.maximum(windows.count - COEFFICIENTS, 2.0)
+    deviation = windows.residual * jnp.sqrt(jnp.maximum(windows.count, 1.0) / freedom)
+    return jnp.maximum(deviation, least * windows.value)
+
+
+def _cut_blocks(rays, weights, shape, columns: int, rows: int) -> _Cut:
     down, across = (
         np.float32(np.arange(number)[:, None] == np.floor((np.arange(size) + 0.5) * number / size))
         for number, size in zip((rows, columns), shape, strict=True)
@@ -194,7 +296,7 @@ def _cut_blocks(rays, mask, shape, columns: int, rows: int) -> _Cut:
     def sum_up(values):
         # Across, then down: two small matrix products in place of one large one.  With all digits
         # of float32: a GPU would otherwise keep three, and curvature needs six.
-        values = jnp.matmul((values * mask).reshape(-1, shape[1]), across.T, precision="highest")
+        values = jnp.matmul((values * weights).reshape(-1, shape[1]), across.T, precision="highest")
         values = values.reshape(-1, shape[0], columns)
         values = jnp.einsum("krx,yr->yxk", values, down, precision="highest")
         return values.reshape(rows * columns, -1)

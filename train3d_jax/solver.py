@@ -221,11 +221,13 @@ def scores(blocks: Blocks, space: Space) -> Scores:
     return jax.vmap(one)(rays, canonical.values, canonical.mask)
 
 
-@jax.jit  # traced once for all who call it: tracing is most of the time to a first answer
-def fit_map(rays, w, mask) -> quadrics.Windows:
+# Traced once for all who call it: tracing is most of the time to a first answer.
+@functools.partial(jax.jit, static_argnames="consensus")
+def fit_map(rays, w, mask, consensus: bool = False) -> quadrics.Windows:
     """Fits the windows of all `GRIDS` to w, (P,), no residual less than most of the map's."""
+    w = jnp.where(mask, w, 1.0)
     return _with_noise_floor(
-        quadrics.fit_block_windows(rays, jnp.where(mask, w, 1.0), mask, points.BLOCKS, GRIDS)
+        quadrics.fit_block_windows(rays, w, mask, points.BLOCKS, GRIDS, consensus)
     )
 
 
@@ -265,7 +267,7 @@ def fit_windows(rays, values, mask, space: Space, ratio=None) -> Fit:
         ratio = jnp.asarray(joint.ratio_bins())[first.argmax()]
     base = jax.lax.stop_gradient(depth.ratio_to_shift(jnp.clip(ratio, 0.02, 0.98)))
     positive = mask & (values + base > LEAST_TRUE_DEPTH)
-    windows = fit_map(rays, 1 / jnp.where(positive, values + base, 1), positive)
+    windows = fit_map(rays, 1 / jnp.where(positive, values + base, 1), positive, consensus=True)
     return Fit(_bend_likelihood(windows, base), _bend_votes(windows, base), windows, base)
 
 

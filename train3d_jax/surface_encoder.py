@@ -12,6 +12,7 @@ It wants clouds of all blocks in the order of the grid (`CloudSettings.num_point
 parts of that grid.  So it is no function of a set, as `encoder.PointSetEncoder` is.
 """
 
+import functools
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -84,7 +85,8 @@ class SurfaceEncoder(Encoder):
         points = jnp.where(mask[..., None], points, 1.0)
         rays, z = points[..., :2] / points[..., 2:3], points[..., 2]
         if self.shift_known:
-            windows = pieces.over_maps(solver.fit_map, rays, 1 / z, mask)
+            fit_true = functools.partial(solver.fit_map, consensus=True)
+            windows = pieces.over_maps(fit_true, rays, 1 / z, mask)
             nothing = jnp.zeros((len(z), joint.SHIFT_BINS))
             return self.judge(nothing, windows, jnp.zeros(len(z)), beliefs)
         values = z if self.space == "depth" else 1 / z
