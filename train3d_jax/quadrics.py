@@ -239,7 +239,9 @@ def _windows_within(smaller: tuple[int, int], larger: tuple[int, int]) -> np.nda
     return index.reshape(-1, 9)
 
 
-def _near_planes(rays, w, cut: "_Cut", smaller: Windows, within: np.ndarray):
+def _near_planes(
+    rays, w, cut: _Cut, smaller: Windows, within: np.ndarray
+) -> tuple[jax.Array, jax.Array]:
     """How near points are to planes that touch windows `within` theirs, 0 to 1, (P, 9).
 
     And the odds that a point is of such a plane where it is on it, (P, 9).  Points that no such
@@ -262,7 +264,7 @@ def _near_planes(rays, w, cut: "_Cut", smaller: Windows, within: np.ndarray):
     return jnp.where(told.any(-1, keepdims=True), near, 1.0), STRAY * w / deviation
 
 
-def _near_surface(rays, w, cut: "_Cut", windows: Windows) -> jax.Array:
+def _near_surface(rays, w, cut: _Cut, windows: Windows) -> jax.Array:
     """How near points are to the surface of their window, 0 to 1, (P,)."""
     u, v = (rays - cut.spread(windows.centre)).T
     gradient, hessian = cut.spread(windows.gradient).T, cut.spread(windows.hessian).T
