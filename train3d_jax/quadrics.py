@@ -370,7 +370,10 @@ def _polynomial(local: jax.Array, coefficients: jax.Array) -> jax.Array:
 
 
 def solve_positive_definite(matrix: jax.Array, right: jax.Array) -> jax.Array:
-    """Solves small positive definite systems, unrolled: far faster in a batch than LAPACK calls.
+    """Solves small positive definite systems, by Gauss and Jordan without pivoting.
+
+    In a batch far faster than LAPACK's calls.  A loop: unrolled it takes .04 ms a map for .12, and a
+    second to compile wherever it is called.
 
     Args:
       matrix: shape (..., n, n).
@@ -380,21 +383,15 @@ def solve_positive_definite(matrix: jax.Array, right: jax.Array) -> jax.Array:
       Shape (..., n).
     """
     n = matrix.shape[-1]
-    lower = [[jnp.zeros(()) for _ in range(n)] for _ in range(n)]
-    for j in range(n):
-        diagonal = matrix[..., j, j] - sum(lower[j][k] ** 2 for k in range(j))
-        # What is left of a pivot below the rounding of its sum is noise, and would be divided by.
-        least = 4 * jnp.finfo(matrix.dtype).eps * matrix[..., j, j]
-        lower[j][j] = jnp.sqrt(jnp.maximum(diagonal, least + 1e-12))
-        for i in range(j + 1, n):
-            inner = sum(lower[i][k] * lower[j][k] for k in range(j))
-            lower[i][j] = (matrix[..., i, j] - inner) / lower[j][j]
-    forward: list[jax.Array] = []
-    for i in range(n):
-        inner = sum(lower[i][k] * forward[k] for k in range(i))
-        forward.append((right[..., i] - inner) / lower[i][i])
-    solution: list[jax.Array] = [jnp.zeros(())] * n
-    for i in reversed(range(n)):
-        inner = sum(lower[k][i] * solution[k] for k in range(i + 1, n))
-        solution[i] = (forward[i] - inner) / lower[i][i]
-    return jnp.stack(solution, -1)
+    # What is done to all systems alike lies side by side.
+    system = jnp.concatenate([matrix, right[..., None]], -1)
+    system = jnp.moveaxis(system, (-2, -1), (0, 1))
+    # What is left of a pivot below the rounding of its sum is noise, and would be divided by.
+    least = 4 * jnp.finfo(matrix.dtype).eps * system[np.arange(n), np.arange(n)] + 1e-12
+    rows = np.arange(n).reshape(n, *[1] * (system.ndim - 1))
+
+    def eliminate(column: jax.Array, system: jax.Array) -> jax.Array:
+        row = system[column] / jnp.maximum(system[column, column], least[column])
+        return jnp.where(rows == column, row, system - system[:, column, None] * row)
+
+    return jnp.moveaxis(jax.lax.fori_loop(0, n, eliminate, system)[:, n], 0, -1)

@@ -57,6 +57,10 @@ LEAST_VALUE = 0.1
 LEAST_MISSED, MOST_MISSED = 1e-3, 10.0
 """Of the value: what counts as no miss of a tangent plane, and what as the worst there is."""
 
+TEMPER = {"parallel": 0.05, "focal": 0.08}
+"""Share of the pairs' log-likelihood that counts where training begins, which goes on from there; a
+little more than the solver's, whose windows were between surfaces when it was chosen."""
+
 
 class SurfaceEncoder(Encoder):
     """Window network, likelihoods of planes and of angles, one posterior over both unknowns.
@@ -152,7 +156,7 @@ class SurfaceEncoder(Encoder):
         opinion = Opinion(name="parallels")(of_pairs)
         odds = solver.PARALLEL_ODDS * opinion.odds
         # These pairs speak for all that the solver looks at.
-        counts = solver.TEMPER["parallel"] * solver.PARALLEL_PAIRS / self.pairs * opinion.counts
+        counts = TEMPER["parallel"] * solver.PARALLEL_PAIRS / self.pairs * opinion.counts
         usual = solver.usual_gradient(windows)
         gather = jax.vmap(lambda windows: surfaces.gather_pairs(windows, pairs))
         pair = jax.lax.stop_gradient(gather(windows))
@@ -192,7 +196,7 @@ class SurfaceEncoder(Encoder):
         pairs = solver.window_pairs()[: self.pairs]
         opinion = Opinion(name="angles")(of_pairs)
         # These pairs speak for all that the solver looks at.
-        counts = solver.TEMPER["focal"] * solver.PAIRS / self.pairs * opinion.counts
+        counts = TEMPER["focal"] * solver.PAIRS / self.pairs * opinion.counts
         odds = solver.ANGLE_ODDS * opinion.odds
         variance = (solver.COSINE_TOLERANCE * opinion.deviation) ** 2
         log_alpha = jnp.asarray(bin_centres("focal", solver.ANGLE_BINS[self.space]), counts.dtype)
