@@ -372,8 +372,8 @@ def _polynomial(local: jax.Array, coefficients: jax.Array) -> jax.Array:
 def solve_positive_definite(matrix: jax.Array, right: jax.Array) -> jax.Array:
     """Solves small positive definite systems, by Gauss and Jordan without pivoting.
 
-    In a batch far faster than LAPACK's calls.  A loop: unrolled it takes .04 ms a map for .12, and a
-    second to compile wherever it is called.
+    In a batch far faster than LAPACK's calls.  A loop: unrolled it takes .04 ms a map for .12, and
+    a second to compile wherever it is called.
 
     Args:
       matrix: shape (..., n, n).
