@@ -256,7 +256,7 @@ def fit_windows(rays, values, mask, space: Space, ratio=None) -> Fit:
     base = jnp.zeros((), values.dtype)
     positive = mask & (values > depth.SMALLEST_VALUE)
     if space == "disparity":
-        windows = fit_map(rays, values, positive)
+        windows = fit_map(rays, values, positive, consensus=True)
         nothing = jnp.zeros_like(windows.value)
         votes = surfaces.Votes(nothing, nothing + 1, nothing > 0)
         return Fit(jnp.zeros(joint.SHIFT_BINS, values.dtype), votes, windows, base)

@@ -30,10 +30,11 @@ Both rest on the same windows, so their product would be too sure; and the netwo
 judge them, so geometry adds little where the network is sure.  With more of it shifts on noisy and
 predicted depth were more than a tenth worse than the network's alone."""
 
-ENOUGH = 0.5
+ENOUGH: dict[depth.Space, float] = {"depth": 0.5, "disparity": 0.25}
 """Nats that geometry tells of a shift, below which the network's word on it counts less, down to
 nothing.  Both see the same windows: on clean rooms geometry finds 4 nats in them, on a rock, which
-has no plane, 0.3.  What a network then says is what is usual in rooms."""
+has no plane, 0.3.  What a network then says is what is usual in rooms.  In disparity space, where
+parallels alone tell, it is less throughout."""
 
 HESITATES = (1.0, 1.5)
 HESITANT_WEIGHTS = 0.8, 0.2
@@ -109,7 +110,7 @@ def answer(
       known_focal: known focal lengths in pixels, shape (B,); None where they are sought.
     """
     first_guess = camera.initial_focal(blocks.size[..., 0])
-    ratios = _shift_opinions(geometry, learned)
+    ratios = _shift_opinions(geometry, learned, space)
     alphas = _focal_opinions(geometry, learned, first_guess)
     judged = geometry.fit.windows.mask.sum(-1) >= solver.LEAST_WINDOWS
     ratio = joint.quantiles(ratios.weighed(method), joint.ratio_bins(), INTERVAL)
@@ -185,9 +186,9 @@ def focal_evidence(
     return likelihood - likelihood.max(-1, keepdims=True), judged
 
 
-def _shift_opinions(geometry: solver.Solution, learned: Learned) -> "_Opinions":
+def _shift_opinions(geometry: solver.Solution, learned: Learned, space: depth.Space) -> "_Opinions":
     """What networks and geometry say of the near/far ratio."""
-    trust = jnp.minimum(_information(geometry.shift) / ENOUGH, 1.0) ** 2
+    trust = jnp.minimum(_information(geometry.shift) / ENOUGH[space], 1.0) ** 2
     shares = _between((0.0, 1.0), (NETWORK_WEIGHT, GEOMETRY_WEIGHT), trust)
     return _Opinions(_finer_ratio(learned), geometry.shift, np.zeros(joint.SHIFT_BINS), shares)
 
