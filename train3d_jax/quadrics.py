@@ -208,9 +208,8 @@ def fit_block_windows(
     # planes of the windows within one are what its points may agree on.
     parts = [_fit_quadrics(w, cuts[:1])]
     for smaller, larger, cut in zip(grids, grids[1:], cuts[1:], strict=False):
-        near, odds = _near_planes(rays, w, cut, parts[-1], _windows_within(smaller, larger))
-        best = cut.spread(cut.sums(jnp.log1p(odds * near).T).argmax(-1))
-        weights = jnp.take_along_axis(near, best[:, None], -1)[:, 0]
+        within, members = _windows_within(smaller, larger), _members(shape, *larger)
+        weights = _near_best_planes(rays, w, mask, cut, parts[-1], within, members)
         weights = jnp.where(mask, weights, 0.0)
         parts.append(_fit_quadrics(w, [_cut_blocks(rays, weights, shape, *larger)]))
     # Once more by the surfaces that came of it, which may be bent.
@@ -239,13 +238,29 @@ def _windows_within(smaller: tuple[int, int], larger: tuple[int, int]) -> np.nda
     return index.reshape(-1, 9)
 
 
-def _near_planes(
-    rays, w, cut: _Cut, smaller: Windows, within: np.ndarray
-) -> tuple[jax.Array, jax.Array]:
-    """How near points are to planes that touch windows `within` theirs, 0 to 1, (P, 9).
+def _members(shape: tuple[int, int], columns: int, rows: int) -> tuple[np.ndarray, np.ndarray]:
+    """The blocks of each window, as many for all of them, and which of them are more than it has.
 
-    And the odds that a point is of such a plane where it is on it, (P, 9).  Points that no such
-    window tells of count as near.
+    Shapes (M, K) both.
+    """
+    within = []
+    for number, size in ((rows, shape[0]), (columns, shape[1])):
+        first = np.ceil(np.arange(number + 1) * size / number - 0.5).astype(np.int32)
+        index = first[:-1, None] + np.arange(np.diff(first).max())
+        within.append((np.minimum(index, size - 1), index < first[1:, None]))
+    (down, inside_down), (across, inside_across) = within
+    index = down[:, None, :, None] * shape[1] + across[None, :, None, :]
+    inside = inside_down[:, None, :, None] & inside_across[None, :, None, :]
+    return index.reshape(rows * columns, -1), inside.reshape(rows * columns, -1)
+
+
+def _near_best_planes(
+    rays, w, mask, cut: _Cut, smaller: Windows, within: np.ndarray, members
+) -> jax.Array:
+    """How near points are to one of the planes that touch windows `within` theirs, 0 to 1, (P,).
+
+    To that which most points of the window agree on.  Points that no such window tells of count as
+    near.
     """
     gradient, count = smaller.gradient[within], jnp.maximum(smaller.count[within], 1.0)
     # How far off a plane is where it is continued to, over the noise: slopes are the less certain
@@ -256,12 +271,23 @@ def _near_planes(
     offset = smaller.value[within] - (gradient * smaller.centre[within]).sum(-1)
     told = smaller.mask[within]
     deviation = jnp.where(told, deviation, 1.0)
-    of_windows = [offset, *jnp.moveaxis(gradient, -1, 0), deviation, told]
-    planes = jnp.moveaxis(cut.spread(jnp.stack(of_windows, -1)), -1, 0)
-    offset, along_u, along_v, deviation, told = planes
-    w, u, v = w[:, None], rays[:, :1], rays[:, 1:]
-    near = told * _nearness((offset + along_u * u + along_v * v - w) / deviation)
-    return jnp.where(told.any(-1, keepdims=True), near, 1.0), STRAY * w / deviation
+
+    def near(plane, deviation, u, v, w):
+        offset, along_u, along_v = plane
+        return _nearness((offset + along_u * u + along_v * v - w) / deviation)
+
+    planes = jnp.stack([offset, gradient[..., 0], gradient[..., 1]])
+    index, inside = members
+    of_windows = [x[index][:, None] for x in (*rays.T, w)]  # side by side, for all planes alike
+    spread = deviation[..., None]
+    odds = STRAY * of_windows[2] / spread
+    agree = jnp.log1p(odds * near(planes[..., None], spread, *of_windows))
+    agree = (agree * (mask[index] & inside)[:, None]).sum(-1)
+    best = jnp.where(told, agree, 0.0).argmax(-1)[:, None]
+    plane = [jnp.take_along_axis(x, best, -1)[:, 0] for x in (*planes, deviation, told)]
+    offset, along_u, along_v, deviation, of_best = cut.spread(jnp.stack(plane, -1)).T
+    nearest = of_best * near((offset, along_u, along_v), deviation, *rays.T, w)
+    return jnp.where(cut.spread(told.any(-1)), nearest, 1.0)
 
 
 def _near_surface(rays, w, cut: _Cut, windows: Windows) -> jax.Array:
