@@ -4,6 +4,7 @@ Sums over points make a fit independent of the order of the points.
 """
 
 import functools
+import itertools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -103,8 +104,8 @@ def fit_windows(rays: jax.Array, inverse_depth: jax.Array, mask: jax.Array, grid
     low, high = (jnp.where(mask.any(), x, fallback) for x, fallback in ((low, -1.0), (high, 1.0)))
     low = low - MARGIN * (high - low)
     span = jnp.maximum(high - low, LEAST_SPAN)
-    cut = [_cut(rays, mask, low, span, np.array(grid, np.float32)) for grid in grids]
-    return _fit_quadrics(inverse_depth, cut)
+    cuts = [_cut(rays, mask, low, span, np.array(grid, np.float32)) for grid in grids]
+    return _one_after_the_other([_fit_quadrics(inverse_depth, cut) for cut in cuts])
 
 
 def mirrored(windows: Windows, grids) -> Windows:
@@ -201,24 +202,30 @@ def fit_block_windows(
     rays, w = (
         jnp.where(mask.reshape(-1, *[1] * (x.ndim - 1)), x, 0.0) for x in (rays, inverse_depth)
     )
-    cuts = [_cut_blocks(rays, mask, shape, *grid) for grid in grids]
+    weights = mask.astype(w.dtype)
     if not consensus:
-        return _fit_quadrics(w, cuts)
+        return _one_after_the_other([_fit_grid(rays, w, weights, shape, grid) for grid in grids])
     # From the smallest windows, which mostly see one surface, to ever larger ones: each time the
     # planes of the windows within one are what its points may agree on.
-    parts = [_fit_quadrics(w, cuts[:1])]
-    for smaller, larger, cut in zip(grids, grids[1:], cuts[1:], strict=False):
-        within, members = _windows_within(smaller, larger), _members(shape, *larger)
-        weights = _near_best_planes(rays, w, mask, cut, parts[-1], within, members)
-        weights = jnp.where(mask, weights, 0.0)
-        parts.append(_fit_quadrics(w, [_cut_blocks(rays, weights, shape, *larger)]))
+    parts = [_fit_grid(rays, w, weights, shape, grids[0])]
+    for smaller, larger in itertools.pairwise(grids):
+        near = _near_best_planes(rays, w, weights, parts[-1], shape, smaller, larger)
+        parts.append(_fit_grid(rays, w, jnp.where(mask, near, 0.0), shape, larger))
     # Once more by the surfaces that came of it, which may be bent.
-    refitted = [
-        _cut_blocks(rays, jnp.where(mask, _near_surface(rays, w, cut, part), 0.0), shape, *grid)
-        for cut, part, grid in zip(cuts[1:], parts[1:], grids[1:], strict=True)
-    ]
-    parts[1:] = [_fit_quadrics(w, refitted)]
+    for number, grid in enumerate(grids[1:], 1):
+        near = _near_surface(rays, w, parts[number], _window_of(shape, grid))
+        parts[number] = _fit_grid(rays, w, jnp.where(mask, near, 0.0), shape, grid)
+    return _one_after_the_other(parts)
+
+
+def _one_after_the_other(parts: list[Windows]) -> Windows:
     return jax.tree.map(lambda *values: jnp.concatenate(values), *parts)
+
+
+# Traced once for all the fits of a grid: tracing is most of the time to a first answer.
+@functools.partial(jax.jit, static_argnames=("shape", "grid"))
+def _fit_grid(rays, w, weights, shape: tuple[int, int], grid: tuple[int, int]) -> Windows:
+    return _fit_quadrics(w, _cut_blocks(rays, weights, shape, grid))
 
 
 def _windows_within(smaller: tuple[int, int], larger: tuple[int, int]) -> np.ndarray:
@@ -238,11 +245,22 @@ def _windows_within(smaller: tuple[int, int], larger: tuple[int, int]) -> np.nda
     return index.reshape(-1, 9)
 
 
-def _members(shape: tuple[int, int], columns: int, rows: int) -> tuple[np.ndarray, np.ndarray]:
+def _window_of(shape: tuple[int, int], grid: tuple[int, int]) -> np.ndarray:
+    """The window that each block lies in, shape (P,)."""
+    columns, rows = grid
+    down, across = (
+        np.floor((np.arange(size) + 0.5) * number / size)
+        for number, size in zip((rows, columns), shape, strict=True)
+    )
+    return (down[:, None] * columns + across).astype(np.int32).ravel()
+
+
+def _members(shape: tuple[int, int], grid: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
     """The blocks of each window, as many for all of them, and which of them are more than it has.
 
     Shapes (M, K) both.
     """
+    columns, rows = grid
     within = []
     for number, size in ((rows, shape[0]), (columns, shape[1])):
         first = np.ceil(np.arange(number + 1) * size / number - 0.5).astype(np.int32)
@@ -254,49 +272,51 @@ def _members(shape: tuple[int, int], columns: int, rows: int) -> tuple[np.ndarra
     return index.reshape(rows * columns, -1), inside.reshape(rows * columns, -1)
 
 
-def _near_best_planes(
-    rays, w, mask, cut: _Cut, smaller: Windows, within: np.ndarray, members
-) -> jax.Array:
-    """How near points are to one of the planes that touch windows `within` theirs, 0 to 1, (P,).
+def _near_best_planes(rays, w, weights, fits: Windows, shape, smaller, larger) -> jax.Array:
+    """How near points are to the plane that most of their window agrees on, 0 to 1, (P,).
 
-    To that which most points of the window agree on.  Points that no such window tells of count as
-    near.
+    Of the planes that touch the smaller windows within it, as `fits` has them.  Points of a window
+    none of which tells anything count as near.
     """
-    gradient, count = smaller.gradient[within], jnp.maximum(smaller.count[within], 1.0)
+    within = _windows_within(smaller, larger)
+    index, inside = _members(shape, larger)
+    window_of, extent = _window_of(shape, larger), _cut_blocks(rays, weights, shape, larger).extent
+    gradient, count = fits.gradient[within], jnp.maximum(fits.count[within], 1.0)
     # How far off a plane is where it is continued to, over the noise: slopes are the less certain
     # the smaller the window is that they were measured in.
-    reach = cut.extent[:, None] / smaller.extent[within]
+    reach = extent[:, None] / fits.extent[within]
     doubt = jnp.sqrt(1 + 3 * (reach**2).sum(-1) / count)
-    deviation = _deviation(smaller, LEAST_OF_PLANES)[within] * doubt
-    offset = smaller.value[within] - (gradient * smaller.centre[within]).sum(-1)
-    told = smaller.mask[within]
+    deviation = _deviation(fits, LEAST_OF_PLANES)[within] * doubt
+    offset = fits.value[within] - (gradient * fits.centre[within]).sum(-1)
+    told = fits.mask[within]
     deviation = jnp.where(told, deviation, 1.0)
 
-    def near(plane, deviation, u, v, w):
-        offset, along_u, along_v = plane
+    def near(planes, places):
+        (offset, along_u, along_v, deviation), (u, v, w) = planes, places
         return _nearness((offset + along_u * u + along_v * v - w) / deviation)
 
-    planes = jnp.stack([offset, gradient[..., 0], gradient[..., 1]])
-    index, inside = members
-    of_windows = [x[index][:, None] for x in (*rays.T, w)]  # side by side, for all planes alike
-    spread = deviation[..., None]
-    odds = STRAY * of_windows[2] / spread
-    agree = jnp.log1p(odds * near(planes[..., None], spread, *of_windows))
-    agree = (agree * (mask[index] & inside)[:, None]).sum(-1)
+    planes = jnp.stack([offset, gradient[..., 0], gradient[..., 1], deviation])
+    places = jnp.stack([*rays.T, w])
+    # The points of a window side by side, for all its planes alike.
+    of_windows = places[:, index][:, :, None]
+    odds = STRAY * of_windows[2] / deviation[..., None]
+    agree = jnp.log1p(odds * near(planes[..., None], of_windows))
+    agree = (agree * (weights[index] * inside)[:, None]).sum(-1)
     best = jnp.where(told, agree, 0.0).argmax(-1)[:, None]
-    plane = [jnp.take_along_axis(x, best, -1)[:, 0] for x in (*planes, deviation, told)]
-    offset, along_u, along_v, deviation, of_best = cut.spread(jnp.stack(plane, -1)).T
-    nearest = of_best * near((offset, along_u, along_v), deviation, *rays.T, w)
-    return jnp.where(cut.spread(told.any(-1)), nearest, 1.0)
+    best_planes = jnp.take_along_axis(planes, best[None], -1)[..., 0]
+    of_told = jnp.take_along_axis(told, best, -1)[:, 0]
+    nearest = of_told[window_of] * near(best_planes[:, window_of], places)
+    return jnp.where(told.any(-1)[window_of], nearest, 1.0)
 
 
-def _near_surface(rays, w, cut: _Cut, windows: Windows) -> jax.Array:
+def _near_surface(rays, w, fits: Windows, window_of: np.ndarray) -> jax.Array:
     """How near points are to the surface of their window, 0 to 1, (P,)."""
-    u, v = (rays - cut.spread(windows.centre)).T
-    gradient, hessian = cut.spread(windows.gradient).T, cut.spread(windows.hessian).T
-    surface = cut.spread(windows.value) + gradient[0] * u + gradient[1] * v
+    of_window = lambda values: values[window_of]  # noqa: E731
+    u, v = (rays - of_window(fits.centre)).T
+    gradient, hessian = of_window(fits.gradient).T, of_window(fits.hessian).T
+    surface = of_window(fits.value) + gradient[0] * u + gradient[1] * v
     surface += hessian[0] * u**2 / 2 + hessian[1] * u * v + hessian[2] * v**2 / 2
-    return _nearness((surface - w) / cut.spread(_deviation(windows, LEAST_DEVIATION)))
+    return _nearness((surface - w) / of_window(_deviation(fits, LEAST_DEVIATION)))
 
 
 def _nearness(deviations: jax.Array) -> jax.Array:
@@ -314,12 +334,10 @@ def _deviation(windows: Windows, least: float) -> jax.Array:
     return jnp.maximum(deviation, least * windows.value)
 
 
-def _cut_blocks(rays, weights, shape, columns: int, rows: int) -> _Cut:
-    down, across = (
-        np.float32(np.arange(number)[:, None] == np.floor((np.arange(size) + 0.5) * number / size))
-        for number, size in zip((rows, columns), shape, strict=True)
-    )
-    index = np.int32((down.argmax(0)[:, None] * columns + across.argmax(0)).ravel())
+def _cut_blocks(rays, weights, shape: tuple[int, int], grid: tuple[int, int]) -> _Cut:
+    (columns, rows), index = grid, _window_of(shape, grid)
+    down = np.float32(np.arange(rows)[:, None] == index[:: shape[1]] // columns)
+    across = np.float32(np.arange(columns)[:, None] == index[: shape[1]])
 
     def sum_up(values):
         # Across, then down: two small matrix products in place of one large one.  With all digits
@@ -342,40 +360,26 @@ def _cut_blocks(rays, weights, shape, columns: int, rows: int) -> _Cut:
     return _Cut(offset / extent[index], centre, extent, sums, lambda of_windows: of_windows[index])
 
 
-def _fit_quadrics(w: jax.Array, cuts: list[_Cut]) -> Windows:
-    """Fits the windows of all cuts, one cut after the other; they are solved all at once."""
-    counts, means, matrices, rights, deviations = [], [], [], [], []
-    for cut in cuts:
-        count, total = cut.sums(jnp.stack([jnp.ones_like(w), w])).T
-        mean = total / jnp.maximum(count, 1)
-        # About the mean: in float32 the curvature would drown in the rounding of w itself.
-        deviation = w - cut.spread(mean)
-        products = [part * deviation for part in _monomials(cut.local, 2)]
-        moments = cut.sums(*_monomials(cut.local, 4), *products)
-        for values, value in (
-            (counts, count), (means, mean), (matrices, moments[:, : len(_POWERS)]),
-            (rights, moments[:, len(_POWERS) :]), (deviations, deviation),
-        ):  # fmt: skip
-            values.append(value)
-    count, extent = jnp.concatenate(counts), jnp.concatenate([cut.extent for cut in cuts])
-    matrix = jnp.concatenate(matrices)[:, _NORMAL_MATRIX]
-    matrix = matrix + jnp.eye(6) * (RIDGE * count + 1e-6)[:, None, None]
-    coefficients = solve_positive_definite(matrix, jnp.concatenate(rights))
-    ends = np.cumsum([len(values) for values in counts])[:-1]
-    squares = [
-        cut.sums((deviation - _polynomial(cut.local, cut.spread(part)))[None] ** 2)[:, 0]
-        for cut, deviation, part in zip(
-            cuts, deviations, jnp.split(coefficients, ends), strict=True
-        )
-    ]
-    areas = jnp.stack([extent[:, 0] ** 2, extent[:, 0] * extent[:, 1], extent[:, 1] ** 2], -1)
+def _fit_quadrics(w: jax.Array, cut: _Cut) -> Windows:
+    count, total = cut.sums(jnp.stack([jnp.ones_like(w), w])).T
+    mean = total / jnp.maximum(count, 1)
+    # About the mean: in float32 the curvature would drown in the rounding of w itself.
+    deviation = w - cut.spread(mean)
+    products = [part * deviation for part in _monomials(cut.local, 2)]
+    moments = cut.sums(*_monomials(cut.local, 4), *products)
+    matrix, right = moments[:, : len(_POWERS)], moments[:, len(_POWERS) :]
+    ridge = jnp.eye(COEFFICIENTS) * (RIDGE * count + 1e-6)[:, None, None]
+    coefficients = solve_positive_definite(matrix[:, _NORMAL_MATRIX] + ridge, right)
+    residuals = deviation - _polynomial(cut.local, cut.spread(coefficients))
+    width, height = cut.extent.T
+    areas = jnp.stack([width**2, width * height, height**2], -1)
     return Windows(
-        centre=jnp.concatenate([cut.centre for cut in cuts]),
-        extent=extent,
-        value=jnp.concatenate(means) + coefficients[:, 0],
-        gradient=coefficients[:, jnp.array(_SLOPES)] / extent,
-        hessian=coefficients[:, jnp.array(_CURVATURES)] * jnp.array([2.0, 1.0, 2.0]) / areas,
-        residual=jnp.sqrt(jnp.concatenate(squares) / jnp.maximum(count, 1)),
+        centre=cut.centre,
+        extent=cut.extent,
+        value=mean + coefficients[:, 0],
+        gradient=coefficients[:, np.array(_SLOPES)] / cut.extent,
+        hessian=coefficients[:, np.array(_CURVATURES)] * np.array([2, 1, 2], np.float32) / areas,
+        residual=jnp.sqrt(cut.sums(residuals[None] ** 2)[:, 0] / jnp.maximum(count, 1)),
         count=count,
         mask=count >= MINIMUM_POINTS,
     )
