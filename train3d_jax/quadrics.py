@@ -105,7 +105,7 @@ def fit_windows(rays: jax.Array, inverse_depth: jax.Array, mask: jax.Array, grid
     low = low - MARGIN * (high - low)
     span = jnp.maximum(high - low, LEAST_SPAN)
     cuts = [_cut(rays, mask, low, span, np.array(grid, np.float32)) for grid in grids]
-    return _one_after_the_other([_fit_quadrics(inverse_depth, cut) for cut in cuts])
+    return _one_after_the_other([_fit_quadrics(inverse_depth, cut)[0] for cut in cuts])
 
 
 def mirrored(windows: Windows, grids) -> Windows:
@@ -204,17 +204,21 @@ def fit_block_windows(
     )
     weights = mask.astype(w.dtype)
     if not consensus:
-        return _one_after_the_other([_fit_grid(rays, w, weights, shape, grid) for grid in grids])
+        return _one_after_the_other([_fit_grid(rays, w, weights, shape, grid)[0] for grid in grids])
     # From the smallest windows, which mostly see one surface, to ever larger ones: each time the
     # planes of the windows within one are what its points may agree on.
-    parts = [_fit_grid(rays, w, weights, shape, grids[0])]
+    parts = [_fit_grid(rays, w, weights, shape, grids[0])[0]]
+    residuals = []
     for smaller, larger in itertools.pairwise(grids):
         near = _near_best_planes(rays, w, weights, parts[-1], shape, smaller, larger)
-        parts.append(_fit_grid(rays, w, jnp.where(mask, near, 0.0), shape, larger))
+        fits, residual = _fit_grid(rays, w, jnp.where(mask, near, 0.0), shape, larger)
+        parts.append(fits)
+        residuals.append(residual)
     # Once more by the surfaces that came of it, which may be bent.
-    for number, grid in enumerate(grids[1:], 1):
-        near = _near_surface(rays, w, parts[number], _window_of(shape, grid))
-        parts[number] = _fit_grid(rays, w, jnp.where(mask, near, 0.0), shape, grid)
+    for number, (grid, residual) in enumerate(zip(grids[1:], residuals, strict=True), 1):
+        deviation = _deviation(parts[number], LEAST_DEVIATION)[_window_of(shape, grid)]
+        near = jnp.where(mask, _nearness(residual / deviation), 0.0)
+        parts[number], _ = _fit_grid(rays, w, near, shape, grid)
     return _one_after_the_other(parts)
 
 
@@ -224,7 +228,9 @@ def _one_after_the_other(parts: list[Windows]) -> Windows:
 
 # Traced once for all the fits of a grid: tracing is most of the time to a first answer.
 @functools.partial(jax.jit, static_argnames=("shape", "grid"))
-def _fit_grid(rays, w, weights, shape: tuple[int, int], grid: tuple[int, int]) -> Windows:
+def _fit_grid(
+    rays, w, weights, shape: tuple[int, int], grid: tuple[int, int]
+) -> tuple[Windows, jax.Array]:
     return _fit_quadrics(w, _cut_blocks(rays, weights, shape, grid))
 
 
@@ -260,16 +266,12 @@ def _members(shape: tuple[int, int], grid: tuple[int, int]) -> tuple[np.ndarray,
 
     Shapes (M, K) both.
     """
-    columns, rows = grid
-    within = []
-    for number, size in ((rows, shape[0]), (columns, shape[1])):
-        first = np.ceil(np.arange(number + 1) * size / number - 0.5).astype(np.int32)
-        index = first[:-1, None] + np.arange(np.diff(first).max())
-        within.append((np.minimum(index, size - 1), index < first[1:, None]))
-    (down, inside_down), (across, inside_across) = within
-    index = down[:, None, :, None] * shape[1] + across[None, :, None, :]
-    inside = inside_down[:, None, :, None] & inside_across[None, :, None, :]
-    return index.reshape(rows * columns, -1), inside.reshape(rows * columns, -1)
+    window_of = _window_of(shape, grid)
+    in_turn = np.argsort(window_of, kind="stable")
+    count = np.bincount(window_of, minlength=int(np.prod(grid)))
+    place = np.arange(count.max())
+    index = (np.cumsum(count) - count)[:, None] + place
+    return in_turn[np.minimum(index, len(in_turn) - 1)], place < count[:, None]
 
 
 def _near_best_planes(rays, w, weights, fits: Windows, shape, smaller, larger) -> jax.Array:
@@ -307,16 +309,6 @@ def _near_best_planes(rays, w, weights, fits: Windows, shape, smaller, larger) -
     of_told = jnp.take_along_axis(told, best, -1)[:, 0]
     nearest = of_told[window_of] * near(best_planes[:, window_of], places)
     return jnp.where(told.any(-1)[window_of], nearest, 1.0)
-
-
-def _near_surface(rays, w, fits: Windows, window_of: np.ndarray) -> jax.Array:
-    """How near points are to the surface of their window, 0 to 1, (P,)."""
-    of_window = lambda values: values[window_of]  # noqa: E731
-    u, v = (rays - of_window(fits.centre)).T
-    gradient, hessian = of_window(fits.gradient).T, of_window(fits.hessian).T
-    surface = of_window(fits.value) + gradient[0] * u + gradient[1] * v
-    surface += hessian[0] * u**2 / 2 + hessian[1] * u * v + hessian[2] * v**2 / 2
-    return _nearness((surface - w) / of_window(_deviation(fits, LEAST_DEVIATION)))
 
 
 def _nearness(deviations: jax.Array) -> jax.Array:
@@ -360,7 +352,8 @@ def _cut_blocks(rays, weights, shape: tuple[int, int], grid: tuple[int, int]) ->
     return _Cut(offset / extent[index], centre, extent, sums, lambda of_windows: of_windows[index])
 
 
-def _fit_quadrics(w: jax.Array, cut: _Cut) -> Windows:
+def _fit_quadrics(w: jax.Array, cut: _Cut) -> tuple[Windows, jax.Array]:
+    """The windows of a cut, and by how much w of each point is beyond its window's quadric."""
     count, total = cut.sums(jnp.stack([jnp.ones_like(w), w])).T
     mean = total / jnp.maximum(count, 1)
     # About the mean: in float32 the curvature would drown in the rounding of w itself.
@@ -373,7 +366,7 @@ def _fit_quadrics(w: jax.Array, cut: _Cut) -> Windows:
     residuals = deviation - _polynomial(cut.local, cut.spread(coefficients))
     width, height = cut.extent.T
     areas = jnp.stack([width**2, width * height, height**2], -1)
-    return Windows(
+    windows = Windows(
         centre=cut.centre,
         extent=cut.extent,
         value=mean + coefficients[:, 0],
@@ -383,6 +376,7 @@ def _fit_quadrics(w: jax.Array, cut: _Cut) -> Windows:
         count=count,
         mask=count >= MINIMUM_POINTS,
     )
+    return windows, residuals
 
 
 def _monomials(local: jax.Array, degree: int) -> list[jax.Array]:

@@ -5,7 +5,7 @@ Quadrics are fitted to windows of the grid of blocks at six scales, and three fa
 right angles.  `solver` lets all windows and all pairs of them count alike.  Here a network that
 sees the windows, and the whole, says of each window how likely it lies on a plane, of each pair how
 likely it is parallel or a right angle, how far off either may be, and how much it counts.  Fresh
-weights begin at the solver's own constants.  What comes of it are log-likelihoods over bins; a
+weights begin about where the solver is.  What comes of it are log-likelihoods over bins; a
 small network over the bins corrects their sum.
 
 It wants clouds of all blocks in the order of the grid (`CloudSettings.num_points` 0): windows are
@@ -58,8 +58,9 @@ LEAST_MISSED, MOST_MISSED = 1e-3, 10.0
 """Of the value: what counts as no miss of a tangent plane, and what as the worst there is."""
 
 TEMPER = {"parallel": 0.05, "focal": 0.08}
-"""Share of the pairs' log-likelihood that counts where training begins, which goes on from there; a
-little more than the solver's, whose windows were between surfaces when it was chosen."""
+"""Share of the pairs' log-likelihood that counts where training begins, which goes on from there:
+the solver's when the weights that come along were trained, a third more than it is now.  They mean
+nothing with another."""
 
 
 class SurfaceEncoder(Encoder):
