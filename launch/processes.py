@@ -95,7 +95,7 @@ def together() -> Iterator[None]:
             yield
             jax.distributed.shutdown()
         except UserError as error:
-            leave(str(error), program.EXIT_WRONG_USE)
+            leave(program.message(error), program.EXIT_WRONG_USE)
         except KeyboardInterrupt:
             leave("interrupted", program.EXIT_INTERRUPTED)
         except Exception as error:

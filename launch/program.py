@@ -8,7 +8,10 @@ from collections.abc import Callable, Collection, Iterator
 
 from absl import app, flags, logging
 
-from train3d_jax.errors import UserError
+from train3d_jax.errors import Argument, ArgumentError, UserError
+
+_FLAGS = {"run": "model_name"}
+"""Flags that have another name than the argument of the library that they are given to."""
 
 EXIT_SOME_FAILED = 1
 EXIT_WRONG_USE = 2
@@ -38,11 +41,25 @@ def one_line_for_mistakes() -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        print(f"{name()}: {error}", file=sys.stderr)
+        print(f"{name()}: {message(error)}", file=sys.stderr)
         sys.exit(EXIT_WRONG_USE)
     except KeyboardInterrupt:
         print(f"{name()}: interrupted", file=sys.stderr)
         sys.exit(EXIT_INTERRUPTED)
+
+
+def message(error: UserError) -> str:
+    """The message of an error; the library's arguments are spelled as the flags that set them."""
+    return error.spelled(_flag_of) if isinstance(error, ArgumentError) else str(error)
+
+
+def _flag_of(argument: Argument) -> str:
+    flag = f"--{_FLAGS.get(argument.name, argument.name)}"
+    if argument.value is None:
+        return flag
+    several = isinstance(argument.value, tuple | list)
+    value = ",".join(map(str, argument.value)) if several else argument.value
+    return f"{flag}={value}"
 
 
 class Stop:

@@ -79,7 +79,7 @@ def main() -> None:
     try:
         models = [inference.load_model(run, config.space) for run in config.runs]
     except UserError as error:
-        raise UserError(f"{error}; --model= shows maps without networks") from None
+        raise UserError(f"{program.message(error)}; --model= shows maps without networks") from None
     if models:
         inference.check_models(models, config.space, focal_known=False)
     named = flags.FLAGS["model"].present > 0

@@ -18,7 +18,7 @@ from typing import NamedTuple, cast
 import viser
 
 from data.known_cameras import KnownCamera
-from launch import recovery, viewer_maps
+from launch import program, recovery, viewer_maps
 from launch.recovery_config import METHODS, RecoveryConfig
 from launch.viewer_drawings import Thumbnail
 from launch.viewer_maps import Entry, Look, Values
@@ -127,7 +127,7 @@ class Window:
 
     def _failed(self, error: Exception) -> None:
         if isinstance(error, UserError):
-            self.refuse(str(error))
+            self.refuse(program.message(error))
         elif isinstance(error, MemoryError):
             self.refuse("needs more memory than there is")
         elif isinstance(error, OSError):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from tiny import CONFIG, TOTAL_STEPS, rooms_batch, with_clouds
 
+from launch import program
 from train3d_jax import checkpoint, training
 from train3d_jax.calibration import Calibration
 from train3d_jax.checkpoint import Checkpoints
@@ -154,7 +155,7 @@ def test_other_settings_for_a_run_are_refused_with_every_difference_named(tmp_pa
     other = dataclasses.replace(with_clouds(num_points=99), targets=(2,))
     with pytest.raises(UserError) as refused:
         checkpoint.refuse_other_settings(tmp_path, other, data)
-    message = str(refused.value)
+    message = program.message(refused.value)
     assert "num_points 1024 -> 99" in message and "targets (0, 2) -> (2,)" in message
     assert "learning_rate" not in message and "--model_name" in message
     with pytest.raises(UserError, match=r"data .*abc.* -> .*xyz"):

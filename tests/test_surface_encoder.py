@@ -174,7 +174,7 @@ def test_angles_alone_tell_the_focal_length_of_disparity():
 
 def test_a_sample_of_the_points_is_refused():
     config = dataclasses.replace(SURFACES, clouds=CloudSettings(num_points=1024))
-    with pytest.raises(UserError, match=r"sees all points.*--num_points=1024"):
+    with pytest.raises(UserError, match=r"encoder='surfaces': sees all points.*num_points=1024"):
         training.build_encoder(config)
 
 

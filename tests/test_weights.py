@@ -69,7 +69,7 @@ def test_damaged_or_missing_weights_are_refused_in_a_line(packed):
 
 def test_without_weights_for_a_space_the_way_out_is_told(monkeypatch, tmp_path):
     monkeypatch.setattr(weights, "FOLDER", tmp_path)
-    with pytest.raises(UserError, match="--method=geometric"):
+    with pytest.raises(UserError, match="method='geometric'"):
         inference.load_model()
 
 

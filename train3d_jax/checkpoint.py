@@ -20,7 +20,7 @@ from train3d_jax import __version__
 from train3d_jax.calibration import Calibration
 from train3d_jax.clouds import CloudSettings
 from train3d_jax.encoder import TARGETS, Target
-from train3d_jax.errors import UserError, is_lost_process
+from train3d_jax.errors import Argument, ArgumentError, UserError, is_lost_process
 from train3d_jax.files import write_whole
 from train3d_jax.training import TrainingConfig, TrainState, build_encoder
 
@@ -177,27 +177,29 @@ def refuse_other_settings(run: Path, config: TrainingConfig, data: Any) -> None:
     before["data"], now["data"] = json.loads((run / CONFIG).read_text()).get("data"), data
     changed = [f"{name} {before[name]} -> {now[name]}" for name in now if before[name] != now[name]]
     if changed:
-        raise UserError(
-            f"{run}: was trained with other settings ({'; '.join(changed)}); "
-            "use another --model_name, or the same settings to go on with it"
+        raise ArgumentError(
+            f"{run}: was trained with other settings ({'; '.join(changed)}); use another ",
+            Argument("run"),
+            ", or the same settings to go on with it",
         )
 
 
-def params_to_begin_with(run: Path, config: TrainingConfig) -> Any:
+def params_to_begin_with(init_from: Path, config: TrainingConfig) -> Any:
     """The weights of another run, on the host, for one whose network is the same.
 
     Raises:
       UserError: its network is another; the message shows every difference.
     """
-    other, _, params, _ = load_params(run)
+    other, _, params, _ = load_params(init_from)
     shaping = ("targets", "encoder", "width", "space", "input_channels", "shift_known")
     before, now = _flat(other), _flat(config)
     changed = [
         f"{name} {before[name]} -> {now[name]}" for name in shaping if before[name] != now[name]
     ]
     if changed:
-        raise UserError(
-            f"--init_from={run}: is another network ({'; '.join(changed)}); give the same settings"
+        raise ArgumentError(
+            Argument("init_from", init_from),
+            f": is another network ({'; '.join(changed)}); give the same settings",
         )
     return jax.device_get(params)
 

@@ -31,7 +31,7 @@ from train3d_jax import (
 )
 from train3d_jax.calibration import Calibration
 from train3d_jax.encoder import Beliefs, Posterior, Target, encode, median
-from train3d_jax.errors import UserError
+from train3d_jax.errors import Argument, ArgumentError
 from train3d_jax.surface_encoder import MORE_PAIRS, SurfaceEncoder
 from train3d_jax.training import TrainingConfig, build_encoder
 from train3d_jax.weighing import INTERVAL, Learned, Method
@@ -187,22 +187,38 @@ def check_models(
     """
     for model in models:
         if model.config.clouds.space != space:
-            raise UserError(
-                f"--space={space}: {model.name} was trained in {model.config.clouds.space} space; "
-                "use a run that was trained in the space of the maps"
+            raise ArgumentError(
+                Argument("space", space),
+                f": {model.name} was trained in {model.config.clouds.space} space; "
+                "use a run that was trained in the space of the maps",
             )
     if method == "geometric":
         return
     if not models:
-        raise UserError(f"--method={method}: needs a --model; without one use --method=geometric")
+        raise ArgumentError(
+            Argument("method", method),
+            ": needs a ",
+            Argument("model"),
+            "; without one use ",
+            Argument("method", "geometric"),
+        )
     covered = {target for model in models for target in model.config.heads}
     names = ", ".join(model.name for model in models)
     if "shift" not in covered and not shift_known:
-        raise UserError(f"--model: {names} cover no shift; add a run trained with --targets 0")
+        raise ArgumentError(
+            Argument("model"),
+            f": {names} cover no shift; add a run trained with ",
+            Argument("targets", 0),
+        )
     if "focal" not in covered and not focal_known:
-        raise UserError(
-            f"--model: {names} cover no focal length; add a run trained with --targets 2, "
-            "or give --focal_px or --fov_deg"
+        raise ArgumentError(
+            Argument("model"),
+            f": {names} cover no focal length; add a run trained with ",
+            Argument("targets", 2),
+            ", or give ",
+            Argument("focal_px"),
+            " or ",
+            Argument("intrinsics"),
         )
 
 

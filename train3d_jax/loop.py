@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from train3d_jax import training
-from train3d_jax.errors import UserError
+from train3d_jax.errors import Argument, ArgumentError
 from train3d_jax.training import Batch, TrainingConfig, TrainState, Validation
 
 
@@ -148,10 +148,11 @@ def _refuse_if_not_finite(
 ) -> None:
     if unseen is None or np.isfinite(jax.device_get(unseen.measured["loss"])):
         return
-    raise UserError(
+    raise ArgumentError(
         f"the loss was not finite at step {unseen.step}; the batch was "
-        f"{', '.join(names(unseen.samples))}; {store.last_saved()}; "
-        "try a smaller --learning_rate, and look at these samples"
+        f"{', '.join(names(unseen.samples))}; {store.last_saved()}; try a smaller ",
+        Argument("learning_rate"),
+        ", and look at these samples",
     )
 
 

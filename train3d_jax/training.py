@@ -18,7 +18,7 @@ from train3d_jax import augmentation, depth, losses, metrics, pieces, recipe
 from train3d_jax.calibration import calibrate
 from train3d_jax.clouds import Blocks, Clouds, CloudSettings, make_clouds
 from train3d_jax.encoder import TARGETS, Encoder, PointSetEncoder, Posterior, Target, encode, median
-from train3d_jax.errors import UserError
+from train3d_jax.errors import Argument, ArgumentError, UserError
 from train3d_jax.serial_encoder import SerialEncoder
 from train3d_jax.surface_encoder import SurfaceEncoder
 
@@ -181,10 +181,14 @@ def build_encoder(
     """
     dtype = jnp.bfloat16 if precision == "bfloat16" else None
     if config.encoder == "surfaces" and (config.clouds.num_points or config.clouds.voxel_size):
-        raise UserError(
-            "--encoder=surfaces: sees all points; leave out "
-            f"--num_points={config.clouds.num_points} and "
-            f"--voxel_size={config.clouds.voxel_size:g}, or use --encoder=points"
+        raise ArgumentError(
+            Argument("encoder", "surfaces"),
+            ": sees all points; leave out ",
+            Argument("num_points", config.clouds.num_points),
+            " and ",
+            Argument("voxel_size", config.clouds.voxel_size),
+            ", or use ",
+            Argument("encoder", "points"),
         )
     kinds = {"surfaces": SurfaceEncoder, "points": PointSetEncoder, "serial": SerialEncoder}
     kind: type[Encoder] = kinds[config.encoder]

@@ -19,7 +19,7 @@ from train3d_jax import checkpoint
 from train3d_jax.calibration import Calibration
 from train3d_jax.depth import Space
 from train3d_jax.encoder import Target
-from train3d_jax.errors import UserError
+from train3d_jax.errors import Argument, ArgumentError, UserError
 from train3d_jax.files import write_whole
 from train3d_jax.training import TrainingConfig
 
@@ -43,7 +43,8 @@ def pack(run: Path, folder: Path) -> None:
     with checkpoint.Checkpoints(run) as saved:
         if (last := saved.last_step or 0) < total:
             raise UserError(
-                f"{run}: was stopped at step {last} of {total}; the same command goes on from there"
+                f"{run}: was stopped at step {last} of {total}; launch.train with the same "
+                "settings goes on from there"
             )
     flat = traverse_util.flatten_dict(jax.device_get(params), sep="/")
     file = io.BytesIO()
@@ -89,8 +90,10 @@ def bundled(space: Space) -> Path:
     """
     folder = FOLDER / space
     if not (folder / WEIGHTS).is_file():
-        raise UserError(
-            f"--model=default: no weights for {space} come with this version; "
-            "train a network with launch.train, or use --method=geometric"
+        raise ArgumentError(
+            Argument("model", "default"),
+            f": no weights for {space} come with this version; train a network with launch.train, "
+            "or use ",
+            Argument("method", "geometric"),
         )
     return folder
