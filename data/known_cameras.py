@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from data.depth_files import DepthFile, ReadSettings, read_depth_file
-from data.protocol import MAX_FIELD_OF_VIEW_DEG, MIN_FIELD_OF_VIEW_DEG, DataError
+from data.protocol import DataError
 from train3d_jax.errors import UserError
+from train3d_jax.intrinsics import form_problem, size_problem
 
 SUFFIXES = (".npy", ".json")
 
@@ -48,6 +49,14 @@ class KnownCamera:
         """Whether anything is known."""
         return (self.focal_px, self.fov_deg, self.intrinsics) != (None, None, None)
 
+    def sources(self, file: DepthFile) -> list[Path]:
+        """The files that the intrinsics of a map are read from, in so far as they are there."""
+        if self.intrinsics is None:
+            return []
+        if not self.intrinsics.is_dir():
+            return [self.intrinsics]
+        return [path for path in _candidates(self.intrinsics, file) if path.is_file()][:1]
+
     def of(self, file: DepthFile, size: tuple[int, int]) -> np.ndarray | None:
         """The intrinsics of a map.
 
@@ -66,14 +75,20 @@ class KnownCamera:
         if self.fov_deg is not None:
             focal = width / 2 / math.tan(math.radians(self.fov_deg) / 2)
         if focal is not None:
-            return np.array([[focal, 0, (width - 1) / 2], [0, focal, (height - 1) / 2], [0, 0, 1]])
+            camera = np.array(
+                [[focal, 0, (width - 1) / 2], [0, focal, (height - 1) / 2], [0, 0, 1]]
+            )
+            if self.fov_deg is None and (problem := size_problem(camera, height, width)):
+                raise DataError(file.path, f"--focal_px={focal:g}: {problem}")
+            return camera
         if self.intrinsics is None:
             return None
         path = self.intrinsics
         if path.is_dir():
             path = _file_for(self.intrinsics, file)
         intrinsics = read_intrinsics(path)
-        _check_fits(path, intrinsics, height, width)
+        if problem := size_problem(intrinsics, height, width):
+            raise DataError(path, problem)
         return intrinsics
 
 
@@ -98,24 +113,24 @@ def read_intrinsics(path: Path) -> np.ndarray:
             raise DataError(path, "is not a file of intrinsics; those are 3x3 .npy and .json")
     if matrix.shape != (3, 3):
         raise DataError(path, f"holds an array of shape {matrix.shape}, not 3x3 intrinsics")
-    zeros = matrix[[0, 1, 2, 2], [1, 0, 0, 1]]
-    if not np.isfinite(matrix).all() or zeros.any() or matrix[2, 2] != 1:
-        raise DataError(path, "is not [[fx, 0, cx], [0, fy, cy], [0, 0, 1]] in pixels")
-    if min(matrix[0, 0], matrix[1, 1]) <= 0:
-        raise DataError(path, "holds a focal length that is not over 0")
+    if problem := form_problem(matrix):
+        raise DataError(path, problem)
     return matrix
 
 
 def _file_for(folder: Path, file: DepthFile) -> Path:
     """The intrinsics of a map: the same path below `folder`, but for the suffix."""
-    for suffix in SUFFIXES:
-        path = folder / Path(file.relative).with_suffix(suffix)
+    for path in _candidates(folder, file):
         if path.is_file():
             return path
     wanted = Path(file.relative).with_suffix("")
     raise DataError(
         folder, f"holds no intrinsics {wanted}.npy or {wanted}.json for {file.relative}"
     )
+
+
+def _candidates(folder: Path, file: DepthFile) -> list[Path]:
+    return [folder / Path(file.relative).with_suffix(suffix) for suffix in SUFFIXES]
 
 
 def _from_json(path: Path) -> np.ndarray:
@@ -136,26 +151,6 @@ def _from_json(path: Path) -> np.ndarray:
             "holds no intrinsics: those are a 3x3 list, the same under the name intrinsics, or fx, "
             "fy, cx and cy",
         ) from None
-
-
-def _check_fits(path: Path, intrinsics: np.ndarray, height: int, width: int) -> None:
-    for name, focal, centre, pixels in (
-        ("horizontal", intrinsics[0, 0], intrinsics[0, 2], width),
-        ("vertical", intrinsics[1, 1], intrinsics[1, 2], height),
-    ):
-        fov = math.degrees(2 * math.atan(pixels / 2 / focal))
-        if not MIN_FIELD_OF_VIEW_DEG <= fov <= MAX_FIELD_OF_VIEW_DEG:
-            raise DataError(
-                path,
-                f"means a {name} field of view of {fov:.3g} degrees for {width} x {height} pixels; "
-                "intrinsics are in pixels of this map",
-            )
-        if not -0.5 <= centre <= pixels - 0.5:
-            raise DataError(
-                path,
-                f"has its principal point outside a map of {width} x {height} pixels; intrinsics "
-                "are in pixels of this map",
-            )
 
 
 def ray_length_to_depth(values: np.ndarray, intrinsics: np.ndarray, space: str) -> np.ndarray:

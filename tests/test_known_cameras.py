@@ -82,6 +82,27 @@ def test_intrinsics_of_another_size_are_refused(tmp_path):
         KnownCamera(intrinsics=tiny).of(file_of(tmp_path), SIZE)
 
 
+def test_a_camera_of_an_image_half_or_nearly_twice_as_large_is_refused(tmp_path):
+    for scale in (0.5, 1.9):
+        matrix = np.diag([scale, scale, 1.0]) @ INTRINSICS
+        path = put(tmp_path / "camera.json", json.dumps(matrix.tolist()).encode())
+        with pytest.raises(DataError, match="times as large as 640 x 480 pixels"):
+            KnownCamera(intrinsics=path).of(file_of(tmp_path), SIZE)
+
+
+def test_a_crop_moves_the_principal_point_and_is_accepted(tmp_path):
+    for cx, cy in ((20, 250), (620, 240), (310, 10), (150, 400)):
+        matrix = [[500.0, 0, cx], [0, 480, cy], [0, 0, 1]]
+        path = put(tmp_path / "camera.json", json.dumps(matrix).encode())
+        found = KnownCamera(intrinsics=path).of(file_of(tmp_path), SIZE)
+        np.testing.assert_array_equal(found, matrix)
+
+
+def test_a_focal_length_that_is_not_in_pixels_is_refused(tmp_path):
+    with pytest.raises(DataError, match=r"map\.npy: --focal_px=0\.9: .*field of view of 18"):
+        KnownCamera(focal_px=0.9).of(file_of(tmp_path), SIZE)
+
+
 def test_intrinsics_that_are_not_there_are_told_at_once(tmp_path):
     with pytest.raises(UserError, match=r"--intrinsics=.*nowhere"):
         KnownCamera(intrinsics=tmp_path / "nowhere")

@@ -1,14 +1,18 @@
 """Recovery for programs of others: arrays in, arrays out."""
 
-from collections.abc import Sequence
-from typing import NamedTuple
+import os
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from train3d_jax import inference, weighing
+from train3d_jax.arrays import depth_maps, numbers
 from train3d_jax.depth import Space
-from train3d_jax.errors import UserError
+from train3d_jax.errors import Argument, ArgumentError
 from train3d_jax.inference import Known, Model
+from train3d_jax.intrinsics import form_problem, size_problem
 from train3d_jax.weighing import Method
 
 BATCH = 16
@@ -18,6 +22,8 @@ sizes are ever compiled."""
 
 class Recovered(NamedTuple):
     """Cameras and shifts of maps; every array has the leading axis B, or none for a single map.
+
+    A single map is one that was given as (H, W), (H, W, 1) or (1, H, W).
 
     Numbers are NaN where a map could not be solved.  The straight depth is `a * depth + b`, up to
     scale, and in disparity space the inverse of it; unprojected with `focal_px` and the principal
@@ -46,13 +52,13 @@ class Recovered(NamedTuple):
 
 
 def recover(
-    depth: np.ndarray | Sequence[np.ndarray],
-    model: Model | Sequence[Model] | None = None,
+    depth: ArrayLike | Iterable[ArrayLike] | Any,
+    model: Model | str | os.PathLike[str] | Sequence[Model | str | os.PathLike[str]] | None = None,
     space: Space = "depth",
-    focal_px: float | Sequence[float] | np.ndarray | None = None,
+    focal_px: ArrayLike | None = None,
     *,
-    intrinsics: np.ndarray | None = None,
-    shift_known: bool = False,
+    intrinsics: ArrayLike | None = None,
+    shift_known: bool | np.bool_ = False,
     method: Method | None = None,
 ) -> Recovered:
     """Recovers the focal length and the shift of depth maps that have lost them.
@@ -75,32 +81,41 @@ def recover(
     >>> bool(np.ptp(straight / true_depth) < 0.01 * np.mean(straight / true_depth))
     True
 
+    The first call with another number of maps (1, 2, 4, 8 or 16 at once), method, or set of known
+    values compiles programs, which takes ten seconds to a minute; every process compiles anew.  Set
+    the environment variable JAX_COMPILATION_CACHE_DIR to a folder before JAX is imported, and
+    later processes load from there what this one compiles.
+
     Args:
-      depth: one map, shape (H, W); a batch, (B, H, W); or a list of maps of any sizes.  Values in
-        any affine unit; 0 and what is not finite are missing.
-      model: of `load_model`; several that together cover shift and focal length; or None.
+      depth: one map, shape (H, W), (H, W, 1) or (1, H, W); a batch, (B, H, W), (B, H, W, 1) or
+        (B, 1, H, W); or a list of single maps of any sizes.  Arrays of numpy, JAX, PyTorch and
+        whatever else offers `__array__` or DLPack; images of Pillow with 16 bits or more.  Values
+        in any affine unit; 0, what is not finite and what a numpy masked array masks are missing.
+      model: of `load_model`, or what it loads in this space: "default" or a run's folder; several
+        that together cover shift and focal length; or None.
       space: what the maps hold, up to scale and shift: "depth" or "disparity".
       focal_px: vertical focal length in pixels where it is known, one for all or one for each map.
-      intrinsics: (3, 3) in pixels, or (B, 3, 3), where the camera is known; in place of `focal_px`.
+      intrinsics: (3, 3) in pixels of the map, or (B, 3, 3), where the camera is known; in place of
+        `focal_px`.  Pixel centres are at integers.
       shift_known: the input's shift is right already, as that of a metric network or a sensor.
-      method: "learned", "geometric" or "hybrid"; "learned" with a model unless told.
+      method: "learned", "geometric" or "hybrid"; None for "learned" with a model, else "geometric".
 
     Returns:
       The answers; each map's is independent of the others.
 
     Raises:
-      UserError: an argument does not fit; the message names it.
+      UserError: an argument does not fit, and the message names it; or a model cannot be loaded.
     """
-    single = isinstance(depth, np.ndarray) and depth.ndim == 2
-    maps = _checked_maps([depth] if single else depth)
-    models = [] if model is None else [model] if isinstance(model, Model) else list(model)
-    method = method or ("learned" if models else "geometric")
+    maps, single = depth_maps(depth)
     if space not in ("depth", "disparity"):
-        raise UserError(f"space={space!r}: give 'depth' or 'disparity'")
-    if method not in ("learned", "geometric", "hybrid"):
-        raise UserError(f"method={method!r}: give 'learned', 'geometric' or 'hybrid'")
-    matrices = _checked_intrinsics(intrinsics, len(maps))
-    focals = _checked_focals(focal_px, matrices, len(maps))
+        raise ArgumentError(Argument("space", space), ": give 'depth' or 'disparity'")
+    if method not in (None, "learned", "geometric", "hybrid"):
+        raise ArgumentError(Argument("method", method), ": give 'learned', 'geometric' or 'hybrid'")
+    shift_known = _checked_bool(shift_known)
+    matrices = _checked_intrinsics(intrinsics, maps)
+    focals = _checked_focals(focal_px, matrices, maps)
+    models = _loaded(model, space)
+    method = method or ("learned" if models else "geometric")
     inference.check_models(models, space, focals is not None, shift_known, method)
     parts = []
     for start in range(0, len(maps), BATCH):
@@ -114,43 +129,69 @@ def recover(
     return _collect(parts, single)
 
 
-def _checked_maps(depth) -> list[np.ndarray]:
-    maps = [np.asarray(values) for values in depth]
-    for number, values in enumerate(maps):
-        if values.ndim != 2 or values.size == 0:
-            raise UserError(
-                f"depth: map {number} has the shape {values.shape}; give (H, W), (B, H, W) or a "
-                "list of (H, W)"
+def _loaded(model: Any, space: Space) -> list[Model]:
+    if model is None:
+        return []
+    several = isinstance(model, Sequence) and not isinstance(model, str)
+    models = []
+    for one in model if several else [model]:
+        if isinstance(one, str | os.PathLike):
+            one = inference.load_model(os.fspath(one), space)
+        if not isinstance(one, Model):
+            raise ArgumentError(
+                Argument("model", one),
+                ": give what load_model returns, a run's folder or 'default'",
             )
-        if values.dtype.kind not in "fiu":
-            raise UserError(f"depth: map {number} holds {values.dtype}; give real numbers")
-    if not maps:
-        raise UserError("depth: holds no map; give at least one")
-    return maps
+        models.append(one)
+    return models
 
 
-def _checked_intrinsics(intrinsics, count: int) -> list[np.ndarray | None]:
+def _checked_bool(shift_known: Any) -> bool:
+    value = np.asarray(shift_known)
+    if value.shape or value.dtype.kind != "b":
+        raise ArgumentError(Argument("shift_known", shift_known), ": give True or False")
+    return bool(value)
+
+
+def _checked_intrinsics(intrinsics: Any, maps: Sequence[np.ndarray]) -> list[np.ndarray | None]:
+    count = len(maps)
     if intrinsics is None:
         return [None] * count
-    matrices = np.asarray(intrinsics, np.float64)
+    name = Argument("intrinsics")
+    matrices = numbers(intrinsics, name.name).astype(np.float64)
     if matrices.shape not in ((3, 3), (count, 3, 3)):
-        raise UserError(
-            f"intrinsics: has the shape {matrices.shape}; give (3, 3) or ({count}, 3, 3)"
+        raise ArgumentError(
+            name, f": has the shape {matrices.shape}; give (3, 3) or ({count}, 3, 3)"
         )
     if not np.isfinite(matrices).all() or (matrices[..., (0, 1), (0, 1)] <= 0).any():
-        raise UserError("intrinsics: focal lengths have to be above 0 and all numbers finite")
-    return list(np.broadcast_to(matrices, (count, 3, 3)))
+        raise ArgumentError(name, ": focal lengths have to be above 0 and all numbers finite")
+    matrices = list(np.broadcast_to(matrices, (count, 3, 3)))
+    for number, (matrix, values) in enumerate(zip(matrices, maps, strict=True)):
+        if problem := form_problem(matrix) or size_problem(matrix, *values.shape):
+            raise ArgumentError(name, f": that of map {number} {problem}")
+    return matrices
 
 
-def _checked_focals(focal_px, matrices, count: int) -> np.ndarray | None:
+def _checked_focals(
+    focal_px: Any, matrices: Sequence[np.ndarray | None], maps: Sequence[np.ndarray]
+) -> np.ndarray | None:
+    count = len(maps)
     if focal_px is None:
-        return None if matrices[0] is None else np.array([matrix[1, 1] for matrix in matrices])
+        known = [matrix[1, 1] for matrix in matrices if matrix is not None]
+        return np.array(known) if known else None
+    name = Argument("focal_px", focal_px)
     if matrices[0] is not None:
-        raise UserError(f"focal_px={focal_px}: is part of intrinsics; give one of them")
-    focals = np.asarray(focal_px, np.float64)
+        raise ArgumentError(name, ": is part of ", Argument("intrinsics"), "; give one of them")
+    focals = numbers(focal_px, name.name).astype(np.float64)
     if focals.shape not in ((), (count,)) or not (np.isfinite(focals) & (focals > 0)).all():
-        raise UserError(f"focal_px={focal_px}: give pixels above 0, one for all or {count}")
-    return np.broadcast_to(focals, (count,))
+        raise ArgumentError(name, f": give pixels above 0, one for all or {count}")
+    focals = np.broadcast_to(focals, (count,))
+    for number, (focal, values) in enumerate(zip(focals, maps, strict=True)):
+        height, width = values.shape
+        centred = np.array([[focal, 0, (width - 1) / 2], [0, focal, (height - 1) / 2], [0, 0, 1]])
+        if problem := size_problem(centred, height, width):
+            raise ArgumentError(name, f": that of map {number} {problem}")
+    return focals
 
 
 def _collect(parts: list[tuple[inference.Recovery, int]], single: bool) -> Recovered:
