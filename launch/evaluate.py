@@ -85,13 +85,14 @@ def main() -> int:
     if models:
         inference.check_models(models, config.space, focal_known=False)
     methods, names = Methods(models, config.space), [model.name for model in models]
+    networks = [f"{model.name} {model.digest}" for model in models]
     config.make_out()
     if config.merge:
-        evaluated = evaluation_shards.load(config, names)
+        evaluated = evaluation_shards.load(config, networks)
     else:
         evaluated = list(evaluate(config, sets, methods))
     if config.shard:
-        path = evaluation_shards.save(config, config.shard, names, evaluated)
+        path = evaluation_shards.save(config, config.shard, networks, evaluated)
         print(f"{path}: shard {config.shard} is measured; --merge tells of all")
         return 0
 

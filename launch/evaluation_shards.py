@@ -10,6 +10,7 @@ import numpy as np
 from launch.evaluation_config import SHARDS, EvaluationConfig
 from launch.evaluation_run import EvaluatedSet, Measured
 from launch.shards import Shard
+from train3d_jax import __version__
 from train3d_jax.errors import UserError
 from train3d_jax.evaluation import Constants, Truth
 from train3d_jax.files import write_whole
@@ -18,7 +19,14 @@ from train3d_jax.files import write_whole
 def save(
     config: EvaluationConfig, shard: Shard, models: Sequence[str], evaluated: Sequence[EvaluatedSet]
 ) -> Path:
-    """Writes what a shard has measured, every digit of it; where to."""
+    """Writes what a shard has measured, every digit of it; where to.
+
+    Args:
+      config: of the evaluation.
+      shard: which part.
+      models: what tells networks apart: names and digests.
+      evaluated: what was measured.
+    """
     told = {**_vouched(config, models), "sets": [_as_json(result) for result in evaluated]}
     path = _path(config.out, shard)
     write_whole(path, json.dumps(told).encode())
@@ -44,14 +52,18 @@ def load(config: EvaluationConfig, models: Sequence[str]) -> list[EvaluatedSet]:
             part = json.loads(path.read_bytes())
         except FileNotFoundError:
             raise UserError(f"--merge: shard {number}/{count} is missing; run it first") from None
-        if {name: part[name] for name in ("settings", "models")} != _vouched(config, models):
-            raise UserError(f"--merge: {path} was made with other settings or models; run it again")
+        vouched = _vouched(config, models)
+        if {name: part.get(name) for name in vouched} != vouched:
+            raise UserError(
+                f"--merge: {path} was made with other settings or models, or by another version; "
+                "run it again"
+            )
         parts.append([_from_json(told) for told in part["sets"]])
     return [_together(results) for results in zip(*parts, strict=True)]
 
 
 def _vouched(config: EvaluationConfig, models: Sequence[str]) -> dict[str, Any]:
-    return {"settings": config.told(), "models": list(models)}
+    return {"settings": config.told(), "models": list(models), "version": __version__}
 
 
 def _path(out: Path, shard: Shard) -> Path:

@@ -130,8 +130,9 @@ class _Recovery:
         """A row for each file from the answer that a shard has left.
 
         Raises:
-          UserError: a file has none.
+          UserError: a file has none, or shards found different cameras for `shared_camera`.
         """
+        first: _Row | None = None
         for file in files:
             answer = self._answered(file)
             if answer is None:
@@ -139,7 +140,11 @@ class _Recovery:
                     f"--merge: {printable(file.relative)} has no answer of these settings in "
                     f"{self._config.out}; run the shard that it is in, with the same flags"
                 )
-            yield _Row(file, answer)
+            row = _Row(file, answer)
+            if self._config.shared_camera and answer["error"] is None:
+                first = first or row
+                shared_camera.refuse_other_camera(file, answer, first.file, first.answer)
+            yield row
 
     def run(self, files: Sequence[DepthFile]) -> Iterator[_Row]:
         """Recovers and writes; gives a row for each file, in their order."""
@@ -172,8 +177,12 @@ class _Recovery:
             return None
         if answer["settings"] != self._origin.settings:
             return None
+        if self._shared is not None and not self._shared.took(answer):
+            return None
         try:
-            return answer if path.stat().st_mtime >= file.path.stat().st_mtime else None
+            sources = [file.path, *self._config.camera.sources(file)]
+            newest = max(source.stat().st_mtime for source in sources)
+            return answer if path.stat().st_mtime >= newest else None
         except OSError:
             return None
 

@@ -91,10 +91,10 @@ class RecoveryConfig:
         return told
 
     def digest(self, models: Sequence[Model]) -> str:
-        """Tells apart runs whose answers may differ."""
+        """Tells apart runs whose answers may differ: in settings, networks or version."""
         told = self.told()
         for name in ("input", "out", "batch_size", "resume", "runs"):
             del told[name]
-        names = [model.name for model in models]
-        text = json.dumps([told, names, __version__], sort_keys=True)
+        networks = [(model.name, model.digest) for model in models]
+        text = json.dumps([told, networks, __version__], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -4,6 +4,7 @@ The solver is a stand-in that costs nothing: what is tested is everything about 
 """
 
 import csv
+import dataclasses
 import errno
 import io
 import json
@@ -17,6 +18,7 @@ from box_rooms import box_room
 from broken_files import picture, spoil, whole_files
 from PIL import Image
 from raw_files import put
+from tiny import CONFIG
 
 from data.depth_files import ReadSettings
 from data.known_cameras import KnownCamera
@@ -27,6 +29,7 @@ from launch.recovery_config import RecoveryConfig
 from launch.saving import SaveSettings
 from launch.shards import Shard
 from train3d_jax import export, inference
+from train3d_jax.calibration import Calibration
 from train3d_jax.errors import UserError
 
 # pytest sets the filters of data.images aside.
@@ -199,6 +202,50 @@ def test_resume_does_what_is_not_done_or_was_done_otherwise(tmp_path, solver):
     os.utime(tmp_path / "in" / "a/map2.npy", (1e9, 1e9))
     assert recovered(tmp_path, resume=True, space="disparity") == (9, 1, 0)
     assert recovered(tmp_path, resume=True, space="disparity", batch_size=2).resumed == 9
+
+
+def other_networks():
+    """Networks that share name and step with the first."""
+    model = inference.Model("both@9", CONFIG, {"a": {"kernel": np.ones((2, 3), np.float32)}})
+    wider = dataclasses.replace(CONFIG, width=2 * CONFIG.width)
+    return model, (
+        dataclasses.replace(model, params={"a": {"kernel": np.zeros((2, 3), np.float32)}}),
+        dataclasses.replace(model, params={"b": {"kernel": np.ones((2, 3), np.float32)}}),
+        dataclasses.replace(model, params={"a": {"kernel": np.ones((3, 2), np.float32)}}),
+        dataclasses.replace(model, config=wider),
+        dataclasses.replace(model, calibration={"shift": Calibration(0.5)}),
+    )
+
+
+def test_answers_of_another_network_of_the_same_name_are_not_kept(tmp_path, solver):
+    fill(tmp_path / "in", NAMES[:2])
+    config = config_of(tmp_path, runs=(tmp_path / "both",), method="learned")
+    resume, merge = (dataclasses.replace(config, **{name: True}) for name in ("resume", "merge"))
+    model, others = other_networks()
+    recover_folder(config, [model])
+    same = dataclasses.replace(model, params={"a": {"kernel": np.ones((2, 3), np.float32)}})
+    assert recover_folder(resume, [same]) == (2, 0, 2)
+    for other in others:
+        with pytest.raises(UserError, match=r"map0\.npy has no answer of these settings"):
+            recover_folder(merge, [other])
+        assert recover_folder(resume, [other]) == (2, 0, 0)
+        assert recover_folder(merge, [other]).recovered == 2
+
+
+@pytest.mark.parametrize("one_for_all", [True, False])
+def test_answers_are_not_kept_where_the_camera_has_changed_since(tmp_path, solver, one_for_all):
+    fill(tmp_path / "in", ["a.npy", "b.npy"])
+    for name in "ab":
+        put(tmp_path / "cameras" / f"{name}.json", b'{"fx": 30, "fy": 30, "cx": 15, "cy": 11}')
+    cameras = tmp_path / "cameras"
+    camera = KnownCamera(intrinsics=cameras / "a.json" if one_for_all else cameras)
+    recovered(tmp_path, camera=camera)
+    assert recovered(tmp_path, camera=camera, resume=True).resumed == 2
+    put(tmp_path / "cameras" / "a.json", b'{"fx": 40, "fy": 40, "cx": 15, "cy": 11}')
+    os.utime(tmp_path / "cameras" / "a.json", (2e9, 2e9))
+    kept = 0 if one_for_all else 1
+    assert recovered(tmp_path, camera=camera, resume=True) == (2, 0, kept)
+    assert 40 in focal_lengths(tmp_path / "out")
 
 
 def test_an_answer_is_written_after_all_that_it_vouches_for(tmp_path, solver, monkeypatch):
@@ -423,6 +470,51 @@ def test_maps_of_two_sizes_share_no_camera(tmp_path, solver, evidence):
     fill(tmp_path / "in", ["a.npy"])
     fill(tmp_path / "in", ["b.npy"], (30, 30))
     with pytest.raises(UserError, match=r"a\.npy is 32 x 24 pixels and .*b\.npy 30 x 30"):
+        recovered(tmp_path, shared_camera=True)
+
+
+def half_missing(path):
+    """A map with half as many votes as the others."""
+    values = box_room(7, SIZE)[0]
+    values[: SIZE[0] // 2] = 0
+    np.save(path, values)
+
+
+def focal_lengths(out):
+    return {float(row["focal_px"]) for row in rows_of(out)}
+
+
+def test_a_folder_that_grew_gets_one_camera_for_all_maps_again(tmp_path, solver, evidence):
+    fill(tmp_path / "in", NAMES[:3])
+    assert recovered(tmp_path, shared_camera=True).recovered == 3
+    assert recovered(tmp_path, shared_camera=True, resume=True).resumed == 3
+    half_missing(tmp_path / "in" / "new.npy")
+    assert recovered(tmp_path, shared_camera=True, resume=True) == (4, 0, 0)
+    assert focal_lengths(tmp_path / "out") == {3.5 / 4 * SIZE[0] * SIZE[1]}
+    assert recovered(tmp_path, shared_camera=True, resume=True) == (4, 0, 4)
+
+
+def test_shards_of_a_folder_that_grew_are_not_merged_with_two_cameras(tmp_path, solver, evidence):
+    fill(tmp_path / "in", ["a.npy", "b.npy"])
+    recovered(tmp_path, shared_camera=True, shard=Shard(2, 2))
+    half_missing(tmp_path / "in" / "c.npy")
+    recovered(tmp_path, shared_camera=True, shard=Shard(1, 2))
+    with pytest.raises(UserError, match=r"b\.npy has another shared camera \(768 px\) than a\.npy"):
+        recovered(tmp_path, shared_camera=True, merge=True)
+    assert not (tmp_path / "out" / "summary.json").exists()
+    recovered(tmp_path, shared_camera=True, shard=Shard(2, 2), resume=True)
+    assert recovered(tmp_path, shared_camera=True, merge=True).recovered == 3
+    assert len(focal_lengths(tmp_path / "out")) == 1
+
+
+def test_without_any_map_for_the_camera_the_first_reason_is_told(tmp_path, solver, evidence):
+    put(tmp_path / "in" / "b.npy", b"nothing")
+    np.save(tmp_path / "in" / "a.npy", np.ones((2, *SIZE)))
+    with pytest.raises(UserError, match=r"none of 2 maps .* first: .*a\.npy: .*\(2, 24, 32\)"):
+        recovered(tmp_path, shared_camera=True)
+    np.save(tmp_path / "in" / "a.npy", np.zeros(SIZE))
+    (tmp_path / "in" / "b.npy").unlink()
+    with pytest.raises(UserError, match=r"none of 1 maps .*a\.npy: too few valid pixels"):
         recovered(tmp_path, shared_camera=True)
 
 

@@ -93,7 +93,7 @@ def test_shards_of_an_evaluation_come_to_what_one_run_tells(listed):
     assert told(whole, evaluation_shards.load(whole, ["net@3"])) == told(whole, results)
 
 
-def test_shards_that_are_missing_or_of_another_evaluation_are_named(listed):
+def test_shards_that_are_missing_or_of_another_evaluation_are_named(listed, monkeypatch):
     config, _ = evaluated(listed)
     with pytest.raises(UserError, match="holds no shards"):
         evaluation_shards.load(config, ["net@3"])
@@ -104,6 +104,9 @@ def test_shards_that_are_missing_or_of_another_evaluation_are_named(listed):
     with pytest.raises(UserError, match=r"2-of-2\.json was made with other settings"):
         evaluation_shards.load(config, ["net@3"])
     save(listed, 2, 2)
+    with monkeypatch.context() as patch, pytest.raises(UserError, match="by another version"):
+        patch.setattr(evaluation_shards, "__version__", "0.0.1")
+        evaluation_shards.load(config, ["net@3"])
     with pytest.raises(UserError, match="other settings or models"):
         evaluation_shards.load(config, ["another@3"])
     assert json.loads(path.read_text())["settings"]["seed"] == 0

@@ -35,7 +35,10 @@ def test_packed_weights_are_those_of_the_run(run, packed):
     assert (one[0], one[1], one[3]) == (other[0], other[1], other[3]) == told
     assert jax.tree.structure(one[2]) == jax.tree.structure(other[2])
     jax.tree.map(np.testing.assert_array_equal, one[2], other[2])
-    assert inference.load_model(packed).calibration == told[2]
+    model = inference.load_model(packed)
+    assert model.calibration == told[2]
+    other_name = inference.load_model(run)
+    assert model.digest == other_name.digest and model.name != other_name.name
 
 
 def test_packing_again_gives_the_same_bytes(run, packed, tmp_path_factory):

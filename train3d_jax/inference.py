@@ -9,6 +9,8 @@ What they say is weighed, beside what geometry says, in `weighing`.
 
 import dataclasses
 import functools
+import hashlib
+import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -63,6 +65,24 @@ class Model:
     config: TrainingConfig
     params: Any
     calibration: Mapping[Target, Calibration] = dataclasses.field(default_factory=dict)
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """SHA-256, in hex, of all that its answers depend on: not of its name.
+
+        A run and the weights that `weights.pack` makes of it have the same digest.
+        """
+        told = {
+            "config": dataclasses.asdict(self.config),
+            "calibration": {name: self.calibration[name] for name in sorted(self.calibration)},
+        }
+        found = hashlib.sha256(json.dumps(told, sort_keys=True).encode())
+        leaves, _ = jax.tree_util.tree_flatten_with_path(jax.device_get(self.params))
+        for path, values in sorted(leaves, key=lambda leaf: jax.tree_util.keystr(leaf[0])):
+            values = np.ascontiguousarray(values)
+            found.update(f"{jax.tree_util.keystr(path)} {values.dtype} {values.shape} ".encode())
+            found.update(values.tobytes())
+        return found.hexdigest()
 
 
 class Known(NamedTuple):
