@@ -138,7 +138,8 @@ class _Recovery:
             if answer is None:
                 raise UserError(
                     f"--merge: {printable(file.relative)} has no answer of these settings in "
-                    f"{self._config.out}; run the shard that it is in, with the same flags"
+                    f"{self._config.out}; run the shard that it is in, with the same flags and "
+                    "networks"
                 )
             row = _Row(file, answer)
             if self._config.shared_camera and answer["error"] is None:

@@ -155,6 +155,11 @@ def test_numbers_that_numpy_has_no_type_for_are_read_as_float32():
     np.testing.assert_array_equal(found, np.float32(values))
 
 
+def test_what_float32_cannot_hold_is_missing():
+    (found,), _ = depth_maps(np.array([[1.0, 1e300], [-1e300, np.nan]]))
+    np.testing.assert_array_equal(np.isfinite(found), [[True, False], [False, False]])
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.uint16])
 def test_what_a_mask_hides_is_missing(dtype):
     values, mask = (1000 * SINGLE).astype(dtype), np.zeros(SINGLE.shape, bool)

@@ -1,5 +1,7 @@
 """Recovery for programs of others: arrays in, arrays out."""
 
+from __future__ import annotations  # help(recover) shows short types
+
 import os
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
@@ -52,7 +54,7 @@ class Recovered(NamedTuple):
 
 
 def recover(
-    depth: ArrayLike | Iterable[ArrayLike] | Any,
+    depth: ArrayLike | Iterable[ArrayLike],
     model: Model | str | os.PathLike[str] | Sequence[Model | str | os.PathLike[str]] | None = None,
     space: Space = "depth",
     focal_px: ArrayLike | None = None,

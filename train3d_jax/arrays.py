@@ -52,7 +52,7 @@ def depth_maps(depth: Any) -> tuple[list[np.ndarray], bool]:
     """The maps of `api.recover`'s argument of this name, and whether it is a single map.
 
     Returns:
-      Arrays of shape (H, W).
+      Arrays of shape (H, W); what float32 cannot hold is infinite, that is, missing.
 
     Raises:
       ArgumentError: these are no maps.
@@ -83,7 +83,7 @@ def depth_maps(depth: Any) -> tuple[list[np.ndarray], bool]:
     for number, values in enumerate(maps):
         if values.size == 0:
             raise _not_a_map(values, f"map {number} ")
-    return maps, single
+    return [_within_float32(values) for values in maps], single
 
 
 def _opened(depth: Any) -> Any:
@@ -129,6 +129,12 @@ def _one_map(values: np.ndarray, place: str = "map 0 ") -> np.ndarray:
     if values.ndim != 2:
         raise _not_a_map(values, place)
     return values
+
+
+def _within_float32(values: np.ndarray) -> np.ndarray:
+    if values.dtype.kind != "f" or values.dtype.itemsize <= np.dtype(np.float32).itemsize:
+        return values
+    return np.where(np.abs(values) <= np.finfo(np.float32).max, values, np.inf)
 
 
 def _not_a_map(values: np.ndarray, place: str) -> ArgumentError:
