@@ -65,7 +65,10 @@ _SHARED_CAMERA = flags.DEFINE_bool(
 _SAVE = flags.DEFINE_list(
     "save", ["ply", "npz"], f"What to write beside the JSON: {', '.join(ENDINGS)}, or none."
 )
-_RGB = flags.DEFINE_string("rgb", None, "Folder of images (.png, .jpg) that colour the clouds.")
+_RGB = flags.DEFINE_string(
+    "rgb", None,
+    "Folder of images (.png, .jpg) that colour the clouds; or the image of a single map.",
+)  # fmt: skip
 _EDGE_FILTER = flags.DEFINE_float(
     "edge_filter", 0.0,
     "Leave points out of clouds where depth jumps by more than this share (0.05) within 3 x 3 "

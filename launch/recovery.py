@@ -76,11 +76,13 @@ def find_maps(config: RecoveryConfig) -> list[DepthFile]:
     """The files that are asked for, under the names that their answers get.
 
     Raises:
-      UserError: there is nothing to read, or answers would lie among the maps.
+      UserError: there is nothing to read, answers would lie among the maps, or --rgb is not there
+        or is one image for many maps.
     """
     files = find_depth_files(config.input, leave_out=config.out, reserved=(NAME,))
     if config.out.resolve() == files[0].root.resolve():
         raise UserError(f"--out={config.out}: is where the input is; give another folder")
+    saving.check_images(config.saving.rgb, len(files))
     return files
 
 

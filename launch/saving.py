@@ -11,9 +11,11 @@ from PIL import Image
 
 from data.depth_files import DepthFile
 from data.images import read_colours
+from data.protocol import DataError
 from train3d_jax import camera_exports, export
 from train3d_jax.camera import INITIAL_FOV_DEGREES
 from train3d_jax.depth import Space
+from train3d_jax.errors import UserError
 from train3d_jax.inference import Solution
 
 ENDINGS = {
@@ -28,7 +30,7 @@ ENDINGS = {
 """What can be saved, and what its name ends in; COLMAP's and nerfstudio's are folders."""
 
 _FOLDERS = (ENDINGS["colmap"], ENDINGS["nerfstudio"])
-_IN_FOLDERS = ("cameras.txt", "images.txt", "points3D.txt", "transforms.json")
+_IN_FOLDERS = (*camera_exports.COLMAP_FILES, "transforms.json")
 
 _COLOUR_SUFFIXES = (".png", ".jpg", ".jpeg", ".PNG", ".JPG", ".JPEG")
 
@@ -43,12 +45,29 @@ class SaveSettings:
     Attributes:
       kinds: of `ENDINGS`.
       edge_filter: `export.edges` with this threshold are left out of clouds; 0 leaves none out.
-      rgb: folder of the images that colour the clouds, under the relative paths of the maps.
+      rgb: folder of the images that colour the clouds, under the relative paths of the maps; or the
+        image of the only map.
     """
 
     kinds: tuple[str, ...] = ("ply", "npz")
     edge_filter: float = 0.0
     rgb: Path | None = None
+
+
+class Colours(NamedTuple):
+    """The image that belongs to a map.
+
+    Attributes:
+      image: its file; the map's own file where there is no image.
+      size: its height and width in pixels.
+      pixels: its colours at the map's size, uint8 (H, W, 3); None where there is no image.
+      flags: what is to be said about it.
+    """
+
+    image: Path
+    size: tuple[int, int]
+    pixels: np.ndarray | None = None
+    flags: tuple[str, ...] = ()
 
 
 class Recovered(NamedTuple):
@@ -95,7 +114,9 @@ def save(out: Path, recovered: Recovered, settings: SaveSettings) -> tuple[str, 
     depth = export.recovered_depth(recovered.values, solution.a, solution.b, recovered.space)
     if "npz" in kinds:
         export.write_depth(paths["npz"], depth, intrinsics, unit)
-    image, pixels, flags = colours_of(file, depth.shape, settings.rgb)
+    image, size, pixels, flags = colours_of(file, recovered.values.shape, settings.rgb)
+    # COLMAP and nerfstudio get the camera of the image that they are to read.
+    camera = camera_exports.resized_camera(intrinsics, recovered.values.shape, size)
     if settings.edge_filter:
         depth = np.where(export.edges(depth, settings.edge_filter), 0, depth)
     if {"ply", "glb", "colmap"} & set(kinds):
@@ -108,40 +129,75 @@ def save(out: Path, recovered: Recovered, settings: SaveSettings) -> tuple[str, 
             export.write_glb(paths["glb"], points, unit, colours)
         if "colmap" in kinds:
             camera_exports.write_colmap(
-                paths["colmap"], image.name, depth.shape, intrinsics, points, unit, colours
+                paths["colmap"], image.name, size, camera, points, unit, colours
             )
     if "nerfstudio" in kinds:
         folder = paths["nerfstudio"]
         camera_exports.write_nerfstudio(
-            folder / "transforms.json", os.path.relpath(image, folder), depth.shape, intrinsics,
-            unit, os.path.relpath(paths["ply"], folder) if "ply" in kinds else None,
+            folder / "transforms.json", os.path.relpath(image, folder), size, camera, unit,
+            os.path.relpath(paths["ply"], folder) if "ply" in kinds else None,
         )  # fmt: skip
     if {"picture", "turntable"} & set(kinds):
         _draw(paths, recovered, depth, settings, pixels)
     return flags
 
 
-def colours_of(
-    file: DepthFile, size: tuple[int, ...], folder: Path | None
-) -> tuple[Path, np.ndarray | None, tuple[str, ...]]:
-    """The image of a map, its pixels in the map's size, and what is to be said about it.
+def check_images(rgb: Path | None, maps: int) -> None:
+    """Refuses a flag --rgb that no map can get its colours from.
+
+    Args:
+      rgb: its value; None where it is not given.
+      maps: how many there are.
+
+    Raises:
+      UserError: it is neither a folder nor an image that can be read, or one image for many maps.
+    """
+    if rgb is None or rgb.is_dir():
+        return
+    if not rgb.exists():
+        raise UserError(
+            f"--rgb={rgb}: is not there; give a folder with images of the maps' names, or the "
+            "image of a single map"
+        )
+    if maps != 1:
+        raise UserError(
+            f"--rgb={rgb}: is one image, and there are {maps} depth maps; give a folder with "
+            "images of their names"
+        )
+    try:
+        read_colours(rgb)
+    except DataError as error:
+        raise UserError(f"--rgb={rgb}: {error.reason}") from None
+
+
+def colours_of(file: DepthFile, size: tuple[int, int], rgb: Path | None) -> Colours:
+    """The image of a map.
+
+    Args:
+      file: the map.
+      size: its height and width in pixels.
+      rgb: as `SaveSettings.rgb`.
 
     Raises:
       UserError: an image that is there cannot be read.
     """
-    if folder is None:
-        return file.path, None, ()
-    bare = folder / Path(file.relative).with_suffix("")
-    images = [bare.with_name(bare.name + suffix) for suffix in _COLOUR_SUFFIXES]
-    image = next((path for path in images if path.is_file()), None)
-    if image is None:
-        return file.path, None, (NO_COLOURS,)
+    if rgb is None:
+        return Colours(file.path, size)
+    image = rgb
+    if not rgb.is_file():
+        bare = rgb / Path(file.relative).with_suffix("")
+        images = [bare.with_name(bare.name + suffix) for suffix in _COLOUR_SUFFIXES]
+        found = next((path for path in images if path.is_file()), None)
+        if found is None:
+            return Colours(file.path, size, flags=(NO_COLOURS,))
+        image = found
     pixels = read_colours(image)
-    if pixels.shape[:2] == size:
-        return image, pixels, ()
+    own_size = (pixels.shape[0], pixels.shape[1])
+    if own_size == size:
+        return Colours(image, size, pixels)
     height, width = size
     resized = Image.fromarray(pixels).resize((width, height), Image.Resampling.BOX)
-    return image, np.asarray(resized), (RESIZED_COLOURS,)
+    return Colours(image, own_size, np.asarray(resized), (RESIZED_COLOURS,))
 
 
 def _draw(

@@ -37,7 +37,10 @@ _MODEL = flags.DEFINE_list(
     "model", [DEFAULT], "Runs of launch.train that together cover shift and focal length; default "
     "for the weights that come along; --model= leaves geometry.",
 )  # fmt: skip
-_RGB = flags.DEFINE_string("rgb", None, "Folder of images (.png, .jpg) that colour the clouds.")
+_RGB = flags.DEFINE_string(
+    "rgb", None,
+    "Folder of images (.png, .jpg) that colour the clouds; or the image of a single map.",
+)  # fmt: skip
 _OUT = flags.DEFINE_string("out", "recovered", "Folder for what is saved.")
 _HOST = flags.DEFINE_string(
     "host", "127.0.0.1", "Address to listen at; 0.0.0.0 lets other machines in, without a password."

@@ -18,6 +18,7 @@ from launch import recovery, saving
 from launch.folder import printable
 from launch.recovery import Map
 from launch.recovery_config import RecoveryConfig
+from launch.saving import SaveSettings
 from train3d_jax import depth, evaluation, export, inference, metrics, viewing
 from train3d_jax.camera import INITIAL_FOV_DEGREES
 from train3d_jax.errors import UserError
@@ -84,6 +85,14 @@ def entry_of_upload(folder: Path, name: str, content: bytes, config: RecoveryCon
     safe = safe or "upload"
     write_whole(folder / safe, content)
     return _entry_of_file(DepthFile(folder, safe, f"{UPLOADS}/{Path(safe).stem}"), config)
+
+
+def saving_of(file: DepthFile, config: RecoveryConfig) -> SaveSettings:
+    """How to save a map: an upload does not get the image of the single map of --input."""
+    settings = config.saving
+    if settings.rgb is not None and settings.rgb.is_file() and file.name.startswith(f"{UPLOADS}/"):
+        return dataclasses.replace(settings, rgb=None)
+    return settings
 
 
 def _entry_of_file(file: DepthFile, config: RecoveryConfig) -> Entry:
@@ -168,7 +177,8 @@ class Look:
         self._scores = viewing.scores(blocks, config.space)
         self._sample, places = viewing.take_sample(values, (scale, offset))
         self._count = len(places)
-        _, pixels, self.flags = saving.colours_of(self.found.file, values.shape, config.saving.rgb)
+        rgb = saving_of(self.found.file, config).rgb
+        _, _, pixels, self.flags = saving.colours_of(self.found.file, self.size, rgb)
         if pixels is None:
             pixels = in_colours(np.where(np.isfinite(values), values, 0))
         self.colours = pixels[places[:, 0], places[:, 1]]

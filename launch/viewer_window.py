@@ -255,7 +255,10 @@ class Window:
         look, values = self._looked_at(), self._values
         camera = KnownCamera(focal_px=values.focal) if focal_known else KnownCamera()
         models = self._shared.models_for(method)
-        config = dataclasses.replace(self._shared.config, method=method, camera=camera)
+        saving = viewer_maps.saving_of(look.found.file, self._shared.config)
+        config = dataclasses.replace(
+            self._shared.config, method=method, camera=camera, saving=saving
+        )
         inference.check_models(models, config.space, focal_known, shift_known, method)
         found = look.found._replace(intrinsics=camera.of(look.found.file, look.size))
         shift = values.shift if shift_known else None

@@ -1,6 +1,7 @@
 import json
 
 import numpy as np
+import pycolmap
 import pytest
 
 from train3d_jax import camera, camera_exports, export
@@ -45,6 +46,68 @@ def test_of_a_large_cloud_colmap_gets_an_even_share(tmp_path):
     points = np.array(rows(tmp_path / "points3D.txt"), float)
     assert 10_000 < len(points) <= 20_000
     assert len(np.unique(np.diff(points[:, 1]))) == 1 and points[-1, 1] > 0.99 * cloud[-1, 0]
+
+
+def projections(model):
+    """Where COLMAP itself puts the points of a model with one image, (N, 2), and that image."""
+    (image,) = model.images.values()
+    points = [model.points3D[number].xyz for number in sorted(model.points3D)]
+    return np.array([image.project_point(point) for point in points]), image
+
+
+@pytest.mark.parametrize("to_size", [(40, 64), (160, 256), (90, 64), (20, 50)])
+@pytest.mark.parametrize("form", ["bin", "txt"])
+def test_colmap_s_camera_is_that_of_the_image_that_it_names(tmp_path, to_size, form):
+    # Pixel (u, v) of the map covers [u, u + 1] / 64 of the width of the photo.
+    intrinsics = camera_exports.resized_camera(INTRINSICS, DEPTH.shape, to_size)
+    camera_exports.write_colmap(tmp_path, "a.png", to_size, intrinsics, CLOUD, "metres")
+    for path in tmp_path.glob("*.txt" if form == "bin" else "*.bin"):
+        path.unlink()
+    found, image = projections(pycolmap.Reconstruction(tmp_path))
+    assert (image.camera.height, image.camera.width) == to_size
+    v, u = np.mgrid[:40, :64].reshape(2, -1)
+    expected = np.stack([(u + 0.5) * to_size[1] / 64, (v + 0.5) * to_size[0] / 40], -1)
+    # Seven digits of the points are written in text, and are float32 in binary.
+    np.testing.assert_allclose(found, expected, atol=1e-3)
+
+
+def test_colmap_gets_the_same_cloud_in_binary_and_in_text(tmp_path):
+    colours = np.random.default_rng(0).integers(0, 256, CLOUD.shape).astype(np.uint8)
+    camera_exports.write_colmap(
+        tmp_path, "a.png", DEPTH.shape, INTRINSICS, CLOUD, "metres", colours
+    )
+    binary = pycolmap.Reconstruction(tmp_path)
+    for path in tmp_path.glob("*.bin"):
+        path.unlink()
+    for model in (binary, pycolmap.Reconstruction(tmp_path)):
+        points = [model.points3D[number + 1] for number in range(len(CLOUD))]
+        np.testing.assert_allclose([point.xyz for point in points], CLOUD, rtol=1e-6)
+        np.testing.assert_array_equal([point.color for point in points], colours)
+
+
+@pytest.mark.parametrize(
+    ("name", "in_text"),
+    [
+        ("living room (1).npy", False),
+        (" two  spaces ", False),
+        ("tab\tand\nline.png", False),
+        ("no-break\u00a0space.png", False),  # COLMAP reads it; scripts that split lines do not
+        ("küche_部屋.jpg", True),
+        ('"5\'",#;.png', True),
+    ],
+)
+def test_colmap_finds_an_image_again_whatever_it_is_called(tmp_path, name, in_text):
+    camera_exports.write_colmap(tmp_path, name, DEPTH.shape, INTRINSICS, CLOUD, "metres")
+    text = [tmp_path / f"{part}.txt" for part in ("cameras", "images", "points3D")]
+    assert [path.exists() for path in text] == 3 * [in_text]
+    assert {path.name for path in tmp_path.iterdir()} <= set(camera_exports.COLMAP_FILES)
+    names = [image.name for image in pycolmap.Reconstruction(tmp_path).images.values()]
+    assert names == [name]
+    if in_text:
+        for path in tmp_path.glob("*.bin"):
+            path.unlink()
+        names = [image.name for image in pycolmap.Reconstruction(tmp_path).images.values()]
+        assert names == [name]
 
 
 @pytest.mark.parametrize("cloud", [None, "../a.ply"])

@@ -132,6 +132,20 @@ def test_clouds_have_the_colours_of_their_images(tmp_path, config):
     np.testing.assert_array_equal(look.colours, pixels[rows, columns])
 
 
+def test_the_one_image_of_the_input_colours_no_upload(tmp_path, config):
+    Image.new("RGB", (128, 96), (200, 10, 10)).save(tmp_path / "photo.png")
+    coloured = RecoveryConfig(
+        config.input, config.out, (), "depth", "geometric",
+        saving=SaveSettings(rgb=tmp_path / "photo.png"),
+    )  # fmt: skip
+    (entry,) = viewer_maps.entries_of_folder(coloured)
+    (path,) = Path(config.input).glob("*.npy") if config.input.is_dir() else [config.input]
+    upload = viewer_maps.entry_of_upload(tmp_path / "u", path.name, path.read_bytes(), coloured)
+    of_map, of_upload = (viewer_maps.Look(one, coloured).colours for one in (entry, upload))
+    assert (of_map == [200, 10, 10]).all()
+    assert not (of_upload == [200, 10, 10]).all(-1).any()
+
+
 @pytest.mark.parametrize("space", ["depth", "disparity"])
 def test_scores_peak_and_errors_vanish_at_the_truth(config, space):
     depth, intrinsics = box_room(0)
