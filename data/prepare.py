@@ -243,7 +243,8 @@ def _prepare_sample(reader: Reader, slot: Slot, config: PrepareConfig) -> prepar
         depth, intrinsics = reader.read(slot.scene, slot.frame)
         stage = quarantine.CHECK
         depth = validity.limit_depth(depth, config.max_depth_m)
-        if reason := validity.unsuitable(depth, config.min_valid):
+        unfit = validity.unfit_camera(intrinsics, *depth.shape)
+        if reason := unfit or validity.unsuitable(depth, config.min_valid):
             raise DataError(file, reason)
     except DataError as error:
         rejected = error

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from raw_files import put_kenburns, put_sens, put_taskonomy
+from raw_files import put, put_kenburns, put_sens, put_taskonomy
 
 from data import prepare as preparation
 from data.prepare import InProcess, PrepareConfig, prepare
@@ -175,6 +175,40 @@ def test_a_folder_without_a_scene_is_an_error_before_any_work(raw, tmp_path, nam
     with pytest.raises(UserError, match=f"--{name}=.*empty: holds no scene of {name}"):
         prepare(PrepareConfig(roots, counts, tmp_path / "out"))
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "files", "told"),
+    [
+        (
+            "kenburns",
+            ["a.zip", "a-depth.zip"],
+            r"<scene>-<mode>-depth/.* 2 archives, such as a-dep",
+        ),
+        ("kenburns", ["a/x/1.png", "b/2.png"], r"there is 2 folders, such as a/x/1\.png$"),
+        ("scannet", ["s/color/0.jpg"], r"<scene>/depth/<frame>\.png.* 1 folder, such as s/color"),
+        ("scannet", ["s.sens", "s.txt"], r"there is 1 file of \.sens; 1 file of \.txt$"),
+        ("taskonomy", ["a_rgb.tar"], r"depth_zbuffer/taskonomy/.* 1 archive, .*: unpack it$"),
+        ("taskonomy", ["._a.tar", "__MACOSX/b"], "there is nothing$"),
+    ],
+)
+def test_a_folder_without_a_scene_is_described(tmp_path, name, files, told):
+    for file in files:
+        put(tmp_path / "raw" / file, b"")
+    roots = tuple(tmp_path / "raw" if each == name else None for each in preparation.READERS)
+    counts = tuple(int(each == name) for each in preparation.READERS)
+    with pytest.raises(UserError, match=told) as error:
+        prepare(PrepareConfig(roots, counts, tmp_path / "out"))
+    assert "\n" not in str(error.value)
+
+
+def test_a_dataset_in_which_no_scene_can_be_used_says_why(tmp_path):
+    put_sens(tmp_path / "raw", "scene0000_00", intrinsics=((5, 0, 6), (0, 5, 4), (0, 0, 1)))
+    config = PrepareConfig((tmp_path / "raw", None, None), (1, 0, 0), tmp_path / "out")
+    with pytest.raises(
+        UserError, match=r"; 1 not suitable, such as .*\.sens: its camera does not fit"
+    ):
+        prepare(config)
 
 
 @pytest.mark.parametrize("counts", [(16, 0, 0), (1, 21, 0), (1, 1, 7)])
