@@ -23,7 +23,7 @@ from data.protocol import DataError, DepthMap, Reader, licence_of
 from data.quarantine import Rejected, Tally
 from data.sampling import Replacements
 from data.work import InProcess, Number, at_least_one, run_in_order, workers
-from train3d_jax import __version__
+from train3d_jax import __version__, locks
 from train3d_jax.errors import UserError
 
 __all__ = ["READERS", "InProcess", "PrepareConfig", "Summary", "prepare", "prepare_samples"]
@@ -69,6 +69,13 @@ def prepare(config: PrepareConfig) -> Summary:
     if resume.is_finished(config):
         return Summary(already=True)
     selections = select(config)
+    with locks.hold(config.out, "prepares"):
+        if resume.is_finished(config):  # by another process, meanwhile
+            return Summary(already=True)
+        return _prepare(config, selections, start)
+
+
+def _prepare(config: PrepareConfig, selections: list[Selection], start: float) -> Summary:
     done = resume.begin_or_resume(config, selections)
     with workers(config.num_workers, config.scheduler) as (executor, number):
         run = _Run(config, executor, number, done)
