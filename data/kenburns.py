@@ -1,6 +1,11 @@
 """3D Ken Burns: rendered stereo quadruples of Unreal scenes.
 
-    rgb/<scene>/<id>-meta.json                            {"intSample": 1, "fltFov": 90.0}
+    <scene>-<mode>/<id>-meta.json                         {"intSample": 1, "fltFov": 90.0}
+    <scene>-<mode>-depth/<id>-{tl,tr,bl,br}-depth.exr
+
+as its archives unpack side by side, or as the original Train-3D sorts them:
+
+    rgb/<scene>/<id>-meta.json
     depths/<scene>[-depth]/<id>-{tl,tr,bl,br}-depth.exr
 
 fltFov is the full field of view in degrees of a square image.  The EXR has one half-float channel
@@ -21,12 +26,12 @@ from typing import ClassVar
 import numpy as np
 
 from data.images import read_exr
+from data.listing import first_file, folders, is_data
 from data.protocol import (
     DataError,
     DepthMap,
     Frame,
     Scene,
-    folders,
     metric_depth,
     refuse,
     square_camera,
@@ -42,17 +47,21 @@ _DEPTH_FOLDER_SUFFIX = "-depth"
 
 @dataclass(frozen=True)
 class KenBurns:
-    """Reads 3D Ken Burns from the folder that holds `rgb/` and `depths/`."""
+    """Reads 3D Ken Burns from the folder of its unpacked archives, or of `rgb/` and `depths/`."""
 
     root: Path
     name: ClassVar[str] = "kenburns"
+    patterns: ClassVar[tuple[str, ...]] = (
+        "<scene>-<mode>-depth/<id>-tl-depth.exr",
+        "depths/<scene>-depth/<id>-tl-depth.exr",
+    )
     licence: ClassVar[str] = "CC BY-NC-SA 4.0 (github.com/sniklaus/3d-ken-burns)"
 
     def scenes(self, on_broken: Callable[[DataError], None] = refuse) -> list[Scene]:
-        """One scene for each folder in `depths/`; a frame is an id and a view, `00001-tl`."""
+        """One scene for each folder that holds depth; a frame is an id and a view, `00001-tl`."""
         return unique_scenes(
             Scene(folder.name.removesuffix(_DEPTH_FOLDER_SUFFIX), folder, _places(folder))
-            for folder in folders(self.root / "depths")
+            for folder in (*folders(self.root / "depths"), *folders(self.root))
         )
 
     def file(self, scene: Scene, frame: Frame) -> Path:
@@ -63,7 +72,11 @@ class KenBurns:
         """The depth of one view, with the camera that its id's meta.json tells of."""
         path = self.file(scene, frame)
         identity = str(frame).rpartition("-")[0]
-        meta = self.root / "rgb" / scene.name / f"{identity}-meta.json"
+        beside = self.root / ("rgb" if scene.path.parent != self.root else "") / scene.name
+        meta = first_file(
+            (folder / f"{identity}-meta.json" for folder in (beside, scene.path)),
+            ", and with it the camera",
+        )
         field_of_view_deg = _field_of_view_deg(meta)
         units = read_exr(path, "Y")
         try:
@@ -92,7 +105,7 @@ def _places(folder: Path) -> tuple[tuple[str, ...], ...]:
     """The ids of a folder in order, each with the views of it that are there."""
     views = defaultdict(set)
     for name in os.listdir(folder):
-        if match := _DEPTH_FILE.fullmatch(name):
+        if is_data(name) and (match := _DEPTH_FILE.fullmatch(name)):
             views[match[1]].add(match[2])
     return tuple(
         tuple(f"{identity}-{view}" for view in _VIEWS if view in views[identity])
@@ -103,7 +116,5 @@ def _places(folder: Path) -> tuple[tuple[str, ...], ...]:
 def _field_of_view_deg(meta: Path) -> float:
     try:
         return float(json.loads(meta.read_bytes())["fltFov"])
-    except FileNotFoundError:
-        raise DataError(meta, "is missing, and with it the camera") from None
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise DataError(meta, f"has no field of view `fltFov`: {error!r}") from None

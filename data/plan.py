@@ -13,7 +13,8 @@ from typing import Any, NamedTuple, TypeVar
 
 from data import prepared
 from data.kenburns import KenBurns
-from data.protocol import DataError, Frame, Reader, Scene
+from data.listing import contents
+from data.protocol import DataError, Frame, Reader, Scene, UnsuitableError
 from data.sampling import allocate_scenes, choose
 from data.scannet import ScanNet
 from data.taskonomy import Taskonomy
@@ -138,7 +139,7 @@ class Selection(NamedTuple):
             f" scene ({self.scenes[number].name})"
             for which, number in (("smallest", by_size[0]), ("largest", by_size[-1]))
         ]
-        unreadable = f", {len(self.broken)} more unreadable" if self.broken else ""
+        unreadable = f", {len(self.broken)} more left out" if self.broken else ""
         return (
             f"{self.reader.name}: {len(self.scenes)} scenes{unreadable}, {self.available} samples"
             f" available, {sum(self.counts)} asked for: {', '.join(told)}"
@@ -179,9 +180,14 @@ def select(config: PrepareConfig) -> list[Selection]:
         broken: list[DataError] = []
         scenes = named(root, reader.scenes, broken.append)
         available = sum(sum(scene.rounds()) for scene in scenes)
-        unreadable = f"; {len(broken)} cannot be read, such as {broken[0]}" if broken else ""
+        unreadable = _left_out(broken)
         if not available:
-            raise UserError(f"--{name}={root}: holds no scene of {name}{unreadable}")
+            searched = ", ".join(reader.patterns)
+            what = named(root, contents, root)
+            raise UserError(
+                f"--{name}={root}: holds no scene of {name}{unreadable}; looked for {searched};"
+                f" found {what}"
+            )
         if count > available:
             raise UserError(
                 f"--num_samples asks for {count} of {name}, but {root} holds {available}"
@@ -213,6 +219,16 @@ def task_start(selections: list[Selection], index: int) -> int:
                 return index - (index - first) % _SAMPLES_PER_TASK
             first += count
     return first
+
+
+def _left_out(errors: list[DataError]) -> str:
+    unsuitable = [error for error in errors if isinstance(error, UnsuitableError)]
+    broken = [error for error in errors if error not in unsuitable]
+    return "".join(
+        f"; {len(some)} {what}, such as {some[0]}"
+        for some, what in ((broken, "cannot be read"), (unsuitable, "not suitable"))
+        if some
+    )
 
 
 def named(file: Path, function: Callable[..., _Result], *args: Any) -> _Result:

@@ -23,7 +23,7 @@ from data.protocol import DataError, DepthMap, Reader, licence_of
 from data.quarantine import Rejected, Tally
 from data.sampling import Replacements
 from data.work import InProcess, Number, at_least_one, run_in_order, workers
-from train3d_jax import __version__
+from train3d_jax import __version__, locks
 from train3d_jax.errors import UserError
 
 __all__ = ["READERS", "InProcess", "PrepareConfig", "Summary", "prepare", "prepare_samples"]
@@ -69,6 +69,13 @@ def prepare(config: PrepareConfig) -> Summary:
     if resume.is_finished(config):
         return Summary(already=True)
     selections = select(config)
+    with locks.hold(config.out, "prepares"):
+        if resume.is_finished(config):  # by another process, meanwhile
+            return Summary(already=True)
+        return _prepare(config, selections, start)
+
+
+def _prepare(config: PrepareConfig, selections: list[Selection], start: float) -> Summary:
     done = resume.begin_or_resume(config, selections)
     with workers(config.num_workers, config.scheduler) as (executor, number):
         run = _Run(config, executor, number, done)
@@ -243,7 +250,8 @@ def _prepare_sample(reader: Reader, slot: Slot, config: PrepareConfig) -> prepar
         depth, intrinsics = reader.read(slot.scene, slot.frame)
         stage = quarantine.CHECK
         depth = validity.limit_depth(depth, config.max_depth_m)
-        if reason := validity.unsuitable(depth, config.min_valid):
+        unfit = validity.unfit_camera(intrinsics, *depth.shape)
+        if reason := unfit or validity.unsuitable(depth, config.min_valid):
             raise DataError(file, reason)
     except DataError as error:
         rejected = error

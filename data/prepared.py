@@ -35,6 +35,7 @@ from data.protocol import DataError, DepthMap
 from data.validity import valid_share
 from train3d_jax.errors import UserError
 from train3d_jax.files import own_part, write_whole
+from train3d_jax.locks import LOCK
 
 FORMAT_VERSION = 1
 
@@ -103,7 +104,7 @@ def state(folder: Path) -> State:
     if (folder / MANIFEST).exists() or (folder / UNFINISHED).exists():
         return State.UNFINISHED
     # Killed at its very first write, a run leaves no more than that behind.
-    others = {file.name for file in _listed(folder)} - {f"{UNFINISHED}.part"}
+    others = {file.name for file in _listed(folder)} - {f"{UNFINISHED}.part", LOCK}
     return State.OTHER if others else State.EMPTY
 
 

@@ -25,6 +25,8 @@ Frame = int | str
 MIN_FIELD_OF_VIEW_DEG = 1.0
 MAX_FIELD_OF_VIEW_DEG = 179.0
 
+_NARROWEST_DEG = 1e-3  # ours: far below any lens, far above where focal lengths are infinite
+
 
 class DataError(UserError):
     """A raw or prepared file that cannot be used; the message names the file and says why."""
@@ -45,6 +47,10 @@ class DataError(UserError):
 
     def __str__(self) -> str:
         return f"{self.file}: {self.reason}"
+
+
+class UnsuitableError(DataError):
+    """A raw file that is whole, but not to be trained on."""
 
 
 class DepthMap(NamedTuple):
@@ -110,6 +116,7 @@ class Reader(Protocol):
     """Reads one raw dataset.  It is small and can be pickled: workers get a copy of it."""
 
     name: ClassVar[str]  # the dataset's, as it stands in the manifest
+    patterns: ClassVar[tuple[str, ...]]  # of its depth files below the root, for messages
     licence: ClassVar[str]  # what its owners allow, in a few words, and where they say so
 
     @property
@@ -120,8 +127,9 @@ class Reader(Protocol):
     def scenes(self, on_broken: Callable[[DataError], None] = refuse) -> list[Scene]:
         """All scenes that hold a frame, by name, whatever the file system's order.
 
-        `on_broken` is called with each file that should tell of a scene and cannot be read, in the
-        order of names; that scene is left out.  Raises DataError when scenes cannot be told apart.
+        `on_broken` is called with each file that should tell of a scene and cannot be read, or is
+        not to be trained on (UnsuitableError), in the order of names; that scene is left out.
+        Raises DataError when scenes cannot be told apart.
         """
         ...
 
@@ -156,28 +164,43 @@ def metric_depth(
 def square_camera(field_of_view_deg: float, height: int, width: int) -> np.ndarray:
     """(3, 3) float64 intrinsics, in pixels, of a square image seen under a full field of view.
 
-    Raises ValueError on an image that is not square or an angle outside 1 to 179 degrees.
+    Raises ValueError on an image that is not square or an angle without a finite focal length.
+    Whether the camera is fit to train on `validity.unfit_camera` decides, as for all datasets.
     """
     if height != width:
         raise ValueError(f"the image is {width}x{height}, not square")
-    if not MIN_FIELD_OF_VIEW_DEG <= field_of_view_deg <= MAX_FIELD_OF_VIEW_DEG:
-        raise ValueError(f"a field of view of {field_of_view_deg:g} degrees is not in 1 to 179")
+    if not _NARROWEST_DEG <= field_of_view_deg < 180:
+        raise ValueError(f"a field of view of {field_of_view_deg:g} degrees has no focal length")
     focal = width / 2 / math.tan(math.radians(field_of_view_deg) / 2)
     centre = (width - 1) / 2
     return np.array([[focal, 0, centre], [0, focal, centre], [0, 0, 1]], np.float64)
 
 
-def folders(path: Path) -> list[Path]:
-    """The folders in `path`, by name; none where `path` is not there."""
-    return sorted(entry for entry in path.iterdir() if entry.is_dir()) if path.is_dir() else []
+def refuse_no_camera(file: Path, intrinsics: np.ndarray) -> None:
+    """Raises DataError where a (3, 3) matrix is not finite with positive focal lengths."""
+    if not (np.isfinite(intrinsics).all() and intrinsics[0, 0] > 0 and intrinsics[1, 1] > 0):
+        raise DataError(
+            file, "has depth intrinsics that are not finite with positive focal lengths"
+        )
 
 
 def unique_scenes(scenes: Iterable[Scene]) -> list[Scene]:
-    """The scenes that hold a frame, by name.  Raises DataError when two share a name."""
+    """The scenes that hold a frame, by name; one that is linked to several times is taken once.
+
+    Raises DataError when two share a name.
+    """
+    scenes = list(scenes)
+    real = {scene.path: scene.path.resolve() for scene in scenes}
+
+    def link_last(scene: Scene) -> tuple[int, str]:
+        return len({*scene.path.parts} - {*real[scene.path].parts}), scene.name
+
     by_name: dict[str, Scene] = {}
-    for scene in scenes:
-        if not scene.places:
+    seen: set[Path] = set()
+    for scene in sorted(scenes, key=link_last):
+        if not scene.places or real[scene.path] in seen:
             continue
+        seen.add(real[scene.path])
         twin = by_name.setdefault(scene.name, scene)
         if twin is not scene:
             raise DataError(scene.path, f"holds the scene {scene.name}, as does {twin.path}")

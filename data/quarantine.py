@@ -12,7 +12,7 @@ from train3d_jax.errors import UserError
 
 LIST, READ, CHECK = "list", "read", "check"
 """Stages: a scene that cannot be listed, a sample that cannot be read (both are broken), and a map
-that is whole but not suitable."""
+or a scene that is whole but not suitable."""
 
 _TOLD = 3  # broken files in the message of a run that stops
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from data import npz_files, prepared, quarantine, records
 from data.plan import PrepareConfig, Selection, task_start
+from data.protocol import UnsuitableError
 from data.quarantine import Rejected
 from train3d_jax.errors import UserError
 
@@ -66,7 +67,12 @@ def begin_or_resume(config: PrepareConfig, selections: list[Selection]) -> int:
     quarantine.append(
         config.out,
         [
-            quarantine.reject(error, quarantine.LIST, each.reader.name, each.reader.root)
+            quarantine.reject(
+                error,
+                quarantine.CHECK if isinstance(error, UnsuitableError) else quarantine.LIST,
+                each.reader.name,
+                each.reader.root,
+            )
             for each in selections
             for error in each.broken
         ],

@@ -1,5 +1,8 @@
 """ScanNet: `scans/<scene>/<scene>.sens`, version 4 of the format, little-endian and packed.
 
+Scenes whose frames were exported, by ScanNet's own reader or as `scannet_frames_25k`, are read by
+`data.scannet_frames`.  A `.sens`:
+
     u32 version=4 | u64 n | char[n] sensor name
     f32[16] intrinsic_color, extrinsic_color, intrinsic_depth, extrinsic_depth   (row-major 4x4)
     i32 color_compression | i32 depth_compression: 0 raw_ushort, 1 zlib_ushort, 2 occi_ushort
@@ -27,17 +30,25 @@ from typing import BinaryIO, ClassVar, NamedTuple
 
 import numpy as np
 
+from data import scannet_frames
+from data.listing import folders
 from data.protocol import (
     DataError,
     DepthMap,
     Frame,
     Scene,
     SingleViews,
-    folders,
+    UnsuitableError,
     metric_depth,
     refuse,
+    refuse_no_camera,
     unique_scenes,
 )
+from data.validity import unfit_camera
+
+_SENS = ".sens"
+_SCENES = ("scans", "scannet_frames_25k", "tasks/scannet_frames_25k", "")
+"""Where scenes are below the root; the first that holds one counts, for they hold the same."""
 
 _VERSION = 4
 _RAW_USHORT, _ZLIB_USHORT, _OCCI_USHORT = 0, 1, 2
@@ -57,20 +68,30 @@ class ScanNet:
 
     root: Path
     name: ClassVar[str] = "scannet"
+    patterns: ClassVar[tuple[str, ...]] = (
+        "scans/<scene>/<scene>.sens",
+        "<scene>/<scene>.sens",
+        *(f"<scene>/{pattern}" for pattern in scannet_frames.PATTERNS),
+    )
     licence: ClassVar[str] = (
         "ScanNet Terms of Use: non-commercial research and education (www.scan-net.org)"
     )
 
     def scenes(self, on_broken: Callable[[DataError], None] = refuse) -> list[Scene]:
-        """One scene for each `<scene>/<scene>.sens`; its frames are numbers from 0."""
+        """One scene for each folder with a `.sens` or with exported frames.
+
+        The frames of a `.sens` are numbers from 0, exported ones are called by their names.
+        """
         return unique_scenes(self._readable(on_broken))
 
     def file(self, scene: Scene, frame: Frame) -> Path:
-        """The `.sens` file."""
-        return scene.path
+        """The `.sens` file, or the PNG."""
+        return scene.path if _is_sens(scene) else scannet_frames.file(scene.path, frame)
 
     def read(self, scene: Scene, frame: Frame) -> DepthMap:
         """The depth of one frame; DataError where the file ends early or does not decode."""
+        if not _is_sens(scene):
+            return scannet_frames.read(scene.path, frame)
         header = _read_header(scene.path)
         with scene.path.open("rb") as sens:
             payload = _depth_payload(sens, scene.path, header, int(frame))
@@ -79,17 +100,37 @@ class ScanNet:
         return DepthMap(depth, header.intrinsics)
 
     def _readable(self, on_broken: Callable[[DataError], None]) -> Iterator[Scene]:
-        inner = self.root / "scans"
-        for folder in folders(inner if inner.is_dir() else self.root):
-            file = folder / f"{folder.name}.sens"
-            if not file.is_file():
-                continue
+        for source in self._sources():
             try:
-                yield Scene(file.stem, file, SingleViews(range(_read_header(file).frames)))
+                if source.suffix == _SENS:
+                    header = _read_header(source)
+                    if reason := unfit_camera(header.intrinsics, header.height, header.width):
+                        raise UnsuitableError(source, reason)
+                    yield Scene(source.stem, source, SingleViews(range(header.frames)))
+                else:
+                    yield Scene(source.name, source, SingleViews(scannet_frames.frames(source)))
             except DataError as error:
                 on_broken(error)
             except OSError as error:
-                on_broken(DataError(file, error.strerror or error))
+                on_broken(DataError(source, error.strerror or error))
+
+    def _sources(self) -> list[Path]:
+        """Of each scene its `.sens`, or the folder of a scene whose frames were exported."""
+        for inner in _SCENES:
+            sources = []
+            for folder in folders(self.root / inner):
+                sens = folder / f"{folder.name}{_SENS}"
+                if sens.is_file():
+                    sources.append(sens)
+                elif scannet_frames.is_scene(folder):
+                    sources.append(folder)
+            if sources:
+                return sources
+        return []
+
+
+def _is_sens(scene: Scene) -> bool:
+    return scene.path.suffix == _SENS
 
 
 class _Header(NamedTuple):
@@ -128,10 +169,7 @@ def _read_header(path: Path) -> _Header:
     if frames * _FRAME.size > size - end:
         raise DataError(path, f"claims {frames} frames, more than fit in it: truncated or damaged")
     intrinsics = np.array(matrices[_INTRINSIC_DEPTH], np.float64).reshape(4, 4)[:3, :3].copy()
-    if not (np.isfinite(intrinsics).all() and intrinsics[0, 0] > 0 and intrinsics[1, 1] > 0):
-        raise DataError(
-            path, "has depth intrinsics that are not finite with positive focal lengths"
-        )
+    refuse_no_camera(path, intrinsics)
     return _Header(intrinsics, compression, width, height, units_per_metre, frames, end)
 
 

@@ -3,9 +3,13 @@
     depth_zbuffer/taskonomy/<building>/point_P_view_V_domain_depth_zbuffer.png
     point_info/taskonomy/<building>/point_P_view_V_domain_point_info.json
 
-Also met: without `taskonomy/`, with the building outermost (`<building>/depth_zbuffer/...`), and
-`..._domain_fixatedpose.json`.  The PNG is 16-bit, 1/512 m, 65535 (or 0) where depth is missing.
-The JSON's `field_of_view_rads` is the full angle of a square image of `resolution` pixels.
+This is how Omnidata's tool (`omnitools.download`) unpacks it too.  Also met: without `taskonomy/`,
+or with it outermost (`taskonomy/depth_zbuffer/<building>/`), with the building outermost
+(`<building>/depth_zbuffer/`), archives unpacked into folders of their names
+(`<building>_depth_zbuffer/depth_zbuffer/`), and `..._domain_fixatedpose.json`.
+
+The PNG is 16-bit, 1/512 m, 65535 (or 0) where depth is missing.  The JSON's `field_of_view_rads` is
+the full angle of a square image of `resolution` pixels.
 """
 
 import json
@@ -20,13 +24,13 @@ from typing import ClassVar
 import numpy as np
 
 from data.images import read_png
+from data.listing import first_file, folders
 from data.protocol import (
     DataError,
     DepthMap,
     Frame,
     Scene,
     SingleViews,
-    folders,
     metric_depth,
     refuse,
     square_camera,
@@ -35,8 +39,12 @@ from data.protocol import (
 
 _UNITS_PER_METRE = 512.0
 _MISSING = 65535  # and 0
-_IMAGES, _INFOS = "depth_zbuffer", "point_info"
+_IMAGES, _INFOS, _COMPONENT = "depth_zbuffer", "point_info", "taskonomy"
 _DEPTH_FILE = re.compile(r"point_(\d+)_view_(\d+)_domain_depth_zbuffer\.png")
+# What an archive of a building is called: by Taskonomy, by Omnidata, by Omnidata's tool.
+_ARCHIVE_OF = re.compile(
+    rf"(.+)_{_IMAGES}|{_IMAGES}-{_COMPONENT}-(.+)|{_IMAGES}__{_COMPONENT}__(.+)"
+)
 _INFO_SUFFIXES = ("_domain_point_info.json", "_domain_fixatedpose.json")
 
 
@@ -46,6 +54,16 @@ class Taskonomy:
 
     root: Path
     name: ClassVar[str] = "taskonomy"
+    patterns: ClassVar[tuple[str, ...]] = tuple(
+        f"{folder}/point_0_view_0_domain_depth_zbuffer.png"
+        for folder in (
+            "depth_zbuffer/taskonomy/<building>",
+            "depth_zbuffer/<building>",
+            "taskonomy/depth_zbuffer/<building>",
+            "<building>/depth_zbuffer",
+            "<building>_depth_zbuffer/depth_zbuffer",
+        )
+    )
     licence: ClassVar[str] = (
         "Taskonomy Dataset End User License Agreement: non-commercial research and education,"
         " no redistribution (github.com/StanfordVL/taskonomy)"
@@ -65,11 +83,10 @@ class Taskonomy:
     def read(self, scene: Scene, frame: Frame) -> DepthMap:
         """The depth of one view, with the camera that its JSON tells of."""
         path = self.file(scene, frame)
-        relative = [
-            _INFOS if part == _IMAGES else part for part in scene.path.relative_to(self.root).parts
-        ]
-        info = _existing(
-            [self.root.joinpath(*relative, f"{frame}{suffix}") for suffix in _INFO_SUFFIXES]
+        folders_of_images = scene.path.relative_to(self.root).as_posix()
+        infos = self.root / folders_of_images.replace(_IMAGES, _INFOS)
+        info = first_file(
+            (infos / f"{frame}{suffix}" for suffix in _INFO_SUFFIXES), ", and with it the camera"
         )
         field_of_view_deg, resolution = _read_info(info)
         units = read_png(path)
@@ -84,13 +101,16 @@ class Taskonomy:
 
     def _buildings(self) -> Iterator[tuple[str, Path]]:
         """Name and image folder of every folder that may be a building, in any layout."""
-        for layout in (self.root / _IMAGES / "taskonomy", self.root / _IMAGES):
-            yield from ((folder.name, folder) for folder in folders(layout))
-        for building in folders(self.root):
-            images = building / _IMAGES
-            for folder in (images, images / building.name, images / "taskonomy" / building.name):
-                if folder.is_dir():
-                    yield building.name, folder
+        for base in (self.root, self.root / _COMPONENT):
+            for layout in (base / _IMAGES / _COMPONENT, base / _IMAGES):
+                yield from ((folder.name, folder) for folder in folders(layout))
+            for folder in folders(base):
+                match = _ARCHIVE_OF.fullmatch(folder.name)
+                building = folder.name if match is None else match[match.lastindex or 0]
+                inner = (_IMAGES, f"{_IMAGES}/{building}", f"{_IMAGES}/{_COMPONENT}/{building}")
+                for images in (*inner, *([] if match is None else [""])):
+                    if (folder / images).is_dir():
+                        yield building, folder / images
 
 
 class _Frames(Sequence[str]):
@@ -109,13 +129,6 @@ class _Frames(Sequence[str]):
             return [self[each] for each in range(*index.indices(len(self)))]
         point, view = self._numbers[index]
         return f"point_{point}_view_{view}"
-
-
-def _existing(candidates: list[Path]) -> Path:
-    for candidate in candidates:
-        if candidate.is_file():
-            return candidate
-    raise DataError(candidates[0], "is missing, and with it the camera")
 
 
 def _read_info(info: Path) -> tuple[float, int | None]:

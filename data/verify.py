@@ -10,6 +10,7 @@ from data import npz_files, prepared, records, validity
 from data.plan import READERS
 from data.protocol import DataError, DepthMap, Reader, Scene
 from data.work import Number, run_in_order
+from train3d_jax import locks
 from train3d_jax.errors import UserError
 from train3d_jax.files import write_whole
 
@@ -72,6 +73,13 @@ def repair(
       UserError: as `verify`, or a dataset that is needed is not there.
     """
     raw = _Raw(_finished(folder)["settings"], roots)
+    with locks.hold(folder, "repairs"):
+        yield from _repair(folder, raw, executor, num_workers)
+
+
+def _repair(
+    folder: Path, raw: "_Raw", executor: Executor, num_workers: Number
+) -> Iterator[tuple[Fault, bool]]:
     prepared.clean(folder)
     faults = list(verify(folder, executor, num_workers))
     mended: set[tuple[int, int]] = set()  # both files of an npz sample are made at once

@@ -21,10 +21,16 @@ from launch import program
 from train3d_jax.errors import UserError
 
 _SCANNET = flags.DEFINE_string(
-    "scannet", None, "Folder of ScanNet: holds scans/, or the scenes themselves.", short_name="ss"
+    "scannet",
+    None,
+    "Folder of ScanNet: holds scans/, or the scenes themselves, as .sens or frames.",
+    short_name="ss",
 )
 _KENBURNS = flags.DEFINE_string(
-    "kenburns", None, "Folder of 3D Ken Burns: holds rgb/ and depths/.", short_name="sk"
+    "kenburns",
+    None,
+    "Folder of 3D Ken Burns: its unpacked archives, or rgb/ and depths/.",
+    short_name="sk",
 )
 _TASKONOMY = flags.DEFINE_string(
     "taskonomy", None, "Folder of Taskonomy: holds depth_zbuffer/ and point_info/.", short_name="st"

@@ -14,8 +14,8 @@ from absl import flags
 
 from data import pipeline
 from data.prepared import PreparedSet
-from launch import compiled, processes, program, train_flags
-from train3d_jax import checkpoint, loop, training
+from launch import compiled, processes, program, run_data, train_flags
+from train3d_jax import checkpoint, locks, loop, training
 from train3d_jax.files import write_whole
 from train3d_jax.run_log import RunLog, Silence
 from train3d_jax.training import TrainingConfig
@@ -37,18 +37,15 @@ def train(config: TrainingConfig) -> int:
     """Trains a run, or goes on with it; the exit status."""
     run = Path(train_flags.WORKDIR.value) / train_flags.MODEL_NAME.value
     sets = [PreparedSet(path) for path in train_flags.DATA.value]
-    facts = describe(sets)
-    checkpoint.refuse_other_settings(run, config, facts["data"])
-    train_part, validation_part = pipeline.split_sets(
-        sets, train_flags.TRAIN_SPLIT.value, config.seed
-    )
+    train_split, mix = train_flags.TRAIN_SPLIT.value, train_flags.numbers(train_flags.MIX.value)
+    train_part, validation_part = pipeline.split_sets(sets, train_split, config.seed)
     size, batch_size, space = sum(map(len, train_part)), config.batch_size, config.clouds.space
     steps_per_epoch = size // batch_size
     part = processes.part_of(batch_size)
 
     def batches_from(step: int) -> Any:
         return pipeline.training_batches(
-            train_part, train_flags.numbers(train_flags.MIX.value) or None, batch_size, space,
+            train_part, mix or None, batch_size, space,
             config.seed, train_flags.num_workers(), start=step * batch_size,
             crop="crop" in config.augmentation, mirror="mirror" in config.augmentation, part=part,
         )  # fmt: skip
@@ -63,11 +60,19 @@ def train(config: TrainingConfig) -> int:
     )
     begin_with = train_flags.INIT_FROM.value
     params = begin_with and checkpoint.params_to_begin_with(Path(begin_with), config)
-    if processes.is_first():
-        checkpoint.save_config(run, config, facts | {"samples": [size, validation_size]})
-        write_whole(run / "run.flags", program.flags_of_this_program(processes.FLAGS).encode())
-    with checkpoint.Checkpoints(run) as checkpoints, program.stop_when_asked() as stop:
-        asked = (config, facts["data"], train_flags.MIX.value, plan, checkpoints.last_step)
+    described = run_data.describe(train_part, validation_part, train_split, mix)
+    with contextlib.ExitStack() as stack:
+        if processes.is_first():
+            stack.enter_context(locks.hold(run, "trains"))
+        checkpoint.refuse_other_settings(run, config)
+        run_data.refuse_other(run, described)
+        if processes.is_first():
+            libraries = {name: metadata.version(name) for name in LIBRARIES}
+            checkpoint.save_config(run, config, {**described, "libraries": libraries})
+            write_whole(run / "run.flags", program.flags_of_this_program(processes.FLAGS).encode())
+        checkpoints = stack.enter_context(checkpoint.Checkpoints(run))
+        stop = stack.enter_context(program.stop_when_asked())
+        asked = (config, described["data"], described["split"], plan, checkpoints.last_step)
         processes.refuse_different(asked, run / "run.flags")
         state = training.initial_state(config, plan.total, params)
         state = checkpoints.resume(training.place_state(state, training.device_mesh(batch_size)))
@@ -107,16 +112,6 @@ def tell(text: str) -> None:
     """Prints it, once however many processes there are."""
     if processes.is_first():
         print(text)
-
-
-def describe(sets: list[PreparedSet]) -> dict[str, Any]:
-    """What config.json tells of data and software; where the sets lie may change."""
-    facts = [prepared.facts() for prepared in sets]
-    return {
-        "data": [{k: v for k, v in fact.items() if k != "path"} for fact in facts],
-        "paths": [fact["path"] for fact in facts],
-        "libraries": {name: metadata.version(name) for name in LIBRARIES},
-    }
 
 
 if __name__ == "__main__":

@@ -9,10 +9,16 @@ import numpy as np
 RAW, ZLIB, OCCI = 0, 1, 2
 
 
+def scannet_camera(height, width):
+    """A depth camera of ScanNet, whose images are 640x480, in images of another size."""
+    camera = np.array([[577.59, 0, 318.9], [0, 578.73, 242.7], [0, 0, 1]])
+    return np.diag([width / 640, height / 480, 1]) @ camera
+
+
 def sens(
     frames,
     *,
-    intrinsics=((577.59, 0, 318.9), (0, 578.73, 242.7), (0, 0, 1)),
+    intrinsics=None,
     compression=ZLIB,
     units_per_metre=1000.0,
     version=4,
@@ -23,6 +29,7 @@ def sens(
 ):
     """A `.sens` of (H, W) uint16 frames; `imu_records` None leaves the block out."""
     height, width = frames[0].shape if frames else (4, 6)
+    intrinsics = scannet_camera(height, width) if intrinsics is None else intrinsics
     colors = colors or [b"\xff\xd8" + bytes(3 * index) for index in range(len(frames))]
     poses = poses or [np.eye(4)] * len(frames)
     depth_camera = np.eye(4, dtype="<f4")
@@ -109,18 +116,43 @@ def put_sens(root, scene, frames=3, **options):
     return put(root / scene / f"{scene}.sens", sens(units, **options))
 
 
-def put_kenburns(root, scene, ids=("00001",), views=("tl", "tr", "bl", "br"), folder=None):
+def put_scannet_frames(
+    root, scene, names=("0", "1", "2"), camera="intrinsic/intrinsic_depth.txt", intrinsics=None
+):
+    """Frames as SensReader exports them, the same as those of `put_sens`."""
+    matrix = np.eye(4)
+    matrix[:3, :3] = scannet_camera(4, 6) if intrinsics is None else intrinsics
+    text = "".join(" ".join(f"{number:f}" for number in row) + "\n" for row in matrix)
+    put(root / scene / camera, text.encode())
+    for index, name in enumerate(names):
+        put(root / scene / "depth" / f"{name}.png", png16(depth_units(4, 6, seed=index)))
+        put(root / scene / "color" / f"{name}.jpg", b"no reader looks at it")
+        put(root / scene / "pose" / f"{name}.txt", b"no reader looks at it")
+
+
+def put_kenburns(
+    root,
+    scene,
+    ids=("00001",),
+    views=("tl", "tr", "bl", "br"),
+    folder=None,
+    layout=("rgb/{}", "depths/{}-depth"),
+):
+    meta, depths = (root / part.format(scene) for part in layout)
     for identity in ids:
-        put(root / "rgb" / scene / f"{identity}-meta.json", {"intSample": 1, "fltFov": 90.0})
+        put(meta / f"{identity}-meta.json", {"intSample": 1, "fltFov": 90.0})
         for view in views:
             name = f"{identity}-{view}-depth.exr"
             units = depth_units(base=300).astype(np.float16)
-            put(root / "depths" / (folder or f"{scene}-depth") / name, exr(units))
+            put(depths.with_name(folder or depths.name) / name, exr(units))
 
 
-def put_taskonomy(root, building, points=(0, 1), views=(0,), *, fov_rads=1.0, size=6):
-    images = root / "depth_zbuffer" / "taskonomy" / building
-    infos = root / "point_info" / "taskonomy" / building
+def put_taskonomy(
+    root, building, points=(0, 1), views=(0,), *, fov_rads=1.0, size=6, layout="{kind}/taskonomy/{}"
+):
+    images, infos = (
+        root / layout.format(building, kind=kind) for kind in ("depth_zbuffer", "point_info")
+    )
     for point in points:
         for view in views:
             stem = f"point_{point}_view_{view}_domain_"

@@ -65,6 +65,44 @@ def test_depth_folders_with_and_without_the_suffix_are_accepted(tmp_path):
         assert KenBurns(tmp_path).read(scene, "00001-br").depth.shape == (6, 6)
 
 
+@pytest.mark.parametrize(
+    "layout",
+    [
+        ("{}", "{}-depth"),  # as the archives unpack
+        ("{0}", "{0}"),  # all archives of a scene unpacked into one folder
+        ("rgb/{}", "depths/{}-depth"),
+    ],
+)
+def test_every_layout_is_read_and_what_macos_leaves_is_not(tmp_path, layout):
+    for scene in ("town-walking", "town-flying"):
+        put_kenburns(tmp_path, scene, ids=("00001", "00002"), layout=layout)
+        depths = tmp_path / layout[1].format(scene)
+        put(depths / "._00001-tl-depth.exr", b"\0\5\x16\7")
+        put(tmp_path / "__MACOSX" / depths.name / "._00001-tl-depth.exr", b"\0\5\x16\7")
+        put(tmp_path / f"{scene}-normal" / "00001-tl-normal.exr", b"not depth")
+    reader = KenBurns(tmp_path)
+    scenes = reader.scenes()
+    assert [scene.name for scene in scenes] == ["town-flying", "town-walking"]
+    for scene in scenes:
+        assert [place[0] for place in scene.places] == ["00001-tl", "00002-tl"]
+        depth, intrinsics = reader.read(scene, "00002-br")
+        assert depth.shape == (6, 6) and intrinsics[0, 0] == pytest.approx(3)
+        assert reader.file(scene, "00002-br").is_file()
+
+
+def test_linked_scenes_are_read_each_once(tmp_path):
+    put_kenburns(tmp_path / "store", "asdf-flying", layout=("{}", "{}-depth"))
+    root = tmp_path / "root"
+    root.mkdir()
+    for name in ("asdf-flying", "asdf-flying-depth"):
+        (root / name).symlink_to(tmp_path / "store" / name)
+    (root / "again-depth").symlink_to(root / "asdf-flying-depth")
+    (root / "depths").symlink_to(root)  # a loop
+    (scene,) = KenBurns(root).scenes()
+    assert scene.name == "asdf-flying"
+    assert KenBurns(root).read(scene, "00001-tl").depth.shape == (6, 6)
+
+
 def test_two_folders_for_one_scene_are_an_error(tmp_path):
     put_kenburns(tmp_path, "asdf")
     put_kenburns(tmp_path, "asdf", folder="asdf")
@@ -72,7 +110,7 @@ def test_two_folders_for_one_scene_are_an_error(tmp_path):
         KenBurns(tmp_path).scenes()
 
 
-@pytest.mark.parametrize("fltFov", [0.5, 179.5, -90, float("nan"), "wide", None])
+@pytest.mark.parametrize("fltFov", [0, 180, -90, float("nan"), "wide", None])
 def test_a_field_of_view_that_cannot_be_is_an_error(tmp_path, fltFov):
     with pytest.raises(DataError, match="field of view"):
         read_one(tmp_path, np.full((6, 6), 100, np.float16), {"fltFov": fltFov})

@@ -1,5 +1,7 @@
 import json
+import os
 import re
+import shutil
 import subprocess
 import sys
 from concurrent.futures import Future
@@ -8,12 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from raw_files import put_kenburns, put_sens, put_taskonomy
+from raw_files import put, put_kenburns, put_sens, put_taskonomy
 
 from data import prepare as preparation
 from data.prepare import InProcess, PrepareConfig, prepare
 from data.prepared import PreparedSet
 from data.work import run_in_order
+from train3d_jax import locks
 from train3d_jax.errors import UserError
 
 REPOSITORY = Path(__file__).parents[1]
@@ -132,6 +135,31 @@ def test_a_finished_set_is_left_alone(raw, undisturbed):
     assert files_of(undisturbed) == before
 
 
+def test_a_folder_in_which_another_process_prepares_is_left_alone(raw, undisturbed, tmp_path):
+    out = tmp_path / "out"
+    with locks.hold(out, "prepares"):
+        with pytest.raises(UserError, match=f"out: process {os.getpid()} on .* prepares it"):
+            prepare(config(raw, out))
+        assert [path.name for path in out.iterdir()] == [locks.LOCK]
+    (out / locks.LOCK).touch()  # as after a kill
+    prepare(config(raw, out))
+    assert files_of(out) == files_of(undisturbed)
+
+
+def test_a_set_that_another_process_finished_meanwhile_is_not_prepared_anew(
+    raw, undisturbed, tmp_path, monkeypatch
+):
+    out, select = tmp_path / "out", preparation.select
+
+    def slowly(wanted):
+        shutil.copytree(undisturbed, out)
+        return select(wanted)
+
+    monkeypatch.setattr(preparation, "select", slowly)
+    assert prepare(config(raw, out)).already
+    assert files_of(out) == files_of(undisturbed)
+
+
 def test_a_folder_with_other_files_is_left_alone(raw, tmp_path):
     (tmp_path / "depths").mkdir()
     (tmp_path / "depths" / "000000.npz").write_bytes(b"of someone else")
@@ -175,6 +203,40 @@ def test_a_folder_without_a_scene_is_an_error_before_any_work(raw, tmp_path, nam
     with pytest.raises(UserError, match=f"--{name}=.*empty: holds no scene of {name}"):
         prepare(PrepareConfig(roots, counts, tmp_path / "out"))
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "files", "told"),
+    [
+        (
+            "kenburns",
+            ["a.zip", "a-depth.zip"],
+            r"<scene>-<mode>-depth/.* 2 archives, such as a-dep",
+        ),
+        ("kenburns", ["a/x/1.png", "b/2.png"], r"found 2 folders, such as a/x/1\.png$"),
+        ("scannet", ["s/color/0.jpg"], r"<scene>/depth/<frame>\.png.* 1 folder, such as s/color"),
+        ("scannet", ["s.sens", "s.txt"], r"found 1 file of \.sens; 1 file of \.txt$"),
+        ("taskonomy", ["a_rgb.tar"], r"depth_zbuffer/taskonomy/.* 1 archive, .*: unpack it$"),
+        ("taskonomy", ["._a.tar", "__MACOSX/b"], "found nothing$"),
+    ],
+)
+def test_a_folder_without_a_scene_is_described(tmp_path, name, files, told):
+    for file in files:
+        put(tmp_path / "raw" / file, b"")
+    roots = tuple(tmp_path / "raw" if each == name else None for each in preparation.READERS)
+    counts = tuple(int(each == name) for each in preparation.READERS)
+    with pytest.raises(UserError, match=told) as error:
+        prepare(PrepareConfig(roots, counts, tmp_path / "out"))
+    assert "\n" not in str(error.value)
+
+
+def test_a_dataset_in_which_no_scene_can_be_used_says_why(tmp_path):
+    put_sens(tmp_path / "raw", "scene0000_00", intrinsics=((5, 0, 6), (0, 5, 4), (0, 0, 1)))
+    config = PrepareConfig((tmp_path / "raw", None, None), (1, 0, 0), tmp_path / "out")
+    with pytest.raises(
+        UserError, match=r"; 1 not suitable, such as .*\.sens: its camera does not fit"
+    ):
+        prepare(config)
 
 
 @pytest.mark.parametrize("counts", [(16, 0, 0), (1, 21, 0), (1, 1, 7)])

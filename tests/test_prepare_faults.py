@@ -9,7 +9,18 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from raw_files import OCCI, depth_units, exr, png16, put, put_kenburns, put_sens, put_taskonomy
+from raw_files import (
+    OCCI,
+    depth_units,
+    exr,
+    png16,
+    put,
+    put_kenburns,
+    put_scannet_frames,
+    put_sens,
+    put_taskonomy,
+    scannet_camera,
+)
 from raw_files import sens as sens_bytes
 
 from data.prepare import PrepareConfig, prepare
@@ -209,6 +220,46 @@ def test_maps_with_little_depth_or_none_that_varies_are_not_taken(tmp_path):
     with pytest.raises(UserError, match="asks for 12 of taskonomy, but only 9"):
         taskonomy(root, 12, tmp_path / "b")
     taskonomy(root, 10, tmp_path / "c", min_valid=0.1)  # the sparse one is fine now
+
+
+@pytest.mark.parametrize("dataset", ["scannet", "frames", "kenburns", "taskonomy"])
+def test_a_camera_that_does_not_fit_is_unsuitable_in_every_dataset(tmp_path, dataset):
+    """A copy with many of them is no bad copy: none of it counts as broken."""
+    root, out = tmp_path / "raw", tmp_path / "out"
+    wrong = scannet_camera(4, 6) * [[2.02], [2.02], [1]]  # the colour camera's
+    if dataset == "scannet":
+        put_sens(root, "scene0000_00", frames=4)
+        put_sens(root, "scene0001_00", frames=4, intrinsics=wrong)
+    elif dataset == "frames":
+        put_scannet_frames(root, "scene0000_00", names="0123")
+        put_scannet_frames(root, "scene0001_00", names="0123", intrinsics=wrong)
+    elif dataset == "kenburns":
+        put_kenburns(root, "asdf", ids=("00001", "00002"))
+        put(root / "rgb/asdf/00002-meta.json", {"fltFov": 0.5})
+    else:
+        put_taskonomy(root, "hall", points=range(4))
+        put_taskonomy(root, "cabinet", points=range(4), fov_rads=3.13)
+    name = "scannet" if dataset == "frames" else dataset
+    roots = tuple(root if each == name else None for each in ("scannet", "kenburns", "taskonomy"))
+    counts = tuple(4 if each else 0 for each in roots)
+    summary = prepare(PrepareConfig(roots, counts, out, num_workers=0, max_bad_fraction=0.0))
+    rejected = lines(out, "quarantine.jsonl")
+    assert summary.broken == 0 and summary.unsuitable == len(rejected) > 0
+    assert {each["stage"] for each in rejected} == {"check"}
+    assert all("its camera does not fit" in each["reason"] for each in rejected)
+    scenes = {row["scene"] for row in lines(out, "manifest.jsonl")}
+    assert scenes <= {"scene0000_00", "asdf", "hall"}
+
+
+@pytest.mark.parametrize("units_per_metre", [1.0, 1e-3, 1e6])
+def test_depth_in_another_unit_is_unsuitable(tmp_path, units_per_metre):
+    root, out = tmp_path / "raw", tmp_path / "out"
+    put_sens(root, "scene0000_00", frames=4)
+    put_sens(root, "scene0001_00", frames=4, units_per_metre=units_per_metre)
+    summary = prepare(PrepareConfig((root, None, None), (4, 0, 0), out, num_workers=0))
+    assert (summary.broken, summary.unsuitable) == (0, 4)
+    assert {row["scene"] for row in lines(out, "manifest.jsonl")} == {"scene0000_00"}
+    assert all("median depth" in each["reason"] for each in lines(out, "quarantine.jsonl"))
 
 
 def test_depth_beyond_the_limit_is_missing(tmp_path):

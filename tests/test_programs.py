@@ -16,7 +16,7 @@ import pytest
 from box_rooms import box_room
 from raw_files import exr, png16, put, sens
 
-from train3d_jax import export
+from train3d_jax import export, locks
 
 ROOT = Path(__file__).parents[1]
 PROGRAMS = [
@@ -283,7 +283,25 @@ def test_other_settings_and_other_data_for_a_run_are_refused(folder, trained):
     (folder / "moved" / "manifest.jsonl").write_text(manifest.replace("scene0001", "scene0009"))
     flags = ["--flagfile", run_folder / "run.flags", "--data", "moved"]
     told = run(folder, "train", *flags, status=2).stderr
-    assert "(data " in told and len(told.splitlines()) == 1
+    assert "was trained on --data=prepared, and moved is other data" in told
+    assert len(told.splitlines()) == 1
+    # Of 28 samples, 25 or 22 to train on: the finished run would be one that another split made.
+    flags = ["--flagfile", run_folder / "run.flags", "--train_split", 0.75]
+    told = run(folder, "train", *flags, status=2).stderr
+    assert "was trained with --train_split=0.9 of prepared, not --train_split=0.75;" in told
+    assert len(told.splitlines()) == 1
+
+
+def test_a_run_that_another_process_trains_is_left_alone(folder, trained):
+    run_folder, _ = trained
+    before = (run_folder / "metrics.jsonl").read_bytes()
+    flags = ["--flagfile", run_folder / "run.flags", "--learning_rate", 0.5]  # whatever is asked
+    with locks.hold(run_folder, "trains"):
+        told = run(folder, "train", *flags, status=2).stderr
+    assert told.startswith(f"launch.train: runs/both: process {os.getpid()} on ")
+    assert "trains it" in told and len(told.splitlines()) == 1
+    assert (run_folder / "metrics.jsonl").read_bytes() == before
+    assert not (run_folder / locks.LOCK).exists()
 
 
 def test_a_run_begins_with_the_weights_of_another(folder, trained):

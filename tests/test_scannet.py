@@ -9,10 +9,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from raw_files import OCCI, RAW, ZLIB, depth_units, put, put_sens, sens
+from raw_files import (
+    OCCI,
+    RAW,
+    ZLIB,
+    depth_units,
+    png16,
+    put,
+    put_scannet_frames,
+    put_sens,
+    scannet_camera,
+    sens,
+)
 
 from data import scannet
-from data.protocol import DataError
+from data.protocol import DataError, UnsuitableError
 from data.scannet import ScanNet
 
 
@@ -24,7 +35,7 @@ def scene_of(root, contents, name="scene0000_00"):
 
 @pytest.mark.parametrize("compression", [RAW, ZLIB])
 def test_depth_is_in_metres_and_the_camera_is_the_depth_camera(tmp_path, compression):
-    units = [depth_units(5, 7, seed=seed) for seed in range(3)]
+    units = [depth_units(480, 640, seed=seed) for seed in range(3)]
     units[1][2, 3] = 0
     contents = sens(units, compression=compression, units_per_metre=500.0)
     scene = scene_of(tmp_path, contents)
@@ -77,6 +88,86 @@ def test_both_roots_are_accepted(tmp_path):
     put_sens(tmp_path / "scans", "scene0001_00")
     for root in (tmp_path, tmp_path / "scans"):
         assert [scene.name for scene in ScanNet(root).scenes()] == ["scene0001_00"]
+
+
+@pytest.mark.parametrize("where", [".", "scans", "scannet_frames_25k", "tasks/scannet_frames_25k"])
+@pytest.mark.parametrize(
+    ("names", "camera"),
+    [
+        (("0", "1", "10", "9"), "intrinsic/intrinsic_depth.txt"),  # as SensReader exports
+        (("000000", "000100", "001000", "000900"), "intrinsics_depth.txt"),  # scannet_frames_25k
+    ],
+)
+def test_exported_frames_are_read_as_those_of_a_sens(tmp_path, where, names, camera):
+    base = tmp_path / where
+    put_scannet_frames(base, "scene0001_00", names, camera)
+    put(base / "scene0001_00" / "depth" / f"._{names[0]}.png", b"\0\5\x16\7")
+    put(base / "scene0001_00" / "label" / "0.png", b"no depth")
+    (base / "scene0002_00").mkdir()
+    reader = ScanNet(tmp_path)
+    (scene,) = reader.scenes()
+    assert scene.name == "scene0001_00"
+    in_order = [names[0], names[1], names[3], names[2]]
+    assert [frame for (frame,) in scene.places] == in_order
+    assert reader.file(scene, names[1]) == base / "scene0001_00" / "depth" / f"{names[1]}.png"
+    depth, intrinsics = reader.read(scene, names[1])
+    assert depth.dtype == np.float32 and intrinsics.dtype == np.float64
+    np.testing.assert_allclose(depth, depth_units(4, 6, seed=1) / 1000, rtol=1e-6)
+    np.testing.assert_allclose(intrinsics, scannet_camera(4, 6), atol=1e-5)
+
+
+def test_of_a_sens_and_its_exported_frames_the_sens_is_read(tmp_path):
+    put_sens(tmp_path / "scans", "scene0001_00")
+    put_scannet_frames(tmp_path / "scans", "scene0001_00")
+    put_scannet_frames(tmp_path / "tasks" / "scannet_frames_25k", "scene0001_00")
+    (scene,) = ScanNet(tmp_path).scenes()
+    assert scene.path.suffix == ".sens" and list(scene.places) == [(0,), (1,), (2,)]
+
+
+@pytest.mark.parametrize(
+    "text", [None, b"", b"577 0 318\n0 578 242\n0 0 1\n", b"\xff" * 40, b"nan " * 16, b"-1 " * 16]
+)
+def test_exported_frames_without_a_camera_are_an_error_that_names_its_file(tmp_path, text):
+    put_scannet_frames(tmp_path, "scene0001_00")
+    camera = tmp_path / "scene0001_00/intrinsic/intrinsic_depth.txt"
+    camera.unlink()
+    if text is not None:
+        put(camera, text)
+    with pytest.raises(DataError, match=r"scene0001_00/intrinsic/intrinsic_depth\.txt: "):
+        (scene,) = ScanNet(tmp_path).scenes()
+        ScanNet(tmp_path).read(scene, "0")
+
+
+@pytest.mark.parametrize("contents", [b"", png16(depth_units())[:-20], b"\x89PNG\r\n\x1a\n"])
+def test_a_damaged_exported_frame_is_an_error_that_names_it(tmp_path, contents):
+    put_scannet_frames(tmp_path, "scene0001_00")
+    put(tmp_path / "scene0001_00/depth/1.png", contents)
+    (scene,) = ScanNet(tmp_path).scenes()
+    with pytest.raises(DataError, match=r"scene0001_00/depth/1\.png: "):
+        ScanNet(tmp_path).read(scene, "1")
+
+
+COLOUR = ((1170.2, 0, 647.8), (0, 1170.2, 483.8), (0, 0, 1))
+UNFIT = {
+    "the principal point is (647.8, 483.8)": COLOUR,
+    "the principal point is (-40, 242.7)": ((577.6, 0, -40), (0, 578.7, 242.7), (0, 0, 1)),
+    "the principal point is (0, 0)": np.array(scannet_camera(480, 640)).T,
+    "the field of view is 180 by 180 degrees": ((1, 0, 318.9), (0, 1, 242.7), (0, 0, 1)),
+    "the field of view is 0.0635 by 0.0475": ((577590, 0, 318.9), (0, 578730, 242.7), (0, 0, 1)),
+    "the focal lengths are 577.6 and 192.9": ((577.6, 0, 318.9), (0, 192.9, 242.7), (0, 0, 1)),
+}
+
+
+@pytest.mark.parametrize("reason", UNFIT)
+def test_a_sens_whose_camera_does_not_fit_its_depth_is_no_scene_to_train_on(tmp_path, reason):
+    put_sens(tmp_path, "scene0000_00")
+    units = [depth_units(480, 640)]
+    put(tmp_path / "scene0001_00/scene0001_00.sens", sens(units, intrinsics=UNFIT[reason]))
+    left_out = []
+    assert [scene.name for scene in ScanNet(tmp_path).scenes(left_out.append)] == ["scene0000_00"]
+    (error,) = left_out
+    assert isinstance(error, UnsuitableError)
+    assert f"its camera does not fit 640x480 pixels: {reason}" in error.reason
 
 
 def test_scenes_come_by_name_and_without_empty_ones(tmp_path, monkeypatch):

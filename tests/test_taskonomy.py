@@ -22,6 +22,13 @@ FRAME = "point_3_view_1"
         "cabinet/{kind}",
         "cabinet/{kind}/cabinet",
         "cabinet/{kind}/taskonomy/cabinet",
+        "taskonomy/{kind}/cabinet",
+        "taskonomy/cabinet/{kind}",
+        # Archives unpacked into folders of their names: Taskonomy's, Omnidata's, its tool's.
+        "cabinet_{kind}/{kind}",
+        "cabinet_{kind}",
+        "{kind}-taskonomy-cabinet/{kind}/taskonomy/cabinet",
+        "{kind}__taskonomy__cabinet/{kind}",
     ],
 )
 def test_every_layout_and_json_suffix_is_read(tmp_path, layout, suffix):
@@ -39,6 +46,24 @@ def test_every_layout_and_json_suffix_is_read(tmp_path, layout, suffix):
     np.testing.assert_array_equal(depth[1:], units[1:] / np.float32(512))
     focal = 4 / math.tan(0.45)
     np.testing.assert_allclose(intrinsics, [[focal, 0, 3.5], [0, focal, 3.5], [0, 0, 1]], 1e-12)
+
+
+def test_other_datasets_of_omnidata_are_no_buildings(tmp_path):
+    put_taskonomy(tmp_path, "cabinet")
+    put_taskonomy(tmp_path, "apartment_0", layout="{kind}/replica/{}")
+    assert [scene.name for scene in Taskonomy(tmp_path).scenes()] == ["cabinet"]
+
+
+def test_linked_buildings_are_read_each_once(tmp_path):
+    put_taskonomy(tmp_path / "store", "cabinet", layout="{}/{kind}")
+    root = tmp_path / "root"
+    root.mkdir()
+    (root / "cabinet").symlink_to(tmp_path / "store" / "cabinet")
+    (root / "alias").symlink_to(tmp_path / "store" / "cabinet")
+    (root / "taskonomy").symlink_to(root)  # a loop
+    (scene,) = Taskonomy(root).scenes()
+    assert scene.name == "cabinet" and len(scene.places) == 2
+    assert Taskonomy(root).read(scene, "point_0_view_0").depth.all()
 
 
 def test_buildings_and_frames_come_in_order_whatever_else_lies_about(tmp_path):
@@ -107,7 +132,7 @@ def test_a_missing_json_is_an_error_that_names_it(tmp_path):
     assert Taskonomy(tmp_path).read(scene, "point_1_view_0").depth.all()
 
 
-@pytest.mark.parametrize("fov_rads", [0.01, 3.13, -1.0, float("nan")])
+@pytest.mark.parametrize("fov_rads", [0.0, math.pi, -1.0, float("nan")])
 def test_a_field_of_view_that_cannot_be_is_an_error(tmp_path, fov_rads):
     with pytest.raises(DataError, match="field of view"):
         read_with(tmp_path, info={"field_of_view_rads": fov_rads})

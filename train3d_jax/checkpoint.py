@@ -160,13 +160,25 @@ def load_config(run: Path) -> TrainingConfig:
         raise UserError(f"{path}: is not a run of this version ({__version__}): {error}") from None
 
 
-def refuse_other_settings(run: Path, config: TrainingConfig, data: Any) -> None:
-    """Makes sure that a run that is there already was begun with the same settings and data.
+def load_facts(run: Path) -> dict[str, Any] | None:
+    """What config.json holds besides the configuration; None where there is no run yet.
+
+    Raises:
+      UserError: it is damaged, or of another version of this program.
+    """
+    if not (run / CONFIG).exists():
+        return None
+    load_config(run)
+    contents = json.loads((run / CONFIG).read_text())
+    return {name: value for name, value in contents.items() if name != "training"}
+
+
+def refuse_other_settings(run: Path, config: TrainingConfig) -> None:
+    """Makes sure that a run that is there already was begun with the same settings.
 
     Args:
       run: its folder.
       config: the settings now.
-      data: what config.json is to hold under "data"; JSON.
 
     Raises:
       UserError: it was not; the message shows every difference.
@@ -174,7 +186,6 @@ def refuse_other_settings(run: Path, config: TrainingConfig, data: Any) -> None:
     if not (run / CONFIG).exists():
         return
     before, now = _flat(load_config(run)), _flat(config)
-    before["data"], now["data"] = json.loads((run / CONFIG).read_text()).get("data"), data
     changed = [f"{name} {before[name]} -> {now[name]}" for name in now if before[name] != now[name]]
     if changed:
         raise ArgumentError(

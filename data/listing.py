@@ -1,0 +1,71 @@
+"""What lies in a folder of raw data: folders and files that count, and what to say of the rest."""
+
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+from data.protocol import DataError
+
+_ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst", ".7z", ".rar")
+
+_EXAMPLE_DEPTH = 4
+"""Folders below the root that an example is looked for in; the layouts have three."""
+
+
+def is_data(name: str) -> bool:
+    """Whether a file or folder of this name can be data; macOS leaves others on foreign disks.
+
+    >>> [is_data(name) for name in ("00001-meta.json", "._00001-meta.json", "__MACOSX")]
+    [True, False, False]
+    """
+    return not name.startswith("._") and name != "__MACOSX"
+
+
+def folders(path: Path) -> list[Path]:
+    """The folders in `path` and links to folders, by name; none where `path` is not there."""
+    if not path.is_dir():
+        return []
+    return sorted(entry for entry in path.iterdir() if is_data(entry.name) and entry.is_dir())
+
+
+def first_file(candidates: Iterable[Path], why: str) -> Path:
+    """The first of the files that is there.  Raises DataError: names the first, and says `why`."""
+    candidates = list(candidates)
+    for candidate in candidates:
+        if candidate.is_file():
+            return candidate
+    raise DataError(candidates[0], f"is missing{why}")
+
+
+def contents(root: Path) -> str:
+    """What is in a folder, on one line: `2 archives, such as a.zip: unpack them`."""
+    entries = sorted(entry for entry in root.iterdir() if is_data(entry.name))
+    inner = [entry for entry in entries if entry.is_dir()]
+    files = [entry for entry in entries if entry not in inner]
+    archives = [file for file in files if file.suffix.lower() in _ARCHIVES]
+    others = Counter(file.suffix.lower() or file.name for file in files if file not in archives)
+    told = []
+    if archives:
+        such = f"{_some(len(archives), 'archive')}, such as {archives[0].name}"
+        told.append(f"{such}: unpack {'them' if len(archives) > 1 else 'it'}")
+    if inner:
+        told.append(f"{_some(len(inner), 'folder')}, such as {_example(inner[0], root)}")
+    told += [f"{_some(count, 'file')} of {suffix}" for suffix, count in others.most_common(3)]
+    return "; ".join(told) or "nothing"
+
+
+def _some(count: int, noun: str) -> str:
+    return f"{count} {noun}{'s' * (count != 1)}"
+
+
+def _example(folder: Path, root: Path) -> str:
+    """The first file below a folder, or the last folder on the way to it, relative to `root`."""
+    found = folder
+    for _ in range(_EXAMPLE_DEPTH):
+        below = min((entry for entry in found.iterdir() if is_data(entry.name)), default=None)
+        if below is None:
+            break
+        found = below
+        if not found.is_dir():
+            break
+    return found.relative_to(root).as_posix()
