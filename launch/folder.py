@@ -7,8 +7,9 @@ some are being written, and all the rest is on disk.
 import contextlib
 import errno
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from tqdm import tqdm
@@ -17,6 +18,7 @@ from data.depth_files import DepthFile
 from data.images import SILENCED
 from data.work import run_in_order
 from launch import recovery, saving, shared_camera
+from launch.notes import notes_of
 from launch.recovery import Map, Solved
 from launch.recovery_config import RecoveryConfig
 from launch.summary import Counts, Summary
@@ -32,11 +34,6 @@ _BATCH_PIXELS = 1 << 26
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 """No other map could be written either."""
 
-_NOTES = {
-    saving.NO_COLOURS: "no image of this name in --rgb; its cloud has no colours",
-    saving.RESIZED_COLOURS: "its image in --rgb is of another size, and is resized",
-}
-
 
 class _Failure(NamedTuple):
     """A map that cannot be had, and why."""
@@ -46,11 +43,12 @@ class _Failure(NamedTuple):
 
 
 class _Row(NamedTuple):
-    """What the summary takes: an answer, whether an earlier run gave it."""
+    """What the summary takes: an answer, whether an earlier run gave it, and notes on its flags."""
 
     file: DepthFile
     answer: dict[str, Any]
     resumed: bool = False
+    notes: Mapping[str, str] = MappingProxyType({})
 
 
 def recover_folder(
@@ -90,14 +88,14 @@ def recover_folder(
 
 
 def _tell(row: _Row, told: set[str]) -> None:
-    """Says why a map failed, and the first time what is odd about the colours of one."""
+    """Says why a map failed, and the first time that a flag is raised what to do about it."""
     if row.answer["error"]:
         tqdm.write(printable(f"{row.file.relative}: {row.answer['error']}"))
-    for flag in set(row.answer["flags"]) & _NOTES.keys() - told:
-        told.add(flag)
-        tqdm.write(
-            printable(f"{row.file.relative}: {_NOTES[flag]}; summary.json counts all ({flag})")
-        )
+    for flag in row.answer["flags"]:
+        if flag in row.notes and flag not in told:
+            told.add(flag)
+            note = f"{row.file.relative}: {row.notes[flag]}; summary.json counts all ({flag})"
+            tqdm.write(printable(note))
 
 
 def printable(text: str) -> str:
@@ -230,7 +228,8 @@ class _Recovery:
                 raise
             reason = recovery.reason(found.file, error)
             return self._write_failure(_Failure(found.file, reason), found)
-        return _Row(found.file, answer)
+        notes = notes_of(solved.check, self._config.space, self._config.reading.negate)
+        return _Row(found.file, answer, notes=notes)
 
     def _write_failure(self, failure: _Failure, found: Map | None = None) -> _Row:
         answer = recovery.answer_of(

@@ -13,9 +13,11 @@ from typing import cast
 
 from absl import flags
 
+from data.depth_files import find_depth_files
 from data.known_cameras import KnownCamera
-from launch import compiled, program, reading_flags
+from launch import compiled, program, reading_flags, space_guess
 from launch.folder import recover_folder
+from launch.notes import closing
 from launch.recovery_config import METHODS, RecoveryConfig
 from launch.saving import ENDINGS, SaveSettings
 from launch.shards import shard_of
@@ -29,9 +31,9 @@ _INPUT = flags.DEFINE_string(
 )  # fmt: skip
 _OUT = flags.DEFINE_string("out", None, "Folder for the answers.", required=True)
 _SPACE = flags.DEFINE_enum(
-    "space", None, ["depth", "disparity"],
+    "space", None, ["depth", "disparity", "guess"],
     "What the maps hold, up to scale and shift: depth (metric networks, sensors) or disparity "
-    "(MiDaS, DPT, Depth Anything).", required=True,
+    "(MiDaS, DPT, Depth Anything); guess decides by what all maps look like.", required=True,
 )  # fmt: skip
 _MODEL = flags.DEFINE_list(
     "model",
@@ -104,18 +106,25 @@ def _one_known_camera(values: dict[str, float | None]) -> bool:
 def main() -> int:
     """From flags to a folder of answers; the exit status is 1 where a map failed."""
     compiled.keep()
+    source, out, reading, space = (
+        Path(_INPUT.value), Path(_OUT.value), reading_flags.settings(), _SPACE.value,
+    )  # fmt: skip
+    if space == "guess":
+        found = space_guess.guess(find_depth_files(source, leave_out=out), reading)
+        space, reading = found.space, found.reading
+        print(found.text, flush=True)
     config = RecoveryConfig(
-        Path(_INPUT.value),
-        Path(_OUT.value),
+        source,
+        out,
         tuple(Path(run) for run in _MODEL.value if _needs_networks()),
-        cast(Space, _SPACE.value),
+        cast(Space, space),
         cast(Method, _METHOD.value),
         _BATCH_SIZE.value,
         KnownCamera(_FOCAL_PX.value, _FOV_DEG.value, _path(_INTRINSICS.value)),
         _SHIFT_KNOWN.value,
         _SHARED_CAMERA.value,
         _RAY_DEPTH.value,
-        reading_flags.settings(),
+        reading,
         SaveSettings(tuple(_SAVE.value), _EDGE_FILTER.value, _path(_RGB.value)),
         _RESUME.value,
         shard_of(_SHARD.value, _MERGE.value),
@@ -123,7 +132,8 @@ def main() -> int:
     )
     counts = recover_folder(config)
     earlier = f" ({counts.resumed} by an earlier run)" if counts.resumed else ""
-    told = f"{counts.recovered} recovered{earlier}, {counts.failed} failed"
+    flagged = closing(counts.recovered, counts.flags, counts.flagged)
+    told = f"{flagged}{earlier}, {counts.failed} failed"
     see = "--merge tells of all shards" if config.shard else "see index.html and summary.csv"
     print(f"{config.out}: {told}; {see}")
     return program.EXIT_SOME_FAILED if counts.failed else 0

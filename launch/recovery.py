@@ -12,7 +12,7 @@ from launch import saving
 from launch.recovery_config import RecoveryConfig
 from launch.shared_camera import Shared
 from launch.summary import NAME
-from train3d_jax import export, inference
+from train3d_jax import clouds, export, inference, map_checks
 from train3d_jax.errors import UserError
 
 NOT_SOLVABLE = "too few valid pixels, all of one value, or no surface to judge by"
@@ -35,10 +35,11 @@ class Map(NamedTuple):
 
 
 class Solved(NamedTuple):
-    """An answer, and scale and offset of the canonical form that it is in."""
+    """An answer, scale and offset of the canonical form that it is in, and the map's checks."""
 
     solution: inference.Solution
     canonical: tuple[float, float]
+    check: map_checks.MapCheck
 
     def is_finite(self) -> bool:
         """Whether there is a number for everything."""
@@ -128,13 +129,12 @@ def solve(
     elif shared is not None:
         focal = np.full(len(full), shared.focal)
     shift = config.shift_known if known_shift is None else np.full(len(full), known_shift)
+    blocks = inference.make_blocks([found.values for found in full], intrinsics=intrinsics)
     recovery = inference.recover_blocks(
-        models,
-        inference.make_blocks([found.values for found in full], intrinsics=intrinsics),
-        inference.Known(focal, shift),
-        config.method,
-        config.space,
+        models, blocks, inference.Known(focal, shift), config.method, config.space
     )
+    own = clouds.Blocks(*(values[: len(maps)] for values in blocks))
+    checks = map_checks.check([found.values for found in maps], own, config.space)
     solved: list[Solved | str] = []
     for number in range(len(maps)):
         solution = recovery.at(number)
@@ -147,7 +147,8 @@ def solve(
             float(values[number])
             for values in (recovery.canonical_scale, recovery.canonical_offset)
         )
-        found = Solved(solution, (scale, offset))
+        solution = solution._replace(flags=(*solution.flags, *checks[number].flags))
+        found = Solved(solution, (scale, offset), checks[number])
         solved.append(found if found.is_finite() else NOT_FINITE)
     return solved
 

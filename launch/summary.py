@@ -45,11 +45,15 @@ class Counts(NamedTuple):
       recovered: maps with an answer, those of earlier runs included.
       failed: maps without.
       resumed: maps whose answers were there already.
+      flagged: recovered maps with a flag.
+      flags: how many maps raise each flag, the commonest first.
     """
 
     recovered: int
     failed: int
     resumed: int
+    flagged: int
+    flags: dict[str, int]
 
 
 class Summary:
@@ -64,7 +68,7 @@ class Summary:
     def __init__(self, out: Path, settings: Mapping[str, Any], of_all: bool = True):
         self._out, self._settings, self._of_all = out, settings, of_all
         self._began = time.monotonic()
-        self._recovered = self._failed = self._resumed = 0
+        self._recovered = self._failed = self._resumed = self._flagged = 0
         self._reasons: Counter[str] = Counter()
         self._flags: Counter[str] = Counter()
         self._values = {name: array("d") for name in _MEDIANS}
@@ -102,6 +106,7 @@ class Summary:
         if answer["error"] is None:
             self._recovered += 1
             self._resumed += resumed
+            self._flagged += bool(answer["flags"])
             for name, values in self._values.items():
                 values.append(answer[name])
         else:
@@ -124,14 +129,18 @@ class Summary:
 
     def finish(self) -> Counts:
         """Writes summary.json and the end of the page."""
-        counts = Counts(self._recovered, self._failed, self._resumed)
+        flags = dict(self._flags.most_common())
+        counts = Counts(self._recovered, self._failed, self._resumed, self._flagged, flags)
         if not self._of_all:
             return counts
         self._page.write(index_page.TAIL)
         contents = {
-            **counts._asdict(),
+            "recovered": counts.recovered,
+            "failed": counts.failed,
+            "resumed": counts.resumed,
+            "flagged": counts.flagged,
             "failures": dict(self._reasons.most_common()),
-            "flags": dict(self._flags.most_common()),
+            "flags": flags,
             "medians": {
                 name: statistics.median(values) if values else None
                 for name, values in self._values.items()

@@ -2,8 +2,10 @@
 
     python -m launch.weights --out made_weights
     python -m launch.weights --out made_weights --space disparity
+    python -m launch.weights --out made_weights --space form
 
-Seventy minutes on two cores for depth, an hour for disparity, and 5 GB.  Started again it goes on
+Seventy minutes on two cores for depth, an hour for disparity, half an hour for the network that
+tells the two apart (`train3d_jax.forms`), and 5 GB.  Started again it goes on
 where it was: finished sets are left alone, and the training goes on from its last checkpoint.
 Nothing but rendered rooms, streets and rocks is trained on.
 """
@@ -18,14 +20,14 @@ from absl import flags
 from data import prepared
 from data.rooms.building import Surroundings
 from data.rooms.raw_writers import write_raw_rooms
-from launch import program
+from launch import form_weights, program
 from launch.steps import launch, say
 from train3d_jax import weights
 from train3d_jax.training import TrainingConfig
 
 _OUT = flags.DEFINE_string("out", "made_weights", "Folder for everything.")
 _EPOCHS = flags.DEFINE_integer("epochs", 2, "Passes over all maps.", lower_bound=1)
-_SPACE = flags.DEFINE_enum("space", "depth", ["depth", "disparity"], "What maps hold.")
+_SPACE = flags.DEFINE_enum("space", "depth", ["depth", "disparity", "form"], "What maps hold.")
 _SHARE = flags.DEFINE_float(
     "share", 1.0, "Of the rooms: less shows that it works, not how well.",
     lower_bound=0.001, upper_bound=1.0,
@@ -37,6 +39,10 @@ SETS: dict[int, tuple[Surroundings, tuple[int, int, int]]] = {
     80: ("rocks", (1000, 50, 500)),
     81: ("halls", (7000, 300, 3500)),
     82: ("streets", (3000, 150, 1500)),
+    83: ("homes", (1500, 60, 750)),
+    84: ("halls", (600, 30, 300)),
+    85: ("streets", (500, 20, 250)),
+    86: ("rocks", (600, 30, 300)),
 }
 """By the seed of a set what is in it: rooms as ScanNet, 3D Ken Burns and Taskonomy."""
 
@@ -62,6 +68,9 @@ RECIPES = {
 """What came out best on real maps.  In disparity, where only angles and parallels tell, halls,
 streets, rocks and more damage made nearly everything a little worse."""
 
+FORM_SEEDS, FORM_STEPS = (83, 84, 85, 86), 4000
+"""Sets and steps of the network of `train3d_jax.forms`."""
+
 VIEWS = (4, 1, 3)
 SAMPLES = (4, 4, 3)
 """Maps of each room: an id of 3D Ken Burns has four."""
@@ -70,6 +79,10 @@ SAMPLES = (4, 4, 3)
 def main() -> None:
     """Does every step that is not done."""
     out, space = Path(_OUT.value), _SPACE.value
+    if space == "form":
+        sets = [make_set(out / f"rooms{seed}", seed, *SETS[seed]) for seed in FORM_SEEDS]
+        form_weights.make(sets, out / space, max(round(_SHARE.value * FORM_STEPS), 1))
+        return
     recipe = RECIPES[space]
     sets = [make_set(out / f"rooms{seed}", seed, *SETS[seed]) for seed in recipe.seeds]
     kinds = [kind for kind in TrainingConfig.augmentation if kind not in recipe.without]

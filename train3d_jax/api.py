@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from train3d_jax import inference, weighing
+from train3d_jax import clouds, inference, map_checks, weighing
 from train3d_jax.arrays import depth_maps, numbers
 from train3d_jax.depth import Space
 from train3d_jax.errors import Argument, ArgumentError
@@ -39,8 +39,8 @@ class Recovered(NamedTuple):
       shift: canonical units (2 % quantile of the input at 0.5, 98 % quantile at 1).
       focal_interval: holds the focal length with 90 % probability, pixels, shape (..., 2).
       shift_interval: the same for the shift, shape (..., 2).
-      flags: for each of `weighing.FLAGS` whether it is raised, bool; `inference.Recovery` says
-        what they mean.
+      flags: for each of `weighing.FLAGS` and `map_checks.FLAGS` whether it is raised, bool;
+        `inference.Recovery` and `map_checks.check` say what they mean.
     """
 
     solvable: np.ndarray
@@ -119,7 +119,7 @@ def recover(
     models = _loaded(model, space)
     method = method or ("learned" if models else "geometric")
     inference.check_models(models, space, focals is not None, shift_known, method)
-    parts = []
+    parts, checks = [], []
     for start in range(0, len(maps), BATCH):
         chosen = np.arange(start, min(start + BATCH, len(maps)))
         filled = np.resize(chosen, 1 << int(np.ceil(np.log2(len(chosen)))))
@@ -128,7 +128,9 @@ def recover(
         )
         known = Known(None if focals is None else focals[filled], shift_known)
         parts.append((inference.recover_blocks(models, blocks, known, method, space), len(chosen)))
-    return _collect(parts, single)
+        own = clouds.Blocks(*(values[: len(chosen)] for values in blocks))
+        checks += map_checks.check([maps[i] for i in chosen], own, space)
+    return _collect(parts, checks, single)
 
 
 def _loaded(model: Any, space: Space) -> list[Model]:
@@ -196,9 +198,17 @@ def _checked_focals(
     return focals
 
 
-def _collect(parts: list[tuple[inference.Recovery, int]], single: bool) -> Recovered:
+def _collect(
+    parts: list[tuple[inference.Recovery, int]],
+    checks: list[map_checks.MapCheck],
+    single: bool,
+) -> Recovered:
     def joined(get) -> np.ndarray:
         values = np.concatenate([get(recovery)[:count] for recovery, count in parts])
+        return values[0] if single else values
+
+    def raised(name: str) -> np.ndarray:
+        values = np.array([name in check.flags for check in checks])
         return values[0] if single else values
 
     return Recovered(
@@ -209,5 +219,6 @@ def _collect(parts: list[tuple[inference.Recovery, int]], single: bool) -> Recov
         shift=joined(lambda r: r.shift),
         focal_interval=joined(lambda r: r.focal_interval),
         shift_interval=joined(lambda r: r.shift_interval),
-        flags={name: joined(lambda r, n=name: r.flags[n]) for name in weighing.FLAGS},
+        flags={name: joined(lambda r, n=name: r.flags[n]) for name in weighing.FLAGS}
+        | {name: raised(name) for name in map_checks.FLAGS},
     )

@@ -61,6 +61,11 @@ class Blocks(NamedTuple):
     centre: jax.Array | np.ndarray
 
 
+def valid(values: np.ndarray) -> np.ndarray:
+    """Pixels that hold a value: 0 and what is not finite stand for missing ones."""
+    return np.isfinite(values) & (values != 0)
+
+
 def blocks_of(values: np.ndarray, mask: np.ndarray) -> Blocks:
     """Averages one map over blocks, on the host.
 

@@ -148,7 +148,7 @@ def make_blocks(
     intrinsics = [None] * len(maps) if intrinsics is None else intrinsics
     rows = []
     for values, allowed, matrix in zip(maps, masks, intrinsics, strict=True):
-        mask = np.isfinite(values) & (values != 0)
+        mask = clouds.valid(values)
         if allowed is not None:
             mask &= np.asarray(allowed, bool)
         row = clouds.blocks_of(values, mask)

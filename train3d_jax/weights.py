@@ -1,10 +1,11 @@
-"""Weights that come with the package: a folder for each space, read without orbax.
+"""Weights that come with the package: a folder for each space, and one for `forms`; without orbax.
 
 weights/<space>/config.json    what was trained and how, calibration, SHA-256 of the weights
 weights/<space>/weights.npz    float32 arrays by their path in the network, as params/Dense_0/kernel
 weights/<space>/CARD.md        data, licence, figures, date and command, for people
 """
 
+import functools
 import hashlib
 import io
 import json
@@ -15,7 +16,7 @@ import jax
 import numpy as np
 from flax import traverse_util
 
-from train3d_jax import checkpoint
+from train3d_jax import checkpoint, forms
 from train3d_jax.calibration import Calibration
 from train3d_jax.depth import Space
 from train3d_jax.encoder import Target
@@ -46,15 +47,22 @@ def pack(run: Path, folder: Path) -> None:
                 f"{run}: was stopped at step {last} of {total}; launch.train with the same "
                 "settings goes on from there"
             )
+    kept = {name: contents[name] for name in ("version", "training", "data", "samples")}
+    factors = {target: found._asdict() for target, found in calibration.items()}
+    write(folder, params, kept | {"step": step, "calibration": factors})
+
+
+def write(folder: Path, params: Any, contents: dict[str, Any]) -> None:
+    """Writes weights and what there is to say about them; the same ones give the same bytes.
+
+    Raises:
+      UserError: the folder cannot be written.
+    """
     flat = traverse_util.flatten_dict(jax.device_get(params), sep="/")
     file = io.BytesIO()
     arrays: dict[str, Any] = {name: np.asarray(flat[name], np.float32) for name in sorted(flat)}
     np.savez(file, **arrays)
-    contents = {name: contents[name] for name in ("version", "training", "data", "samples")} | {
-        "step": step,
-        "calibration": {target: found._asdict() for target, found in calibration.items()},
-        "sha256": hashlib.sha256(file.getvalue()).hexdigest(),
-    }
+    contents = {**contents, "sha256": hashlib.sha256(file.getvalue()).hexdigest()}
     write_whole(folder / WEIGHTS, file.getbuffer())
     write_whole(folder / checkpoint.CONFIG, (json.dumps(contents, indent=2) + "\n").encode())
 
@@ -66,20 +74,40 @@ def load(folder: Path) -> tuple[TrainingConfig, int, Any, dict[Target, Calibrati
       UserError: something is missing, or the weights are not those that config.json tells of.
     """
     config = checkpoint.load_config(folder)
-    told = json.loads((folder / checkpoint.CONFIG).read_text())
+    params, told = read(folder)
+    calibration = {target: Calibration(**found) for target, found in told["calibration"].items()}
+    return config, told["step"], params, calibration
+
+
+def read(folder: Path) -> tuple[Any, dict[str, Any]]:
+    """Weights and what is said about them, as `write` has written them.
+
+    Raises:
+      UserError: something is missing, or the weights are not those that config.json describes.
+    """
     try:
         contents = (folder / WEIGHTS).read_bytes()
+        about = json.loads((folder / checkpoint.CONFIG).read_text())
     except OSError as error:
-        raise UserError(f"{folder / WEIGHTS}: cannot be read: {error.strerror}") from None
-    if hashlib.sha256(contents).hexdigest() != told["sha256"]:
+        raise UserError(f"{error.filename}: cannot be read: {error.strerror}") from None
+    if hashlib.sha256(contents).hexdigest() != about["sha256"]:
         raise UserError(
             f"{folder / WEIGHTS}: is damaged: its SHA-256 is not the one in {checkpoint.CONFIG}; "
             "install the package again"
         )
     with np.load(io.BytesIO(contents)) as arrays:
-        params = traverse_util.unflatten_dict(dict(arrays), sep="/")
-    calibration = {target: Calibration(**found) for target, found in told["calibration"].items()}
-    return config, told["step"], params, calibration
+        return traverse_util.unflatten_dict(dict(arrays), sep="/"), about
+
+
+@functools.cache
+def form_model() -> forms.Model:
+    """The network of `forms` that comes with the package.
+
+    Raises:
+      UserError: its weights are missing or damaged.
+    """
+    params, about = read(FOLDER / "form")
+    return forms.Model(params, about["temper"])
 
 
 def bundled(space: Space) -> Path:

@@ -1,0 +1,70 @@
+"""What is said on the terminal about flags: in words, with the way out, once for each flag."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from launch import saving
+from train3d_jax import forms, map_checks
+from train3d_jax.depth import Space
+from train3d_jax.map_checks import MapCheck
+
+_OF_PICTURES = {
+    saving.NO_COLOURS: "no image of this name in --rgb; its cloud has no colours",
+    saving.RESIZED_COLOURS: "its image in --rgb is of another size, and is resized",
+}
+
+
+def notes_of(check: MapCheck, space: Space, negated: bool) -> dict[str, str]:
+    """A line for each flag that a map raises and that its user can do something about.
+
+    Args:
+      check: of the map, as it was read.
+      space: that was given.
+      negated: whether its values were multiplied by -1 as they were read.
+    """
+    notes = dict(_OF_PICTURES)
+    form = forms.FORMS[int(check.form.argmax())]
+    likely = f"it looks like {form} ({100 * check.form.max():.0f} %)"
+    if check.negative and not negated:
+        likely = f"all its values are below 0, as those of OpenGL's z axis; {likely}"
+    notes |= dict.fromkeys(forms.FLAGS, f"{likely}; try {flags_of(form, negated)}")
+    sign = -1 if negated else 1
+    numbers = [_number(sign * found.value) for found in check.repeated]
+    shares = ", ".join(
+        f"{100 * found.share:.0f} % of its pixels are exactly {number}"
+        for found, number in zip(check.repeated, numbers, strict=True)
+    )
+    notes[map_checks.REPEATED_VALUE] = (
+        f"{shares}: missing pixels? then give --invalid={','.join(numbers)}"
+    )
+    notes[map_checks.PANORAMA] = (
+        "it is twice as wide as high and its sides meet: a panorama? Only maps of pinhole cameras "
+        "can be recovered; cut perspective views out of it"
+    )
+    return notes
+
+
+def flags_of(form: forms.Form, negated: bool) -> str:
+    """The flags with which maps of a form are read right.
+
+    Args:
+      form: of the values as they were read.
+      negated: whether --negate was given.
+    """
+    if forms.is_inverted(form) != negated:
+        return f"--space={forms.space_of(form)} --negate"
+    return f"--space={forms.space_of(form)}" + (" without --negate" if negated else "")
+
+
+def _number(value: float) -> str:
+    """The shortest text that a float32 comes back from."""
+    return str(np.float32(value)).removesuffix(".0")
+
+
+def closing(recovered: int, flags: Mapping[str, int], flagged: int) -> str:
+    """Such as "27 recovered (4 flagged: 3 solver_disagrees, 1 near_planar)"."""
+    if not flagged:
+        return f"{recovered} recovered"
+    told = ", ".join(f"{count} {name}" for name, count in flags.items())
+    return f"{recovered} recovered ({flagged} flagged: {told})"
