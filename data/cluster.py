@@ -119,7 +119,7 @@ class _SameEverywhere(Executor):
 
 def software() -> dict[str, str]:
     """The versions that the bytes of a prepared set depend on."""
-    names = ("numpy", "OpenEXR", "pillow", "array_record")
+    names = ("numpy", "OpenEXR", "OpenImageIO", "imagecodecs", "pillow", "array_record")
     return {
         "train3d_jax": __version__,
         "python": ".".join(platform.python_version_tuple()[:2]),

@@ -3,6 +3,7 @@
 import glob
 import math
 import os
+import re
 import zipfile
 from collections import Counter
 from dataclasses import dataclass
@@ -13,14 +14,35 @@ import numpy as np
 
 from data.images import brief, check_size, read_exr, read_pfm, read_png, read_tiff
 from data.npy_head import read_head
+from data.pixels import equals
 from data.protocol import DataError
+from data.walking import files_below, files_matching
 from train3d_jax.errors import UserError
 
 SUFFIXES = (".npy", ".npz", ".png", ".tif", ".tiff", ".exr", ".pfm")
 _READABLE = ", ".join(SUFFIXES)
 
+_MOST_CHANNELS = 4
+"""Colour and alpha; an array with a longer last axis holds maps."""
+
 _MOST_NAMES = 8
 """Names that a message lists; files can hold thousands."""
+
+# fmt: off
+_COMPANIONS = frozenset((
+    # pictures and films
+    ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".svg", ".mp4", ".mov", ".avi", ".webm",
+    # text, tables and notes
+    ".json", ".jsonl", ".txt", ".csv", ".tsv", ".yaml", ".yml", ".xml", ".toml", ".ini", ".cfg",
+    ".md", ".rst", ".log", ".html", ".pdf", ".py",
+    # clouds and meshes
+    ".ply", ".pcd", ".xyz", ".obj", ".mtl", ".stl", ".glb", ".gltf", ".las", ".laz",
+))
+# fmt: on
+"""What commonly lies beside depth maps and is none.  Files of other kinds may well hold depth."""
+
+_PACKED = (".gz", ".bz2", ".xz", ".zst")
+_SUFFIX = re.compile(r"\.[a-z][a-z0-9_]{0,11}|\.7z|\.3g[p2]")
 
 
 class DepthFile(NamedTuple):
@@ -50,7 +72,8 @@ class ReadSettings:
       key: array to take from an .npz; None where it holds one.
       channel: channel to take from an .exr; None where it holds one.
       allow_8bit: 8-bit grey images are read too.
-      invalid: values that stand for missing, besides 0 and what is not finite.
+      invalid: values that stand for missing, besides 0 and what is not finite; a float file is
+        compared with the nearest value of its type, integers exactly.
     """
 
     key: str | None = None
@@ -59,10 +82,31 @@ class ReadSettings:
     invalid: tuple[float, ...] = ()
 
 
+class Found(NamedTuple):
+    """What there is below a folder, or what a pattern matches.
+
+    Attributes:
+      files: the depth maps, in the order of their paths.
+      others: how many files of other kinds may hold depth but are not read, by suffix (`.mat`,
+        `.npy.gz`).  Pictures, text, clouds, and hidden files are not counted.
+    """
+
+    files: list[DepthFile]
+    others: Counter[str]
+
+
 def find_depth_files(
     source: Path, leave_out: Path | None = None, reserved: tuple[str, ...] = ()
 ) -> list[DepthFile]:
+    """The files that `search` finds."""
+    return search(source, leave_out, reserved).files
+
+
+def search(source: Path, leave_out: Path | None = None, reserved: tuple[str, ...] = ()) -> Found:
     """The depth maps of a file, of a folder and all folders in it, or of a pattern.
+
+    Linked folders and files are followed, each folder once; `._*` files and `__MACOSX` folders,
+    which macOS adds, are left out.
 
     Args:
       source: a file, a folder, or a pattern with *, ?, [] or ** for any folders.
@@ -70,8 +114,8 @@ def find_depth_files(
       reserved: names that no map gets without its suffix.
 
     Returns:
-      In the order of their paths.  Names are relative to the folder, or to the part of the pattern
-      that holds no wildcard.
+      Depth maps and others.  Names are relative to the folder, or to the part of the pattern that
+      holds no wildcard.
 
     Raises:
       UserError: there is nothing to read.
@@ -80,50 +124,54 @@ def find_depth_files(
         if source.suffix.lower() not in SUFFIXES:
             raise UserError(f"{source}: is not a depth map; readable are {_READABLE}")
         name = source.name if source.stem in reserved else source.stem
-        return [DepthFile(source.parent, source.name, name)]
+        return Found([DepthFile(source.parent, source.name, name)], Counter())
     if source.is_dir():
-        root, found = source, _files_below(source)
+        root, found = source, files_below(source, leave_out)
     elif glob.has_magic(str(source)):
-        root = _fixed_part(source)
-        pattern = str(source.relative_to(root))
-        found = glob.glob(pattern, root_dir=root, recursive=True)
-        found = [path for path in found if (root / path).is_file()]
+        root, found = files_matching(source, leave_out)
     else:
         raise UserError(
             f"{source}: is not there; --input takes a depth map, a folder of them or a pattern"
         )
-    outside = [path.replace(os.sep, "/") for path in found if Path(path).suffix.lower() in SUFFIXES]
-    if leave_out is not None and leave_out.resolve().is_relative_to(root.resolve()):
-        below = leave_out.resolve().relative_to(root.resolve()).as_posix()
-        if below != ".":
-            outside = [path for path in outside if not path.startswith(below + "/")]
+    found = [path.replace(os.sep, "/") for path in found]
+    outside = [path for path in found if _suffix(path) in SUFFIXES]
+    others = Counter(
+        suffix
+        for path in found
+        if (suffix := _suffix(path)) not in SUFFIXES and not f"/{path}".count("/.")
+    )
     if not outside:
-        raise UserError(f"{source}: holds no depth map; readable are {_READABLE}")
-    outside.sort(key=lambda path: path.split("/"))
+        raise UserError(
+            f"{source}: holds no depth map; readable are {_READABLE}; {_listed(others)}"
+        )
     stems = [os.path.splitext(path)[0] for path in outside]
     # A bare name is taken where two files share it, and where another file is called that in full,
     # as a.npy is beside a.npy.png.
     uses = Counter([*stems, *outside, *reserved])
-    return [
+    files = [
         DepthFile(root, path, stem if uses[stem] == 1 else path)
         for path, stem in zip(outside, stems, strict=True)
     ]
+    for suffix in ("", *_COMPANIONS):
+        others.pop(suffix, None)
+    return Found(files, others)
 
 
-def _files_below(folder: Path) -> list[str]:
-    return [
-        os.path.relpath(os.path.join(place, name), folder)
-        for place, _, names in os.walk(folder)
-        for name in names
-        if os.path.isfile(os.path.join(place, name))
-    ]
+def _suffix(path: str) -> str:
+    """The suffix in lower case, `.npy.gz` for packed files, "" where what follows a dot is none."""
+    stem, suffix = os.path.splitext(path.lower())
+    if suffix in _PACKED:
+        return os.path.splitext(stem)[1] + suffix
+    return suffix if _SUFFIX.fullmatch(suffix) else ""
 
 
-def _fixed_part(pattern: Path) -> Path:
-    """The folders of a pattern before its first wildcard."""
-    parts = pattern.parts
-    first = next(place for place, part in enumerate(parts) if glob.has_magic(part))
-    return Path(*parts[:first])
+def _listed(others: Counter[str]) -> str:
+    """`there are 12 .mat, 3 .depth`: the most frequent kinds of files."""
+    if not others:
+        return "nothing else is there"
+    kinds = [f"{count} {suffix or 'without a suffix'}" for suffix, count in others.most_common()]
+    more = len(kinds) - _MOST_NAMES
+    return f"there are {', '.join(kinds[:_MOST_NAMES])}{f' and {more} more kinds' * (more > 0)}"
 
 
 def read_depth_file(path: Path, settings: ReadSettings = ReadSettings()) -> np.ndarray:
@@ -145,12 +193,22 @@ def read_depth_file(path: Path, settings: ReadSettings = ReadSettings()) -> np.n
     extra = [axis for axis, length in enumerate(values.shape) if length == 1]
     values = values.squeeze(tuple(extra[: max(values.ndim - 2, 0)]))
     if values.ndim != 2 or not values.size:
-        raise DataError(path, f"holds an array of shape {values.shape}, not one (H, W) map")
-    missing = np.isin(values, settings.invalid) if settings.invalid else None
+        raise DataError(path, _not_one_map(values.shape))
+    missing = [equals(values, number) for number in settings.invalid]
     # What float32 cannot hold becomes infinite, that is, missing; some NaN of float64 are invalid.
     with np.errstate(over="ignore", invalid="ignore"):
         values = values.astype(np.float32)
-    return values if missing is None else np.where(missing, np.float32(0), values)
+    return np.where(np.any(missing, axis=0), np.float32(0), values) if missing else values
+
+
+def _not_one_map(shape: tuple[int, ...]) -> str:
+    reason = f"holds an array of shape {shape}, not one (H, W) map"
+    if len(shape) != 3 or 0 in shape:
+        return reason
+    if shape[2] <= _MOST_CHANNELS < shape[0]:
+        return f"{reason}: {shape[2]} channels; save the one that holds depth"
+    maps = f"{shape[0]} maps of {shape[1]} x {shape[2]}"
+    return f"{reason}: {maps} (a clip?); save each frame as a file of its own"
 
 
 def _read(path: Path, settings: ReadSettings) -> np.ndarray:

@@ -1,182 +1,83 @@
 """Image files that hold depth: OpenEXR, PNG, TIFF and PFM, read whole or refused with a reason.
 
-A PNG has at most 16 bits a channel; 32-bit integers and floats are TIFF's.
+A PNG has at most 16 bits a channel; 32-bit integers and floats are TIFF's.  No reader prints: what
+a library finds wrong with a file is raised.
 """
 
 import contextlib
 import io
-import os
-import re
-import sys
-import threading
+import struct
 import warnings
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from data.exr import read_exr
+from data.pfm import read_pfm
+from data.pixels import MOST_PIXELS, brief, check_size, mute, one_map
 from data.protocol import DataError
+from data.tiff import read_tiff
 
-MOST_PIXELS = 1 << 26
-"""A larger map (67 million pixels, 8192 x 8192) is refused before memory is taken for it: its head
-is damaged or meant to do harm."""
+__all__ = ["brief", "check_size", "read_colours", "read_exr", "read_pfm", "read_png", "read_tiff"]
 
-SILENCED = threading.RLock()
-"""Held while a library is silenced, which silences all threads: whoever prints from another one
-takes it."""
-
-_LONGEST_REASON = 120
-"""Characters; some libraries quote half the file."""
-
-_SIXTEEN_BIT_MODES = ("I;16", "I;16B", "I;16L")
-_EIGHT_BIT_MODES = ("L", "LA", "P", "PA", "RGB", "RGBA")
-_UNSIGNED = 1
-_SAMPLE_FORMAT = 339
-"""TIFF tag 339 tells whether integers are unsigned (1, also where it is left out) or signed (2)."""
+_PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
+_PNG_START = _PNG_MAGIC + b"\0\0\0\x0dIHDR"
+_PNG_KINDS = {0: "grey", 2: "RGB", 3: "palette", 4: "grey and alpha", 6: "RGB and alpha"}
+_GREY_MODES = ("L", "LA", "P", "PA", "RGB", "RGBA")
 
 # Pillow warns where it meets oddities; sizes are checked here, and what cannot be read is refused.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 
-def brief(error: Exception) -> str:
-    """What a library says about a damaged file, cut to what fits in a line."""
-    return (str(error) or type(error).__name__)[:_LONGEST_REASON]
-
-
-def check_size(path: Path, width: int, height: int) -> None:
-    """Raises DataError where a map of this size is empty or larger than `MOST_PIXELS`."""
-    if width < 1 or height < 1:
-        raise DataError(path, f"says that it is {width} x {height} pixels: there is no map in it")
-    if width * height > MOST_PIXELS:
-        raise DataError(
-            path,
-            f"says that it is {width} x {height} pixels; more than {MOST_PIXELS} are not read: "
-            "damaged, or to be made smaller first",
-        )
-
-
-def read_exr(path: Path, channel: str | None = None) -> np.ndarray:
-    """One channel of an OpenEXR file, (H, W), in the type that it is stored in.
-
-    Args:
-      path: the file.
-      channel: its name; None takes the file's only channel.
-
-    Raises:
-      DataError: the file is missing, damaged or too large, or the channel is not there or not
-        clear.
-    """
-    import OpenEXR  # heavy, and needed for this kind of file only
-
-    if not path.is_file():
-        raise DataError(path, "is missing")
-    try:
-        with _silence():
-            with OpenEXR.File(str(path), header_only=True) as image:
-                low, high = image.header()["dataWindow"]
-            width, height = (
-                int(last) - int(first) + 1 for first, last in zip(low, high, strict=True)
-            )
-            check_size(path, width, height)
-            with OpenEXR.File(str(path), separate_channels=True) as image:
-                pixels = {name: np.array(held.pixels) for name, held in image.channels().items()}
-    except DataError:
-        raise
-    except Exception:
-        # The binding raises whatever comes up first; its own text tells of parts, not of the file.
-        raise DataError(path, "is not a readable OpenEXR file: truncated or damaged") from None
-    names = ", ".join(sorted(pixels))
-    if channel is None:
-        if len(pixels) != 1:
-            raise DataError(
-                path,
-                f"has the channels {names}: depth has one; name it (--channel), or save it alone",
-            )
-        channel = next(iter(pixels))
-    if channel not in pixels:
-        raise DataError(path, f"has no channel {channel}, only {names}")
-    return pixels[channel]
+class _PngHead(NamedTuple):
+    width: int
+    height: int
+    bits: int
+    kind: int
 
 
 def read_png(path: Path, allow_8bit: bool = False) -> np.ndarray:
-    """A 16-bit grey PNG, (H, W) uint16; every checksum of the file is checked.
+    """A 16-bit PNG, (H, W) uint16; the checksums of all chunks are checked.
+
+    Colour channels that agree are read as one; where alpha is 0 the map is 0.
 
     Args:
       path: the file.
       allow_8bit: 8-bit grey is read too, as uint8.
 
     Raises:
-      DataError: the file is missing, damaged or too large, or is not grey of such depth.
+      DataError: the file is missing, damaged or too large, has fewer bits, or channels that differ.
     """
-    with _opened(path, "PNG") as image:
-        # Decoding alone does not check the checksums; and a file that was verified has to be
-        # opened again.
-        image.verify()
-    with _opened(path, "PNG") as image:
-        if image.mode in _SIXTEEN_BIT_MODES:
-            return np.asarray(image).astype(np.uint16, copy=False)
-        return _eight_bits(path, image, allow_8bit, "16-bit grey")
+    if not path.is_file():
+        raise DataError(path, "is missing")
+    contents = path.read_bytes()
+    head = _png_head(path, contents)
+    check_size(path, head.width, head.height)
+    if head.bits != 16:
+        if not allow_8bit:
+            kind = _PNG_KINDS.get(head.kind, "unknown")
+            raise DataError(
+                path,
+                f"is a PNG of {head.bits} bits ({kind}), not 16-bit grey; 8 bits or colours cannot "
+                "hold depth",
+            )
+        return _few_bits(path)
+    import imagecodecs  # heavy; Pillow cuts 16-bit colour to 8 bits
 
-
-def read_tiff(path: Path, allow_8bit: bool = False) -> np.ndarray:
-    """A grey TIFF of 16- or 32-bit integers or float32, (H, W), in the type that it is stored in.
-
-    Args:
-      path: the file.
-      allow_8bit: 8-bit grey is read too, as uint8.
-
-    Raises:
-      DataError: the file is missing, damaged or too large, is not grey of such depth, or has
-        several pages.
-    """
-    with _silence(), _opened(path, "TIFF") as image:  # libtiff tells of faults on its own
-        pages = getattr(image, "n_frames", 1)
-        if pages != 1:
-            raise DataError(path, f"holds {pages} pages; save the depth map alone")
-        if image.mode in _SIXTEEN_BIT_MODES:
-            return np.asarray(image).astype(np.uint16, copy=False)
-        if image.mode == "F":
-            return np.asarray(image)
-        if image.mode == "I":
-            values = np.asarray(image)
-            # Pillow hands unsigned 32-bit integers out as signed ones.
-            sample_format = image.tag_v2.get(_SAMPLE_FORMAT, (_UNSIGNED,))  # pyright: ignore
-            return values.view(np.uint32) if sample_format[0] == _UNSIGNED else values
-        return _eight_bits(path, image, allow_8bit, "grey of 16 or 32 bits")
-
-
-def read_pfm(path: Path) -> np.ndarray:
-    """A grey PFM (portable float map), (H, W) float32.
-
-    "Pf", width, height and a scale in text, then float32, the lowest row first; a negative scale
-    means little-endian.  The size of the scale is left alone, as most programs do.
-
-    Raises:
-      DataError: the file is missing, damaged or too large, or is in colour.
-    """
+    mute("imagecodecs")
     try:
-        with path.open("rb") as file:
-            head = file.read(128)
-            found = re.match(rb"(P[fF])\s+(\d{1,9})\s+(\d{1,9})\s+([-+.\deE]{1,32})\s", head)
-            if found is None:
-                raise DataError(path, "is not a readable PFM: its head is truncated or damaged")
-            kind, width, height = found[1], int(found[2]), int(found[3])
-            if kind == b"PF":
-                raise DataError(path, "is a PFM in colour (PF); depth is grey (Pf)")
-            check_size(path, width, height)
-            scale = float(found[4])
-            file.seek(found.end())
-            body = file.read(4 * width * height)
-    except OSError as error:
-        raise DataError(path, f"cannot be read: {error.strerror}") from None
-    except ValueError:
-        raise DataError(path, "is not a readable PFM: its scale is not a number") from None
-    if len(body) < 4 * width * height:
-        raise DataError(path, "is not a readable PFM: it ends too early")
-    order = "<" if scale < 0 else ">"
-    return np.frombuffer(body, f"{order}f4").reshape(height, width)[::-1]
+        pixels = imagecodecs.png_decode(contents)
+    except Exception as error:
+        raise DataError(path, f"is not a readable PNG: {brief(error)}") from None
+    channels = list(np.moveaxis(pixels.reshape(head.height, head.width, -1), -1, 0))
+    # 2 and 4 channels: the last is alpha, also where the file names one value as transparent.
+    alpha = channels.pop() if len(channels) in (2, 4) else None
+    return one_map(path, channels, alpha)
 
 
 def read_colours(path: Path) -> np.ndarray:
@@ -187,6 +88,34 @@ def read_colours(path: Path) -> np.ndarray:
     """
     with _opened(path, None) as image:
         return np.asarray(image.convert("RGB"))
+
+
+def _png_head(path: Path, contents: bytes) -> _PngHead:
+    """What the first chunk says, the checksums of all chunks having been checked."""
+    if not contents.startswith(_PNG_START):
+        raise DataError(path, "is not a readable PNG: its head is truncated or damaged")
+    place, view = len(_PNG_MAGIC), memoryview(contents)
+    name = b""
+    while name != b"IEND":
+        if place + 12 > len(contents):
+            raise DataError(path, "is not a readable PNG: it ends too early")
+        (length,) = struct.unpack_from(">I", contents, place)
+        name, end = contents[place + 4 : place + 8], place + 8 + length
+        if end + 4 > len(contents):
+            raise DataError(path, "is not a readable PNG: it ends too early")
+        if zlib.crc32(view[place + 4 : end]) != struct.unpack_from(">I", contents, end)[0]:
+            raise DataError(path, "is not a readable PNG: a checksum is wrong")
+        place = end + 4
+    return _PngHead(*struct.unpack_from(">IIBB", contents, 16))
+
+
+def _few_bits(path: Path) -> np.ndarray:
+    """A PNG of up to 8 bits, as far as it is grey, (H, W) uint8."""
+    with _opened(path, "PNG") as image:
+        if image.mode not in _GREY_MODES:
+            raise DataError(path, f"is a PNG of mode {image.mode}; it cannot hold depth")
+        channels = np.asarray(image.convert("RGB"))
+        return one_map(path, list(np.moveaxis(channels, -1, 0)))
 
 
 @contextlib.contextmanager
@@ -211,39 +140,3 @@ def _opened(path: Path, kind: str | None) -> Iterator[Image.Image]:
         # Pillow has no exception of its own for a damaged file: SyntaxError, OSError, struct.error
         # and others come up.
         raise DataError(path, f"is not a readable {name}: {brief(error)}") from None
-
-
-def _eight_bits(path: Path, image: Image.Image, allowed: bool, wanted: str) -> np.ndarray:
-    """What an image of few bits holds where that is allowed, as far as it is grey."""
-    if not allowed or image.mode not in _EIGHT_BIT_MODES:
-        raise DataError(
-            path,
-            f"is a {image.format} of mode {image.mode}, not {wanted}; 8 bits or colours cannot "
-            "hold depth",
-        )
-    channels = np.asarray(image.convert("RGB"))
-    grey = channels[..., 0]
-    if (channels != grey[..., None]).any():
-        raise DataError(path, "is in colour; which depth a colour stands for cannot be told")
-    return grey
-
-
-@contextlib.contextmanager
-def _silence() -> Iterator[None]:
-    """Keeps libraries from printing into the middle of the program's own output.
-
-    On a damaged file OpenEXR's binding prints to Python's standard output, and the library beneath
-    it, as libtiff does, to the process's standard error.
-    """
-    with SILENCED:
-        sys.stderr.flush()
-        kept = os.dup(2)
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, 2)
-        try:
-            with contextlib.redirect_stdout(io.StringIO()):
-                yield
-        finally:
-            os.dup2(kept, 2)
-            os.close(kept)
-            os.close(nowhere)

@@ -12,7 +12,6 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 from tqdm import tqdm
 
-from data.images import SILENCED
 from data.protocol import DataError
 from data.true_maps import TrueMap, TrueMaps
 from data.work import run_in_order
@@ -101,8 +100,7 @@ class _Run:
         left_out = 0
         for number, found in self._each(self._truths, [*map(int, chosen)], f"{name}, truth"):
             if isinstance(found, DataError):
-                with SILENCED:  # OpenEXR may be silenced just now
-                    tqdm.write(printable(f"{name}, map {number}: {found}"))
+                tqdm.write(printable(f"{name}, map {number}: {found}"))
                 continue
             known = [truth for truth in found if truth is not None]
             left_out += len(found) - len(known)
@@ -110,8 +108,7 @@ class _Run:
             if known:
                 readable.append(number)
             else:
-                with SILENCED:
-                    tqdm.write(f"{name}, map {number}: too few valid pixels to say what is true")
+                tqdm.write(f"{name}, map {number}: too few valid pixels to say what is true")
         if not truths:
             raise UserError(f"{self._maps.path}: none of its {len(chosen)} maps can be evaluated")
         failed = len(chosen) - len(readable)

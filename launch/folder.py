@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 from tqdm import tqdm
 
 from data.depth_files import DepthFile
-from data.images import SILENCED
 from data.work import run_in_order
 from launch import recovery, saving, shared_camera
 from launch.notes import notes_of
@@ -80,9 +79,8 @@ def recover_folder(
         run, does = (task.merge, "merging") if config.merge else (task.run, "recovering")
         with tqdm(total=len(files), desc=does, unit="map") as bar:
             for row in run(files):
-                with SILENCED:  # OpenEXR may be silenced just now
-                    _tell(row, told)
-                    bar.update()
+                _tell(row, told)
+                bar.update()
                 summary.add(row.answer, _links(config, row), row.resumed)
         return summary.finish()
 

@@ -1,7 +1,5 @@
 """Flags of what depth files do not tell about themselves, for launch.infer and launch.view."""
 
-import math
-
 from absl import flags
 
 from data.depth_files import ReadSettings
@@ -15,15 +13,24 @@ _ALLOW_8BIT = flags.DEFINE_bool(
 
 
 @flags.validator("invalid", "give numbers, separated by commas")
-def _numbers(values: list[str]) -> bool:
+def _are_numbers(values: list[str]) -> bool:
     try:
-        return all(math.isfinite(float(value)) for value in values)
+        return all(_number(value) is not None for value in values)
     except ValueError:
         return False
 
 
+def _number(text: str) -> float:
+    """A float, or an integer of 64 bits that no float holds; ValueError where it is no number."""
+    value = float(text)
+    try:
+        exact = int(text)
+    except ValueError:
+        return value
+    return value if value == exact else exact
+
+
 def settings() -> ReadSettings:
     """What the flags say."""
-    return ReadSettings(
-        _KEY.value, _CHANNEL.value, _ALLOW_8BIT.value, tuple(map(float, _INVALID.value))
-    )
+    invalid = tuple(map(_number, _INVALID.value))
+    return ReadSettings(_KEY.value, _CHANNEL.value, _ALLOW_8BIT.value, invalid)

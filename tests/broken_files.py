@@ -3,8 +3,12 @@
 import io
 import struct
 import zipfile
+import zlib
 
+import imagecodecs
 import numpy as np
+import OpenEXR
+import tifffile
 from PIL import Image
 from raw_files import exr, png16
 
@@ -33,6 +37,25 @@ def picture(values, kind):
     return file.getvalue()
 
 
+def any_tiff(values, **options):
+    """A TIFF of types and layouts that Pillow does not write."""
+    file = io.BytesIO()
+    tifffile.imwrite(file, values, **options)
+    return file.getvalue()
+
+
+def any_exr(path, channels, compression="ZIP"):
+    """An OpenEXR file of any channels, {name: (H, W)}."""
+    header = {"compression": getattr(OpenEXR, f"{compression}_COMPRESSION")}
+    OpenEXR.File(header, dict(channels)).write(str(path))
+    return path.read_bytes()
+
+
+def png16_of(*channels):
+    """A 16-bit PNG of 2 (grey, alpha), 3 (RGB) or 4 (RGB, alpha) channels."""
+    return imagecodecs.png_encode(np.stack(channels, -1).astype(np.uint16))
+
+
 def pfm(values, scale=-1.0):
     order = "<" if scale < 0 else ">"
     head = f"Pf\n{values.shape[1]} {values.shape[0]}\n{scale}\n".encode()
@@ -54,6 +77,28 @@ def whole_files(values):
         "half.exr": exr(values.astype(np.float16)),
         "little.pfm": pfm(values),
         "big.pfm": pfm(values, 1.0),
+        "colour.png": png16_of(values, values, values),
+        "double.tif": any_tiff(values.astype(float), compression="zlib", predictor=True),
+        "half.tif": any_tiff(values.astype(np.float16), byteorder=">"),
+        "tiled.tif": any_tiff(values.astype(np.float32), tile=(16, 16), compression="lzw"),
+        "zstd.tif": any_tiff(values.astype(np.uint64), compression="zstd", rowsperstrip=5),
+        "planar.tif": any_tiff(
+            np.stack([values.astype(np.float32)] * 3), photometric="rgb", planarconfig="separate"
+        ),
+        "colour.pfm": b"PF\r\n# red, green, blue\r\n%d %d\r\n1.0\r\n" % values.shape[::-1]
+        + np.repeat(values[::-1].astype(">f4"), 3).tobytes(),
+    }
+
+
+def whole_exrs(folder, values):
+    """Whole OpenEXR files of several compressions and channels."""
+    floats = values.astype(np.float32)
+    grey = dict.fromkeys("RGB", floats)
+    depth = {"Depth.Z": floats, "Normal.X": floats, "Normal.Y": floats, "Normal.Z": floats}
+    return {
+        f"{compression}{len(channels)}.exr": any_exr(folder / "x.exr", channels, compression)
+        for compression in ("NO", "RLE", "ZIPS", "PIZ")
+        for channels in (grey, depth)
     }
 
 
@@ -91,8 +136,24 @@ def claims_too_much(side=1_000_000):
         "huge.png": png,
         "huge.tiff": bytes(tiff_head),
         "huge.exr": whole_exr.replace(window, struct.pack("<4i", 0, 0, side - 1, side - 1)),
+        "huge3.pfm": f"PF\n{side} {side}\n-1\n".encode() + bytes(64),
+        "bomb.tif": _tiff_bomb(),
         "huge.pfm": f"Pf\n{side} {side}\n-1\n".encode() + bytes(64),
     }
+
+
+def _tiff_bomb():
+    """A TIFF of 4 x 4 pixels whose one strip unpacks to 1 GiB."""
+    packer = zlib.compressobj()
+    mebibyte = packer.compress(bytes(1 << 20)) + packer.flush(zlib.Z_FULL_FLUSH)
+    packed = mebibyte + mebibyte[2:] * 1023  # all but the first without the stream's head
+    contents = any_tiff(np.ones((4, 4), np.float32), compression="zlib")
+    sizes = contents.index(struct.pack("<HHI", 279, 4, 1))  # StripByteCounts; StripOffsets: 273
+    offsets = contents.index(struct.pack("<HHI", 273, 4, 1))
+    bomb = bytearray(contents)
+    bomb[sizes + 8 : sizes + 12] = struct.pack("<I", len(packed))
+    bomb[offsets + 8 : offsets + 12] = struct.pack("<I", len(contents))
+    return bytes(bomb) + packed
 
 
 def spoil(contents, rng):

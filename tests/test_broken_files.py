@@ -5,7 +5,7 @@ import sys
 
 import numpy as np
 import pytest
-from broken_files import claims_too_much, npy, spoil, whole_files
+from broken_files import claims_too_much, npy, spoil, whole_exrs, whole_files
 
 from data.depth_files import read_depth_file
 from data.protocol import DataError
@@ -19,21 +19,32 @@ WHOLE = whole_files(VALUES)
 
 @pytest.mark.parametrize("name", WHOLE)
 def test_whole_files_are_read_and_spoilt_ones_read_or_refused_in_one_line(tmp_path, capfd, name):
-    path = tmp_path / name
-    path.write_bytes(WHOLE[name])
+    refused = read_spoilt(tmp_path / name, WHOLE[name])
+    assert refused > 5
+    assert capfd.readouterr() == ("", "")  # no library speaks up
+
+
+def test_exrs_of_any_kind_are_read_and_spoilt_ones_read_or_refused(tmp_path, capfd):
+    for name, contents in whole_exrs(tmp_path, VALUES).items():
+        assert read_spoilt(tmp_path / name, contents, times=20) > 2, name
+    assert capfd.readouterr() == ("", "")
+
+
+def read_spoilt(path, contents, times=40):
+    """How many of `times` spoilt copies are refused; a whole one is read."""
+    path.write_bytes(contents)
     np.testing.assert_array_equal(read_depth_file(path), VALUES)
     rng = np.random.default_rng(0)
     refused = 0
-    for _ in range(40):
-        path.write_bytes(spoil(WHOLE[name], rng))
+    for _ in range(times):
+        path.write_bytes(spoil(contents, rng))
         try:
             values = read_depth_file(path)
             assert values.ndim == 2 and values.dtype == np.float32
         except DataError as error:
             refused += 1
-            assert name in str(error) and "\n" not in str(error) and len(error.reason) < 300
-    assert refused > 5
-    assert capfd.readouterr() == ("", "")  # no library speaks up
+            assert path.name in str(error) and "\n" not in str(error) and len(error.reason) < 300
+    return refused
 
 
 @pytest.mark.parametrize("side", [1_000_000, 40_000])

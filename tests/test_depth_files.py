@@ -1,13 +1,10 @@
-import struct
-
 import numpy as np
 import OpenEXR
 import pytest
-from broken_files import pfm, picture, tiff
-from PIL import Image
+from broken_files import picture
 from raw_files import exr, png16, put
 
-from data.depth_files import ReadSettings, find_depth_files, read_depth_file
+from data.depth_files import ReadSettings, find_depth_files, read_depth_file, search
 from data.protocol import DataError
 from train3d_jax.errors import UserError
 
@@ -55,39 +52,6 @@ def test_of_several_channels_the_channel_chooses(tmp_path):
         read_depth_file(path)
 
 
-@pytest.mark.parametrize("dtype", [np.uint16, np.int32, np.float32, ">u2"])
-@pytest.mark.parametrize("compression", [None, "tiff_lzw", "tiff_adobe_deflate"])
-def test_tiffs_of_16_and_32_bits_are_read(tmp_path, dtype, compression):
-    contents = tiff(VALUES.astype(dtype), compression=compression)
-    np.testing.assert_array_equal(read_depth_file(put(tmp_path / "map.tif", contents)), VALUES)
-
-
-def test_unsigned_32_bit_tiffs_keep_their_upper_half(tmp_path):
-    values = np.array([[1 << 31, 5], [(1 << 32) - 1, 1 << 30]], np.uint32)
-    signed, unsigned = (struct.pack("<HHII", 339, 3, 1, kind) for kind in (2, 1))
-    contents = tiff(values.view(np.int32)).replace(signed, unsigned)  # the tag of sample formats
-    found = read_depth_file(put(tmp_path / "map.tiff", contents))
-    np.testing.assert_array_equal(found, values.astype(np.float32))
-
-
-def test_a_tiff_of_several_pages_is_refused(tmp_path):
-    pages = [Image.fromarray(VALUES), Image.fromarray(VALUES)]
-    pages[0].save(tmp_path / "map.tif", save_all=True, append_images=pages[1:])
-    with pytest.raises(DataError, match="holds 2 pages"):
-        read_depth_file(tmp_path / "map.tif")
-
-
-@pytest.mark.parametrize("scale", [-1.0, 1.0, -0.5])
-def test_a_pfm_is_read_from_its_lowest_row_in_either_byte_order(tmp_path, scale):
-    found = read_depth_file(put(tmp_path / "map.pfm", pfm(VALUES, scale)))
-    np.testing.assert_array_equal(found, VALUES)
-
-
-def test_a_pfm_in_colour_is_refused(tmp_path):
-    with pytest.raises(DataError, match="in colour"):
-        read_depth_file(put(tmp_path / "map.pfm", b"PF\n1 1\n-1\n" + bytes(12)))
-
-
 @pytest.mark.parametrize("kind", ["png", "tiff"])
 def test_eight_bits_are_refused_unless_they_are_allowed(tmp_path, kind):
     values = VALUES.astype(np.uint8)
@@ -101,9 +65,10 @@ def test_eight_bits_are_refused_unless_they_are_allowed(tmp_path, kind):
 
 def test_colours_are_refused_even_where_eight_bits_are_allowed(tmp_path):
     mapped = np.random.default_rng(0).integers(0, 256, (5, 7, 3)).astype(np.uint8)
-    path = put(tmp_path / "map.png", picture(mapped, "png"))
-    with pytest.raises(DataError, match="is in colour"):
-        read_depth_file(path, ReadSettings(allow_8bit=True))
+    for kind in ("png", "tiff"):
+        path = put(tmp_path / f"map.{kind}", picture(mapped, kind))
+        with pytest.raises(DataError, match="is in colour: its 8-bit channels differ"):
+            read_depth_file(path, ReadSettings(allow_8bit=True))
 
 
 def test_values_that_mean_missing_come_out_as_0(tmp_path):
@@ -113,6 +78,43 @@ def test_values_that_mean_missing_come_out_as_0(tmp_path):
     found = read_depth_file(path, ReadSettings(invalid=(-1, 65535)))
     np.testing.assert_array_equal(found[0, :3], [0, 0, 65534])
     np.testing.assert_array_equal(found[1:], values[1:])
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, ">f4"])
+def test_a_value_that_means_missing_is_compared_in_the_type_of_the_file(tmp_path, dtype):
+    values = VALUES.astype(dtype)
+    values[0, :2] = (0.001, 0.0011)
+    path = put_npy(tmp_path / "map.npy", values)
+    found = read_depth_file(path, ReadSettings(invalid=(0.001,)))
+    assert found[0, 0] == 0 and found[0, 1] == np.float32(values[0, 1])
+    np.testing.assert_array_equal(found[1:], VALUES[1:])
+
+
+def test_float64_files_of_float32_values_hold_the_value_of_float32(tmp_path):
+    path = put_npy(tmp_path / "map.npy", np.full((5, 7), np.float32(0.001)).astype(float))
+    assert not read_depth_file(path, ReadSettings(invalid=(0.001,))).any()
+
+
+@pytest.mark.parametrize(
+    ("dtype", "missing"),
+    [(np.uint16, 65535), (np.int16, -1), (np.int64, (1 << 63) - 1), (np.uint64, (1 << 64) - 1)],
+)
+def test_integers_are_compared_exactly(tmp_path, dtype, missing):
+    values = np.full((2, 3), missing, dtype)
+    values[0] -= 1
+    path = put_npy(tmp_path / "map.npy", values)
+    found = read_depth_file(path, ReadSettings(invalid=(missing, 1.5, -70000, float("nan"))))
+    assert found[0].all() and not found[1].any()
+
+
+@pytest.mark.parametrize("missing", [np.nan, np.inf, -np.inf, 1e300])
+def test_what_is_not_finite_can_be_named_as_missing(tmp_path, missing):
+    values = np.full((2, 3), 5, np.float32)
+    with np.errstate(over="ignore"):
+        values[1] = missing
+    path = put_npy(tmp_path / "map.npy", values)
+    found = read_depth_file(path, ReadSettings(invalid=(missing,)))
+    np.testing.assert_array_equal(found, [[5, 5, 5], [0, 0, 0]])
 
 
 def test_png_and_exr_are_read_as_they_are_stored(tmp_path):
@@ -151,6 +153,20 @@ def test_a_map_one_pixel_wide_is_a_map(tmp_path, shape):
 def test_what_is_no_map_of_numbers_is_refused(tmp_path, values, reason):
     with pytest.raises(DataError, match=rf"map\.npy: holds .*{reason}"):
         read_depth_file(put_npy(tmp_path / "map.npy", values))
+
+
+@pytest.mark.parametrize(
+    ("shape", "way_out"),
+    [
+        ((4, 24, 32), r"4 maps of 24 x 32 \(a clip\?\); save each frame as a file of its own"),
+        ((4, 1, 24, 32), "4 maps of 24 x 32"),
+        ((24, 32, 3), "3 channels; save the one that holds depth"),
+    ],
+)
+def test_several_maps_in_one_array_are_refused_with_the_way_out(tmp_path, shape, way_out):
+    np.savez(tmp_path / "map.npz", depths=np.ones(shape))
+    with pytest.raises(DataError, match=rf"map\.npz: holds an array of shape .*{way_out}"):
+        read_depth_file(tmp_path / "map.npz")
 
 
 def test_pickles_are_not_loaded(tmp_path):
@@ -216,6 +232,31 @@ def test_nothing_to_read_is_an_error_that_names_the_place(tmp_path, name):
     put(tmp_path / "notes.txt", b"")
     with pytest.raises(UserError, match=name):
         find_depth_files(tmp_path / name)
+
+
+def test_a_folder_without_depth_maps_says_what_it_holds(tmp_path):
+    for place in range(12):
+        put(tmp_path / f"{place}.mat", b"")
+    for name in ("a.depth", "b/a.DEPTH", "a.npy.gz", "a.jpg", "README", "._a.mat", ".DS_Store"):
+        put(tmp_path / name, b"")
+    with pytest.raises(UserError) as error:
+        find_depth_files(tmp_path)
+    assert str(error.value).endswith(
+        "there are 12 .mat, 2 .depth, 1 without a suffix, 1 .jpg, 1 .npy.gz"
+    )
+    with pytest.raises(UserError, match=r"holds no depth map; .* there are 12 \.mat$"):
+        find_depth_files(tmp_path / "*.mat")
+
+
+def test_files_of_other_kinds_are_counted_beside_depth_maps(tmp_path):
+    others = ("a.mat", "b/b.mat", "c.h5", "d.heic", "e.npz.gz", "f.tar.gz")
+    companions = ("a.jpg", "a.json", "a.txt", "a.ply", "LICENSE", ".git/hooks/a.sample", "x.1 m")
+    for name in ("a.npy", "._a.npy", "out/a.mat", *others, *companions):
+        put(tmp_path / name, b"")
+    found = search(tmp_path, leave_out=tmp_path / "out")
+    assert [file.relative for file in found.files] == ["a.npy"]
+    assert found.others == {".mat": 2, ".h5": 1, ".heic": 1, ".npz.gz": 1, ".tar.gz": 1}
+    assert search(tmp_path / "a.npy").others == {}
 
 
 def test_a_file_of_another_kind_is_refused(tmp_path):
