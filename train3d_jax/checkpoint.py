@@ -9,9 +9,13 @@ takes a damaged file for another kind of checkpoint, or takes what it holds for 
 
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import json
+import logging as std_logging
 import math
+import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
@@ -144,6 +148,7 @@ class Checkpoints:
             with _told_once():
                 return self._orbax.load_checkpointables(step, wanted)
         except Exception:  # orbax and tensorstore have many, and tell of their registries
+            _silence_aftermath()
             reason = f"is not of the network that {CONFIG} describes"
             raise UserError(
                 f"{folder}: cannot be restored: {reason}"
@@ -317,6 +322,25 @@ def _told_once() -> Iterator[None]:
         yield
     finally:
         logging.set_verbosity(before)
+
+
+@functools.cache
+def _silence_aftermath() -> None:
+    """Drops what orbax's other reads say later on, of a checkpoint that one could not read.
+
+    They end after the error was raised, in other threads or when they are collected.
+    """
+    std_logging.getLogger("asyncio").addFilter(
+        lambda record: "async_deserialize" not in record.getMessage()
+    )
+    warnings.filterwarnings("ignore", "coroutine '.*_load' was never awaited", RuntimeWarning)
+    before = sys.unraisablehook
+
+    def hook(raised: Any) -> None:
+        if str(raised.exc_value) != "Event loop is closed":
+            before(raised)
+
+    sys.unraisablehook = hook
 
 
 def _loss(saved: Any) -> float:

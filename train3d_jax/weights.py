@@ -72,8 +72,7 @@ def load(folder: Path) -> tuple[TrainingConfig, int, Any, dict[Target, Calibrati
         raise UserError(f"{folder / WEIGHTS}: cannot be read: {error.strerror}") from None
     if hashlib.sha256(contents).hexdigest() != told["sha256"]:
         raise UserError(
-            f"{folder / WEIGHTS}: is damaged: its SHA-256 is not the one in {checkpoint.CONFIG}; "
-            "install the package again"
+            f"{folder / WEIGHTS}: is damaged; install the package again, or pack the run again"
         )
     with np.load(io.BytesIO(contents)) as arrays:
         params = traverse_util.unflatten_dict(dict(arrays), sep="/")
