@@ -1,5 +1,8 @@
 import dataclasses
+import gc
 import json
+import shutil
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -202,28 +205,95 @@ def test_a_run_without_a_checkpoint_is_reported(tmp_path):
     one_line(error)
 
 
-def test_a_damaged_checkpoint_is_reported_by_inference_and_when_resuming(tmp_path, initial):
-    saved_run(tmp_path, initial)
-    damaged = 0
-    for file in (tmp_path / checkpoint.CHECKPOINTS / "1" / "params").rglob("*"):
+@pytest.fixture(scope="module")
+def saved_twice(tmp_path_factory, initial):
+    """Inference uses the first checkpoint, a run goes on from the second."""
+    return saved_run(tmp_path_factory.mktemp("saved") / "run", initial, losses=(1.0, 2.0))
+
+
+DAMAGE = {
+    "is damaged": [
+        lambda file: file.write_bytes(b""),
+        lambda file: file.write_bytes(file.read_bytes()[:10]),
+        lambda file: file.write_bytes(bytes(file.stat().st_size)),
+        lambda file: file.write_bytes(flipped(file.read_bytes())),
+    ],
+    "is missing": [Path.unlink],
+}
+
+
+def flipped(whole):
+    return whole[:-1] + bytes([whole[-1] ^ 1])
+
+
+def files_of(folder):
+    return sorted(file.relative_to(folder) for file in folder.rglob("*") if file.is_file())
+
+
+def restore(run, by, initial):
+    if by == "inference":
+        return checkpoint.load_params(run)[1]
+    with Checkpoints(run) as checkpoints:
+        return int(checkpoints.resume(placed(initial)).step)
+
+
+@pytest.mark.parametrize(("by", "step"), [("inference", "1"), ("resuming", "2")])
+def test_every_file_of_a_checkpoint_that_is_damaged_or_missing_is_named_with_the_way_out(
+    saved_twice, tmp_path, initial, capfd, by, step
+):
+    run, part = tmp_path / "run", Path(checkpoint.CHECKPOINTS) / step
+    shutil.copytree(saved_twice, run)
+    way_out = f"delete {run / part}, and the other checkpoint takes its place"
+    # An empty file cannot lose anything.
+    names = [name for name in files_of(run / part) if (run / part / name).stat().st_size]
+    assert len(names) > 10
+    for number, name in enumerate(names):
+        file = run / part / name
+        whole = file.read_bytes()
+        kinds = [(how, damage) for how, each in DAMAGE.items() for damage in each]
+        how, damage = kinds[number % len(kinds)]
+        if name.name == "SHA256SUMS":
+            how, damage = "is damaged", DAMAGE["is damaged"][number % 2]
+        damage(file)
+        with pytest.raises(UserError) as error:
+            restore(run, by, initial)
+        assert one_line(error) == f"{file}: {how}; {way_out}"
+        file.write_bytes(whole)
+    restore(run, by, initial)
+    shutil.rmtree(run / part)  # the way out
+    restore(run, by, initial)
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("by", ["inference", "resuming"])
+def test_a_damaged_checkpoint_of_an_earlier_version_is_one_line_too(
+    saved_twice, tmp_path, initial, capfd, by
+):
+    run = tmp_path / "run"
+    shutil.copytree(saved_twice, run)
+    shutil.rmtree(run / checkpoint.CHECKPOINTS / "1")
+    last = run / checkpoint.CHECKPOINTS / "2"
+    (last / "SHA256SUMS").unlink()
+    restore(run, by, initial)
+    for file in (last / "params").rglob("*"):
         if file.is_file():
             file.write_bytes(file.read_bytes()[:10])
-            damaged += 1
-    assert damaged
-    with pytest.raises(UserError, match=r"checkpoints/1: cannot be restored") as error:
-        checkpoint.load_params(tmp_path)
-    one_line(error)
-    with (
-        Checkpoints(tmp_path) as checkpoints,
-        pytest.raises(UserError, match=r"checkpoints/1: cannot be restored") as error,
-    ):
-        checkpoints.resume(placed(initial))
-    one_line(error)
+    with pytest.raises(UserError) as error:
+        restore(run, by, initial)
+    told = one_line(error)
+    assert told.startswith(f"{last}: cannot be restored: is damaged, or")
+    assert told.endswith("there is no other checkpoint: train the run anew")
+    gc.collect()  # what orbax has not waited for speaks up now
+    assert capfd.readouterr().err == ""
+    (last / "metrics" / "metrics").write_bytes(b"{")
+    with pytest.raises(UserError, match=r"2/metrics/metrics: cannot be read: .*; there is no"):
+        restore(run, by, initial)
 
 
 def test_a_checkpoint_of_another_network_is_reported(tmp_path, initial):
     saved_run(tmp_path, initial)
     checkpoint.save_config(tmp_path, dataclasses.replace(CONFIG, width=8), {})
-    with pytest.raises(UserError, match="cannot be restored") as error:
+    with pytest.raises(UserError) as error:
         checkpoint.load_params(tmp_path)
-    one_line(error)
+    told = one_line(error)
+    assert told.endswith("1: cannot be restored: is not of the network that config.json describes")

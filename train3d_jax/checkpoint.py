@@ -2,12 +2,20 @@
 
 <run>/config.json    what was trained, and what inference must do the same way
 <run>/checkpoints/   the latest checkpoint and the one with the lowest validation loss
+
+In each checkpoint SHA256SUMS has the hashes of its files, as `sha256sum --check` reads them: orbax
+takes a damaged file for another kind of checkpoint, or takes what it holds for weights.
 """
 
 import contextlib
 import dataclasses
+import functools
+import hashlib
 import json
+import logging as std_logging
 import math
+import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
@@ -26,6 +34,8 @@ from train3d_jax.training import TrainingConfig, TrainState, build_encoder
 
 CONFIG = "config.json"
 CHECKPOINTS = "checkpoints"
+_SUMS = "SHA256SUMS"
+_METRICS = "metrics"  # of a checkpoint: orbax's folder, and the file in it
 
 
 class Checkpoints:
@@ -40,10 +50,15 @@ class Checkpoints:
             keep_checkpoints_without_metrics=False,
         )
         kept = policies.AnyPreservationPolicy([policies.LatestN(1), best])
-        self._orbax = ocp.training.Checkpointer(
-            str((run / CHECKPOINTS).resolve()),
-            preservation_policy=kept,  # pyright: ignore[reportArgumentType]  # its own class
-        )
+        self._folder = run / CHECKPOINTS
+        for saved in sorted(self._folder.glob("[0-9]*")):
+            # Which checkpoint is best is read off all of them.
+            _refuse_damaged(saved, f"{_METRICS}/")
+        with _told_once():
+            self._orbax = ocp.training.Checkpointer(
+                str(self._folder.resolve()),
+                preservation_policy=kept,  # pyright: ignore[reportArgumentType]  # its own class
+            )
 
     def __enter__(self) -> "Checkpoints":
         return self
@@ -75,11 +90,13 @@ class Checkpoints:
                     {"params": memory.pop("average"), "memory": memory},
                     metrics=cast(Any, summary),
                 )
+            if jax.process_index() == 0:
+                _write_sums(self._folder / str(step))
         except Exception as error:  # orbax and tensorstore have many, for a full disk too
             if is_lost_process(error):
                 raise
             raise UserError(
-                f"{self._orbax.directory / str(step)}: cannot be written: {_reason(error)}; "
+                f"{self._folder / str(step)}: cannot be written: {_reason(error)}; "
                 f"{self.last_saved()}; make room, then start the same command again"
             ) from None
 
@@ -87,7 +104,7 @@ class Checkpoints:
         """Names the newest checkpoint, for a message."""
         if self.last_step is None:
             return "no checkpoint was saved yet"
-        return f"the last good checkpoint is {self._orbax.directory / str(self.last_step)}"
+        return f"the last good checkpoint is {self._folder / str(self.last_step)}"
 
     @property
     def last_step(self) -> int | None:
@@ -118,19 +135,76 @@ class Checkpoints:
           UserError: nothing was saved yet, or what was does not fit `abstract`.
         """
         if self._orbax.latest is None:
-            raise UserError(f"{self._orbax.directory}: holds no checkpoint; train the run first")
+            raise UserError(f"{self._folder}: holds no checkpoint; train the run first")
         # One that was saved between validations only if there is no other.
         best = min(self._orbax.checkpoints, key=_loss)
         params = self._load(best.step, {"params": abstract})["params"]
         return best.step, params, cast(dict[str, float], best.metrics or {})
 
     def _load(self, step: int, wanted: dict[str, Any]) -> dict[str, Any]:
+        folder = self._folder / str(step)
+        checked = _refuse_damaged(folder)
         try:
-            return self._orbax.load_checkpointables(step, wanted)
-        except Exception as error:  # orbax and tensorstore have many for a damaged checkpoint
+            with _told_once():
+                return self._orbax.load_checkpointables(step, wanted)
+        except Exception:  # orbax and tensorstore have many, and tell of their registries
+            _silence_aftermath()
+            reason = f"is not of the network that {CONFIG} describes"
             raise UserError(
-                f"{self._orbax.directory / str(step)}: cannot be restored: {_reason(error)}"
+                f"{folder}: cannot be restored: {reason}"
+                if checked
+                else f"{folder}: cannot be restored: is damaged, or {reason}; {_way_out(folder)}"
             ) from None
+
+
+def _write_sums(folder: Path) -> None:
+    files = sorted(file for file in folder.rglob("*") if file.is_file())
+    lines = [f"{_sha256(file)}  {file.relative_to(folder).as_posix()}\n" for file in files]
+    if lines:
+        write_whole(folder / _SUMS, "".join(lines).encode())
+
+
+def _refuse_damaged(folder: Path, prefix: str = "") -> bool:
+    """Makes sure that the files of a checkpoint whose names begin so are as they were saved.
+
+    False where it was saved by an earlier version, which kept no hashes: of its files only the
+    metrics are looked at.  Raises UserError.
+    """
+    names = {f"{_METRICS}/{_METRICS}": ""}
+    if checked := (folder / _SUMS).is_file():
+        lines = (folder / _SUMS).read_bytes().decode(errors="replace").splitlines()
+        names = {name: sha256 for sha256, _, name in (line.partition("  ") for line in lines)}
+        if not names or not all(names):
+            raise _damaged(folder / _SUMS, "is damaged")
+    for name, sha256 in names.items():
+        file = folder / name
+        try:
+            if checked and name.startswith(prefix) and _sha256(file) != sha256:
+                raise _damaged(file, "is damaged")
+            if not checked and file.exists():
+                json.loads(file.read_bytes())
+        except FileNotFoundError:
+            raise _damaged(file, "is missing") from None
+        except (OSError, ValueError) as error:
+            raise _damaged(file, f"cannot be read: {error}") from None
+    return checked
+
+
+def _damaged(file: Path, how: str) -> UserError:
+    return UserError(f"{file}: {how}; {_way_out(file)}")
+
+
+def _way_out(file: Path) -> str:
+    """What to do about a damaged file of a checkpoint, or the checkpoint."""
+    folder = next(each for each in (file, *file.parents) if each.parent.name == CHECKPOINTS)
+    if any(each != folder for each in folder.parent.glob("[0-9]*")):
+        return f"delete {folder}, and the other checkpoint takes its place"
+    return "there is no other checkpoint: train the run anew"
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def save_config(run: Path, config: TrainingConfig, facts: dict[str, Any]) -> None:
@@ -250,6 +324,25 @@ def _told_once() -> Iterator[None]:
         yield
     finally:
         logging.set_verbosity(before)
+
+
+@functools.cache
+def _silence_aftermath() -> None:
+    """Drops what orbax's other reads say later on, of a checkpoint that one could not read.
+
+    They end after the error was raised, in other threads or when they are collected.
+    """
+    std_logging.getLogger("asyncio").addFilter(
+        lambda record: "async_deserialize" not in record.getMessage()
+    )
+    warnings.filterwarnings("ignore", "coroutine '.*_load' was never awaited", RuntimeWarning)
+    before = sys.unraisablehook
+
+    def hook(raised: Any) -> None:
+        if str(raised.exc_value) != "Event loop is closed":
+            before(raised)
+
+    sys.unraisablehook = hook
 
 
 def _loss(saved: Any) -> float:

@@ -92,8 +92,7 @@ def read(folder: Path) -> tuple[Any, dict[str, Any]]:
         raise UserError(f"{error.filename}: cannot be read: {error.strerror}") from None
     if hashlib.sha256(contents).hexdigest() != about["sha256"]:
         raise UserError(
-            f"{folder / WEIGHTS}: is damaged: its SHA-256 is not the one in {checkpoint.CONFIG}; "
-            "install the package again"
+            f"{folder / WEIGHTS}: is damaged; install the package again, or pack the run again"
         )
     with np.load(io.BytesIO(contents)) as arrays:
         return traverse_util.unflatten_dict(dict(arrays), sep="/"), about
