@@ -63,7 +63,7 @@ _MERGE = flags.DEFINE_bool(
 
 def main() -> int:
     """From flags to a folder of results; the exit status is 1 where a map failed."""
-    compiled.keep()
+    compiled.start()
     config = EvaluationConfig(
         tuple(Path(path) for path in _DATA.value),
         Path(_OUT.value),

@@ -105,7 +105,7 @@ def _one_known_camera(values: dict[str, float | None]) -> bool:
 
 def main() -> int:
     """From flags to a folder of answers; the exit status is 1 where a map failed."""
-    compiled.keep()
+    compiled.start()
     source, out, reading, space = (
         Path(_INPUT.value), Path(_OUT.value), reading_flags.settings(), _SPACE.value,
     )  # fmt: skip

@@ -37,7 +37,7 @@ def run(main: Callable[[], int | None]) -> None:
 
 @contextlib.contextmanager
 def one_line_for_mistakes() -> Iterator[None]:
-    """Ends the program without a traceback on a `UserError` or Ctrl-C."""
+    """Ends the program without a traceback on a `UserError`, Ctrl-C, or where JAX has no device."""
     try:
         yield
     except UserError as error:
@@ -46,6 +46,35 @@ def one_line_for_mistakes() -> Iterator[None]:
     except KeyboardInterrupt:
         print(f"{name()}: interrupted", file=sys.stderr)
         sys.exit(EXIT_INTERRUPTED)
+    except (RuntimeError, AssertionError):
+        reason = _why_there_is_no_device()
+        if reason is None:
+            raise
+        print(f"{name()}: {reason}", file=sys.stderr)
+        sys.exit(EXIT_WRONG_USE)
+
+
+def _why_there_is_no_device() -> str | None:
+    """One line where JAX cannot compute here, as with JAX_PLATFORMS=cuda and no CUDA; or None.
+
+    JAX raises RuntimeError at its first use then, or a bare AssertionError where no plugin of the
+    platform is installed; asked for its devices it does so again.
+    """
+    import jax  # not at the top: some launchers never need it
+
+    try:
+        jax.devices()
+    except (RuntimeError, AssertionError) as error:
+        wanted = os.environ.get("JAX_PLATFORMS")
+        told = " ".join(str(error).split()).partition(" (set JAX_PLATFORMS")[0].rstrip(".")
+        told = told or "no plugin of this platform is installed"
+        if wanted:
+            return (
+                f"JAX_PLATFORMS={wanted}: JAX has no such device here ({told}); leave it unset, or "
+                "set JAX_PLATFORMS=cpu"
+            )
+        return f"JAX finds no device ({told}); JAX_PLATFORMS=cpu computes on the CPU"
+    return None
 
 
 def message(error: UserError) -> str:

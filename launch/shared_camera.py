@@ -10,6 +10,7 @@ import numpy as np
 from tqdm import tqdm
 
 from data.depth_files import DepthFile, read_depth_file
+from launch import compiled
 from launch.recovery_config import RecoveryConfig
 from train3d_jax import inference
 from train3d_jax.errors import UserError
@@ -84,25 +85,27 @@ def find(
         told_by += int(evidence.any(-1).sum())  # all 0 is a map that cannot be solved
         batch.clear()
 
-    for index in tqdm(chosen, desc="camera", unit="map"):
-        path = files[int(index)].path
-        try:
-            values = read_depth_file(path, config.reading)
-        except (UserError, MemoryError) as error:
-            unread = unread or str(error) or f"{path}: needs more memory than there is"
-            continue
-        if first is None:
-            first = path, values.shape
-        if values.shape != first[1]:
-            raise UserError(
-                f"--shared_camera: {first[0]} is {_size(first[1])} pixels and {path} "
-                f"{_size(values.shape)}; one camera has one size"
-            )
-        batch.append(values)
-        if len(batch) == config.batch_size:
+    with tqdm(total=len(chosen), desc="camera", unit="map") as bar, compiled.shown_on(bar):
+        for index in chosen:
+            bar.update()
+            path = files[int(index)].path
+            try:
+                values = read_depth_file(path, config.reading)
+            except (UserError, MemoryError) as error:
+                unread = unread or str(error) or f"{path}: needs more memory than there is"
+                continue
+            if first is None:
+                first = path, values.shape
+            if values.shape != first[1]:
+                raise UserError(
+                    f"--shared_camera: {first[0]} is {_size(first[1])} pixels and {path} "
+                    f"{_size(values.shape)}; one camera has one size"
+                )
+            batch.append(values)
+            if len(batch) == config.batch_size:
+                take_batch()
+        if batch:
             take_batch()
-    if batch:
-        take_batch()
     if first is None or not told_by:
         why = unread or (
             f"{files[0].path}: too few valid pixels, all of one value, or no surface to measure"

@@ -85,6 +85,7 @@ def train(config: TrainingConfig) -> int:
             RunLog(run, config, step, plan.total, train_flags.LOGS.value)
             if processes.is_first()
             else Silence() as log,
+            compiled.shown_on(log.bar),
             contextlib.closing(iter(batches_from(step))) as batches,
         ):
             state = loop.run_training(

@@ -66,7 +66,7 @@ def main() -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):  # the latter is ignored in a script's background
         signal.signal(number, signal.default_int_handler)
-    compiled.keep()
+    compiled.start()
     source = Path(_INPUT.value or _DATA.value or "")
     config = RecoveryConfig(
         source,

@@ -1,8 +1,12 @@
 import os
 import subprocess
 import sys
+import threading
 
+import jax
 import pytest
+
+from launch import compiled
 
 PROGRAM = """
 import jax
@@ -14,14 +18,17 @@ print(jax.config.jax_compilation_cache_dir)
 """
 
 
-def start(caches, **environment):
-    """Runs the program with its own cache folder; what it printed."""
+def start(caches, program=PROGRAM, told="", **environment):
+    """Runs the program with its own cache folder; what it printed.
+
+    Fails unless it says `told` on standard error, in one line, or nothing.
+    """
     inherited = {k: v for k, v in os.environ.items() if k != "JAX_COMPILATION_CACHE_DIR"}
     environment = inherited | {"XDG_CACHE_HOME": str(caches)} | environment
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM], env=environment, capture_output=True, text=True, check=True
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
     )
-    assert not done.stderr
+    assert told in done.stderr and len(done.stderr.splitlines()) == bool(told)
     return done.stdout.strip()
 
 
@@ -48,3 +55,121 @@ def test_without_a_place_to_write_to_nothing_is_kept_and_nothing_said(tmp_path):
 def test_a_file_in_place_of_the_folder_is_no_reason_to_stop(tmp_path):
     (tmp_path / "caches").touch()
     assert start(tmp_path / "caches") == "None"
+
+
+def test_a_user_without_a_home_compiles_each_time(tmp_path):
+    nobody = """
+import os, pwd
+def getpwuid(number): raise KeyError(f"getpwuid(): uid not found: {number}")
+pwd.getpwuid = getpwuid
+for name in ("HOME", "XDG_CACHE_HOME"): os.environ.pop(name, None)
+"""
+    assert start(tmp_path, nobody + PROGRAM) == "None"
+
+
+def test_a_folder_of_the_user_s_that_cannot_be_written_is_told_once(tmp_path):
+    (tmp_path / "file").touch()
+    chosen = str(tmp_path / "file" / "cache")
+    told = f"JAX_COMPILATION_CACHE_DIR={chosen}: cannot be written"
+    start(tmp_path, told=told, JAX_COMPILATION_CACHE_DIR=chosen)
+
+
+def test_a_full_disk_is_told_once_where_the_user_chose_it_and_never_else(tmp_path):
+    full = PROGRAM.replace("LEAST_SECONDS = 0", "LEAST_BYTES = 1 << 62")
+    start(tmp_path, full, "its disk is full", JAX_COMPILATION_CACHE_DIR=str(tmp_path / "chosen"))
+    assert start(tmp_path, full) == "None"
+
+
+@pytest.mark.parametrize("left", [0.0, 0.5])
+def test_half_a_program_in_the_cache_is_compiled_again_and_replaced(tmp_path, left):
+    start(tmp_path)
+    sizes = {path: path.stat().st_size for path in tmp_path.rglob("*-cache")}
+    for path, size in sizes.items():
+        path.write_bytes(path.read_bytes()[: int(left * size)])
+    start(tmp_path)
+    again = {path: path.read_bytes() for path in tmp_path.rglob("*-cache")}
+    assert again.keys() == sizes.keys()
+    assert all(len(body) > 0.9 * sizes[path] for path, body in again.items())
+
+
+def test_other_warnings_are_shown_as_ever(tmp_path):
+    warn = "import warnings; warnings.warn_explicit('x', UserWarning, 'f', 1)"
+    start(tmp_path, PROGRAM + warn, "f:1: UserWarning: x")
+
+
+# What the progress bar says.
+
+
+class Bar:
+    """In the place of a tqdm bar."""
+
+    def __init__(self):
+        self.n, self.desc = 0, "recovering"
+
+    def set_description_str(self, text):
+        self.desc = text
+
+
+@pytest.fixture
+def watched():
+    """A bar, its watch, and the time at which a first program began to be compiled."""
+    bar = Bar()
+    watch = compiled._Watch(bar)
+    watch.listen(compiled._LOWERED, 0.1)
+    return bar, watch, watch._began[threading.get_ident()]
+
+
+def test_a_bar_says_that_programs_are_compiled_until_it_moves_on(watched):
+    bar, watch, began = watched
+    watch.look(began + compiled.SHOWN_SECONDS - 0.1)
+    assert bar.desc == "recovering"
+    watch.look(began + compiled.SHOWN_SECONDS + 0.1)
+    assert bar.desc.startswith("compiling (")
+    watch.listen(compiled._COMPILED, 20.0)
+    watch.look(watch._ended + 1)
+    assert bar.desc.startswith("compiling (")  # the next program is being traced
+    bar.n = 1
+    watch.look(watch._ended + 2)
+    assert bar.desc == "recovering"
+
+
+def test_a_bar_that_does_not_move_has_its_own_words_back_after_a_while(watched):
+    bar, watch, began = watched
+    watch.look(began + compiled.SHOWN_SECONDS + 0.1)
+    watch.listen(compiled._COMPILED, 20.0)
+    watch.look(watch._ended + compiled.QUIET_SECONDS + 1)
+    assert bar.desc == "recovering"
+
+
+def test_programs_out_of_the_cache_are_not_worth_a_word(watched):
+    bar, watch, began = watched
+    for _ in range(5):
+        watch.look(began + 1)
+        watch.listen(compiled._COMPILED, 1.0)
+        watch.listen(compiled._LOWERED, 0.1)
+        watch.look(began + 1.5)
+    assert bar.desc == "recovering"
+
+
+def test_jax_says_when_it_begins_and_when_it_has_compiled():
+    events = []
+    listen = lambda event, *_, **__: events.append(event)  # noqa: E731
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        jax.jit(lambda x: 3 * x - 7)(2.0)
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)
+    assert compiled._COMPILED in events[events.index(compiled._LOWERED) :]
+
+
+def test_a_bar_is_watched_while_the_block_lasts(monkeypatch):
+    monkeypatch.setattr(compiled, "SHOWN_SECONDS", 0.0)
+    monkeypatch.setattr(compiled, "_LOOK_SECONDS", 0.001)
+    bar, shown = Bar(), threading.Event()
+    bar.set_description_str = lambda text: (setattr(bar, "desc", text), shown.set())
+    with compiled.shown_on(bar):
+        jax.monitoring.record_event_duration_secs(compiled._LOWERED, 0.1)
+        assert shown.wait(60) and bar.desc.startswith("compiling")
+    assert bar.desc == "recovering"
+    with compiled.shown_on(None):
+        pass

@@ -11,12 +11,18 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from box_rooms import box_room
 from raw_files import exr, png16, put, sens
 
+<<<<<<< HEAD
 from train3d_jax import export, locks
+=======
+from launch import program
+from train3d_jax import export
+>>>>>>> h-environ
 
 ROOT = Path(__file__).parents[1]
 PROGRAMS = [
@@ -47,12 +53,12 @@ FLAGS = {
 _RUN = ["--model", "m", "--space", "depth"]
 
 
-def run(folder, program, *arguments, status=0):
+def run(folder, program, *arguments, status=0, **environment):
     """Starts a program in `folder`; fails unless it ends with `status`."""
     ended = subprocess.run(
         [sys.executable, "-m", f"launch.{program}", *map(str, arguments)],
         cwd=folder,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        env=os.environ | {"PYTHONPATH": str(ROOT)} | environment,
         capture_output=True,
         text=True,
         check=False,
@@ -115,6 +121,8 @@ def test_help_shows_what_the_program_is_for_and_its_flags(tmp_path, program):
         ),
         ("infer", ["--input", "d", "--out", "o", *_RUN, "--ray_depth"], "--ray_depth"),
         ("infer", ["--input", "nowhere", "--out", "o", *_RUN], "nowhere"),
+        ("infer", ["--input", str(ROOT / "docs"), "--out", "o", *_RUN, "--rgb", "r"], "--rgb=r: "),
+        ("view", ["--input", str(ROOT / "docs"), "--space", "depth", "--rgb", "r"], "--rgb=r: "),
         ("infer", ["--input", "d", "--out", "o", "--space", "depth", "--model", "m", "x"], "x"),
         ("evaluate", ["--data", "nowhere", "--out", "o"], "nowhere"),
     ],
@@ -124,6 +132,65 @@ def test_a_mistake_is_told_in_one_line_and_nothing_is_written(tmp_path, program,
     assert len(ended.stderr.splitlines()) == 1
     assert ended.stderr.startswith(f"launch.{program}: ") and told in ended.stderr
     assert ended.stdout == "" and list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("module", ["data.py", "data/__init__.py"])
+def test_a_module_of_the_user_s_that_hides_ours_is_told_in_one_line(tmp_path, module):
+    (tmp_path / module).parent.mkdir(exist_ok=True)
+    (tmp_path / module).write_text("raise RuntimeError('run by mistake')")
+    told = run(tmp_path, "infer", "--help", status=2).stderr
+    assert len(told.splitlines()) == 1 and "-P" in told
+    assert f"{module.split('/')[0]} in {tmp_path} hides" in told
+    run(tmp_path, "infer", "--help", PYTHONSAFEPATH="1")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    told = run(elsewhere, "infer", "--help", status=2, PYTHONPATH=f"{tmp_path}:{ROOT}").stderr
+    assert len(told.splitlines()) == 1 and "PYTHONPATH" in told
+
+
+def test_a_folder_of_data_hides_nothing(tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "notes.py").touch()
+    run(tmp_path, "infer", "--help")
+
+
+@pytest.mark.parametrize("program", ["infer", "evaluate", "view"])
+@pytest.mark.parametrize("platform", ["nonsense", "tpu"])
+def test_a_platform_that_jax_cannot_use_is_told_before_any_work(tmp_path, program, platform):
+    np.save(tmp_path / "map.npy", box_room(0)[0])
+    flags = {
+        "infer": ["--input", "map.npy", "--out", "o", "--space", "depth", "--method", "geometric"],
+        "evaluate": ["--data", "d", "--out", "o", "--model="],
+        "view": ["--input", "map.npy", "--space", "depth", "--model="],
+    }
+    ended = run(tmp_path, program, *flags[program], status=2, JAX_PLATFORMS=platform)
+    assert len(ended.stderr.splitlines()) == 1 and ended.stdout == ""
+    assert f"JAX_PLATFORMS={platform}: " in ended.stderr and "JAX_PLATFORMS=cpu" in ended.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["map.npy"]
+
+
+def test_a_platform_without_its_plugin_is_told_too(monkeypatch, capsys):
+    def devices():
+        raise AssertionError  # as JAX does for cuda
+
+    monkeypatch.setattr(jax, "devices", devices)
+    for platform, told in (("cuda", "JAX_PLATFORMS=cuda: "), ("", "JAX finds no device")):
+        monkeypatch.setenv("JAX_PLATFORMS", platform)
+        with pytest.raises(SystemExit) as ended, program.one_line_for_mistakes():
+            raise AssertionError
+        assert ended.value.code == 2 and told in capsys.readouterr().err
+
+
+def test_a_defect_of_ours_keeps_its_traceback():
+    with pytest.raises(AssertionError, match="ours"), program.one_line_for_mistakes():
+        raise AssertionError("ours")
+
+
+def test_without_a_device_no_run_is_begun(folder):
+    flags = ["--data", "prepared", "--model_name", "nowhere", "--targets", "2"]
+    ended = run(folder, "train", *flags, status=2, JAX_PLATFORMS="nonsense")
+    assert len(ended.stderr.splitlines()) == 1 and "JAX_PLATFORMS=nonsense: " in ended.stderr
+    assert not (folder / "runs" / "nowhere").exists()
 
 
 # From raw datasets to point clouds.

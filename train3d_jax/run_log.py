@@ -25,6 +25,8 @@ _SECONDS_BETWEEN_LOOKS = 0.5
 class Silence:
     """In the place of a `RunLog` in all processes but the first."""
 
+    bar = None
+
     def __enter__(self) -> "Silence":
         return self
 
@@ -50,6 +52,9 @@ class RunLog:
     Rows of steps after `step` are dropped from metrics.jsonl first: a run that was killed goes on
     from its last checkpoint and makes them again.  The file holds nothing that depends on time, so
     it is the same however often a run was stopped.
+
+    Attributes:
+      bar: the progress bar.
     """
 
     def __init__(
@@ -64,7 +69,7 @@ class RunLog:
             from tensorboardX import SummaryWriter
 
             self._writer = SummaryWriter(str(run), purge_step=step + 1)
-        self._bar = tqdm(desc="training", total=total_steps, initial=step, unit="step")
+        self.bar = tqdm(desc="training", total=total_steps, initial=step, unit="step")
         self._recorded = (step, time.perf_counter())
         self._looked = 0.0
         self._measured: dict[str, jax.Array] | None = None
@@ -73,7 +78,7 @@ class RunLog:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._bar.close()
+        self.bar.close()
         if self._writer is not None:
             self._writer.close()
 
@@ -89,8 +94,8 @@ class RunLog:
             elif "shift_error" in before:
                 numbers["shift"] = f"{100 * jax.device_get(before['shift_error']):.1f} %"
             numbers["samples/s"] = f"{self._rate(step, now):.0f}"
-            self._bar.set_postfix(numbers, refresh=False)
-        self._bar.update()
+            self.bar.set_postfix(numbers, refresh=False)
+        self.bar.update()
 
     def record(self, row: dict[str, Any]) -> None:
         """Appends one row with `step` and `split` to the file, and shows it.
