@@ -74,12 +74,14 @@ class ReadSettings:
       allow_8bit: 8-bit grey images are read too.
       invalid: values that stand for missing, besides 0 and what is not finite; a float file is
         compared with the nearest value of its type, integers exactly.
+      negate: values are multiplied by -1: near and far are swapped in the file.
     """
 
     key: str | None = None
     channel: str | None = None
     allow_8bit: bool = False
     invalid: tuple[float, ...] = ()
+    negate: bool = False
 
 
 class Found(NamedTuple):
@@ -178,7 +180,7 @@ def read_depth_file(path: Path, settings: ReadSettings = ReadSettings()) -> np.n
     """The values of a depth map as they are stored, in float32, shape (H, W).
 
     What 0 or a value that is not finite means is left to the caller; what `settings.invalid` lists
-    comes out as 0.
+    comes out as 0.  `settings.negate` changes the sign of all.
 
     Raises:
       DataError: the file cannot be read, or does not hold one two-dimensional map of numbers.
@@ -198,6 +200,7 @@ def read_depth_file(path: Path, settings: ReadSettings = ReadSettings()) -> np.n
     # What float32 cannot hold becomes infinite, that is, missing; some NaN of float64 are invalid.
     with np.errstate(over="ignore", invalid="ignore"):
         values = values.astype(np.float32)
+    values = -values if settings.negate else values
     return np.where(np.any(missing, axis=0), np.float32(0), values) if missing else values
 
 

@@ -63,7 +63,7 @@ def recover_folder(
       UserError: nothing to read, or networks that do not fit; before any work.  Later only where
         nothing more can be written.
     """
-    files = recovery.find_maps(config)
+    files, others = recovery.find_maps(config)
     if models is None:
         models = [inference.load_model(run, config.space) for run in config.runs]
     inference.check_models(
@@ -82,7 +82,7 @@ def recover_folder(
                 _tell(row, told)
                 bar.update()
                 summary.add(row.answer, _links(config, row), row.resumed)
-        return summary.finish()
+        return summary.finish()._replace(others=others)
 
 
 def _tell(row: _Row, told: set[str]) -> None:

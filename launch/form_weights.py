@@ -32,7 +32,7 @@ def make(sets: Sequence[Path], out: Path, steps: int) -> None:
       out: folder for the weights.
       steps: of training.
     """
-    compiled.keep()
+    compiled.start()
     training, validation = split_sets([PreparedSet(path) for path in sets], TRAIN_SPLIT, SEED)
     key = jax.random.key(SEED)
     state = form_training.initial_state(jax.random.fold_in(key, steps), steps)

@@ -131,11 +131,8 @@ def main() -> int:
         _MERGE.value,
     )
     counts = recover_folder(config)
-    earlier = f" ({counts.resumed} by an earlier run)" if counts.resumed else ""
-    flagged = closing(counts.recovered, counts.flags, counts.flagged)
-    told = f"{flagged}{earlier}, {counts.failed} failed"
     see = "--merge tells of all shards" if config.shard else "see index.html and summary.csv"
-    print(f"{config.out}: {told}; {see}")
+    print(f"{config.out}: {closing(counts)}; {see}")
     return program.EXIT_SOME_FAILED if counts.failed else 0
 
 

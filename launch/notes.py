@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from launch import saving
+from launch.summary import Counts
 from train3d_jax import forms, map_checks
 from train3d_jax.depth import Space
 from train3d_jax.map_checks import MapCheck
@@ -62,9 +63,18 @@ def _number(value: float) -> str:
     return str(np.float32(value)).removesuffix(".0")
 
 
-def closing(recovered: int, flags: Mapping[str, int], flagged: int) -> str:
-    """Such as "27 recovered (4 flagged: 3 solver_disagrees, 1 near_planar)"."""
-    if not flagged:
-        return f"{recovered} recovered"
-    told = ", ".join(f"{count} {name}" for name, count in flags.items())
-    return f"{recovered} recovered ({flagged} flagged: {told})"
+def closing(counts: Counts) -> str:
+    """Such as "27 recovered (4 flagged: 3 solver_disagrees, 1 near_planar), 4 failed"."""
+    recovered = f"{counts.recovered} recovered"
+    if counts.resumed:
+        recovered += f" ({counts.resumed} by an earlier run)"
+    if counts.flagged:
+        recovered += f" ({counts.flagged} flagged: {_counted(counts.flags)})"
+    line = f"{recovered}, {counts.failed} failed"
+    if counts.others:
+        line += f", {sum(counts.others.values())} files not read: {_counted(counts.others)}"
+    return line
+
+
+def _counted(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {name}" for name, count in counts.items())

@@ -10,6 +10,11 @@ _INVALID = flags.DEFINE_list("invalid", [], "Values that mean missing, such as 6
 _ALLOW_8BIT = flags.DEFINE_bool(
     "allow_8bit", False, "Read 8-bit images too: 256 steps bend every surface."
 )
+_NEGATE = flags.DEFINE_bool(
+    "negate", False,
+    "Multiply all values by -1, but those of --invalid: near and far are swapped in the files, as "
+    "in 1 - depth or OpenGL's z.",
+)  # fmt: skip
 
 
 @flags.validator("invalid", "give numbers, separated by commas")
@@ -33,4 +38,4 @@ def _number(text: str) -> float:
 def settings() -> ReadSettings:
     """What the flags say."""
     invalid = tuple(map(_number, _INVALID.value))
-    return ReadSettings(_KEY.value, _CHANNEL.value, _ALLOW_8BIT.value, invalid)
+    return ReadSettings(_KEY.value, _CHANNEL.value, _ALLOW_8BIT.value, invalid, _NEGATE.value)

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from data.depth_files import DepthFile, find_depth_files, read_depth_file
+from data.depth_files import DepthFile, Found, read_depth_file, search
 from data.known_cameras import ray_length_to_depth
 from data.protocol import DataError
 from launch import saving
@@ -73,18 +73,18 @@ def origin_of(config: RecoveryConfig, models: Sequence[inference.Model]) -> Orig
     )
 
 
-def find_maps(config: RecoveryConfig) -> list[DepthFile]:
-    """The files that are asked for, under the names that their answers get.
+def find_maps(config: RecoveryConfig) -> Found:
+    """The files that are asked for, under the names that their answers get, and what else is there.
 
     Raises:
       UserError: there is nothing to read, answers would lie among the maps, or --rgb is not there
         or is one image for many maps.
     """
-    files = find_depth_files(config.input, leave_out=config.out, reserved=(NAME,))
-    if config.out.resolve() == files[0].root.resolve():
+    found = search(config.input, leave_out=config.out, reserved=(NAME,))
+    if config.out.resolve() == found.files[0].root.resolve():
         raise UserError(f"--out={config.out}: is where the input is; give another folder")
-    saving.check_images(config.saving.rgb, len(files))
-    return files
+    saving.check_images(config.saving.rgb, len(found.files))
+    return found
 
 
 def read_map(file: DepthFile, config: RecoveryConfig) -> Map:
@@ -201,12 +201,17 @@ def answer_of(
       flags: what is to be said about its colours.
       error: why there is no answer.
     """
+    solution, canonical = (solved.solution, solved.canonical) if solved else (None, None)
+    if config.reading.negate and solution is not None and canonical is not None:
+        # The file's own values, which a and b are for, have the other sign.
+        solution = solution._replace(a=-solution.a)
+        canonical = -canonical[0], canonical[1]
     return export.answer(
         input_name=file.relative,
         space=config.space,
         size=None if found is None else (found.values.shape[0], found.values.shape[1]),
-        solution=solved and solved.solution,
-        canonical=solved and solved.canonical,
+        solution=solution,
+        canonical=canonical,
         metric=origin.metric,
         model=origin.model,
         method=origin.method,

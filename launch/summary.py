@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple, Self, TextIO
 
 from launch import index_page
@@ -47,13 +48,15 @@ class Counts(NamedTuple):
       resumed: maps whose answers were there already.
       flagged: recovered maps with a flag.
       flags: how many maps raise each flag, the commonest first.
+      others: files that are not read though they may hold depth, by suffix.
     """
 
     recovered: int
     failed: int
     resumed: int
-    flagged: int
-    flags: dict[str, int]
+    flagged: int = 0
+    flags: Mapping[str, int] = MappingProxyType({})
+    others: Mapping[str, int] = MappingProxyType({})
 
 
 class Summary:

@@ -51,7 +51,7 @@ class Entry:
 
 def entries_of_folder(config: RecoveryConfig) -> list[Entry]:
     """The maps that launch.infer would recover, under the names that it would give them."""
-    return [_entry_of_file(file, config) for file in recovery.find_maps(config)]
+    return [_entry_of_file(file, config) for file in recovery.find_maps(config).files]
 
 
 def entries_of_set(config: RecoveryConfig) -> list[Entry]:
