@@ -51,7 +51,8 @@ def initial_state(key: jax.Array, steps: int) -> State:
     count = points.BLOCKS[0] * points.BLOCKS[1]
     channels = forms.channels_of(jnp.zeros((1, count)), jnp.zeros((1, count), bool))
     params = forms.FormNetwork().init(key, channels)
-    return State(params, params, optimiser(steps).init(params))
+    average = jax.tree.map(jnp.copy, params)  # buffers of its own: a step donates all of them
+    return State(params, average, optimiser(steps).init(params))
 
 
 def examples(

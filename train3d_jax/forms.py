@@ -68,7 +68,8 @@ class FormNetwork(nn.Module):
             hidden = nn.Conv(factor * self.width, (kernel, kernel), (stride, stride))(hidden)
             hidden = nn.gelu(nn.GroupNorm(num_groups=4)(hidden))
         pooled = jnp.concatenate([hidden.mean((1, 2)), hidden.max((1, 2))], -1)
-        return nn.Dense(len(FORMS))(nn.gelu(nn.Dense(64)(pooled)))
+        hidden = nn.gelu(nn.Dense(64)(pooled))
+        return nn.Dense(len(FORMS))(hidden)
 
 
 def channels_of(values: jax.Array, mask: jax.Array) -> jax.Array:
