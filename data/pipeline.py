@@ -391,7 +391,7 @@ def to_blocks(
       units_per_metre: of `depth`.
 
     Returns:
-      The fields of `clouds.blocks_of`, which inference calls too; focal, the mean focal length in
+      The fields of `clouds.blocks_of` but for `valid_share`; focal, the mean focal length in
       pixels; weight 1.
     """
     if space == "depth":
@@ -400,8 +400,10 @@ def to_blocks(
     else:
         with np.errstate(divide="ignore"):
             blocks = clouds.blocks_of(np.float32(units_per_metre) / depth, depth > 0)
+    fields = blocks._asdict()
+    del fields["valid_share"]
     return {
-        **blocks._asdict(),
+        **fields,
         "focal": np.float32((intrinsics[0, 0] + intrinsics[1, 1]) / 2),
         "weight": np.float32(1),
     }

@@ -15,7 +15,7 @@ FLAT, RIGHT, TRUE = "#1971c2", "#c2410c", "#2f9e44"
 
 FLAG_WORDS = {
     "near_planar": "nearly all planes face one way, so nothing tells of the focal length",
-    "few_valid_pixels": "less than a tenth of the map holds values",
+    "few_valid_pixels": "less than a tenth of the map's pixels hold values",
     "out_of_training_range": "the answer is at the border of what can be answered, or the values "
     "are spread as in no room",
     "solver_disagrees": "network and geometry exclude each other's answer",

@@ -26,6 +26,12 @@ def dense(shift, both):
     return (jax.nn.log_softmax(jax.nn.logsumexp(total, axis)) for axis in (1, 0))
 
 
+def test_the_prior_is_what_the_documentation_says():
+    ends = joint.quantiles(joint.focal_prior(), joint.focal_bins(), (0.05, 0.5, 0.95))
+    heights = np.degrees(2 * np.arctan(np.tan(np.radians(30)) / np.exp(ends)))  # f0 is 60 degrees
+    np.testing.assert_allclose(heights, [83.2, 41.2, 20.5], atol=0.05)
+
+
 @pytest.mark.parametrize(
     ("centre", "deviation", "count"), [(0.4, 0.01, 12), (0.7, 0.05, 12), (0.5, 10.0, 48)]
 )

@@ -63,3 +63,37 @@ def test_geometry_is_as_sure_of_the_shift_as_it_is_right(noise):
     if not noise:
         assert np.median(width) < 1  # no bin is as narrow as what is known
     assert np.median(np.abs(found.shift - true) / (high - low)) > 0.02
+
+
+def sparse(maps):
+    found = inference.recover_blocks(
+        [], inference.make_blocks(maps), method="geometric", space="depth"
+    )
+    return found.flags["few_valid_pixels"].tolist()
+
+
+def test_sparse_is_a_map_with_values_in_less_than_a_tenth_of_its_pixels():
+    rng = np.random.default_rng(0)
+    large, small = box_room(0, (192, 256))[0], box_room(0, (18, 18))[0]
+    # Scattered pixels fill every block of a large map; a small map has few blocks.
+    kept = rng.permutation(large.size).reshape(large.shape) / large.size
+    scattered = [np.where(kept < share, large, 0) for share in (0.095, 0.105)]
+    corner = np.zeros_like(small)
+    corner[:5, :5] = small[:5, :5]
+    assert sparse([small, large, *scattered, corner]) == [False, False, True, False, True]
+
+
+def test_values_5_5_times_beyond_the_quantiles_are_out_of_range():
+    room = box_room(0, (192, 256))[0]
+    blocks = inference.make_blocks([room])
+    form = depth.canonicalise(blocks.values, blocks.mask)
+    maps = []
+    for beyond in (0, 5.3, 5.7):
+        # One block, of one value; its canonical value is 1 + 0.5 * beyond.
+        value = (depth.FAR_VALUE + 0.5 * beyond - float(form.offset[0])) / float(form.scale[0])
+        maps.append(room.copy())
+        maps[-1][:3, :4] = value
+    found = inference.recover_blocks(
+        [], inference.make_blocks(maps), method="geometric", space="depth"
+    )
+    assert found.flags["out_of_training_range"].tolist() == [False, False, True]

@@ -179,6 +179,7 @@ def augment(
         kept.reshape(blocks.mask.shape),
         blocks.size,
         blocks.centre,
+        blocks.valid_share,
     )
 
 

@@ -52,6 +52,8 @@ class Blocks(NamedTuple):
       mask: blocks that hold a value, shape (..., P).
       size: height and width of the map in pixels, shape (..., 2).
       centre: the principal point that is assumed, (cx, cy) in pixels, shape (..., 2).
+      valid_share: share of the map's pixels that hold a value, in [0, 1], shape (...); None where
+        the flag few_valid_pixels is not asked for, as in training.
     """
 
     pixels: jax.Array | np.ndarray
@@ -59,6 +61,7 @@ class Blocks(NamedTuple):
     mask: jax.Array | np.ndarray
     size: jax.Array | np.ndarray
     centre: jax.Array | np.ndarray
+    valid_share: jax.Array | np.ndarray | None = None
 
 
 def valid(values: np.ndarray) -> np.ndarray:
@@ -79,7 +82,8 @@ def blocks_of(values: np.ndarray, mask: np.ndarray) -> Blocks:
     height, width = values.shape
     size = np.array([height, width], np.float32)
     centre = np.array([(width - 1) / 2, (height - 1) / 2], np.float32)
-    return Blocks(*points.average_blocks(values, mask), size, centre)
+    valid_share = np.array(np.count_nonzero(mask) / mask.size, np.float32)
+    return Blocks(*points.average_blocks(values, mask), size, centre, valid_share)
 
 
 def mirrored(blocks: Blocks) -> Blocks:

@@ -92,8 +92,9 @@ class Recovery(NamedTuple):
       unit: what a and b are multiplied with to come out in metres (or 1 / metres), shape (B,); 1
         without a network for the scale, and then the unit is arbitrary.
       flags: for each of `weighing.FLAGS` whether it is raised, shape (B,):
-        near_planar: nearly all planes have one direction, so nothing tells of a focal length;
-        few_valid_pixels: less than a tenth of the map holds values;
+        near_planar: nearly all planes have one direction, or no surface is flat, so nothing tells
+          of a focal length;
+        few_valid_pixels: less than a tenth of the map's pixels hold values;
         out_of_training_range: the answer lies at the border of what can be answered, or the values
           are spread as in no room;
         solver_disagrees: network and geometry exclude each other's answer by their intervals.

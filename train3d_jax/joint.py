@@ -21,8 +21,8 @@ FOCAL_BINS = 128
 
 PRIOR_MEAN, PRIOR_DEVIATION = 0.45, 0.45
 """Of log(focal / f0), as a broad normal distribution: a phone's photo has 0.15, a depth camera's
-map 0.3, a crop to three quarters 0.3 more; 90 % are 23 to 91 degrees high.  Where a map tells
-little, this decides."""
+map 0.3, a crop to three quarters 0.3 more.  With `PRIOR_DOUBT` the central 90 % are vertical fields
+of view of 20.5 to 83.2 degrees, the median 41.2.  Where a map tells little, this decides."""
 
 PRIOR_DOUBT = 0.1
 """Share of cameras of which nothing of the kind is believed: any focal length that there is."""

@@ -44,15 +44,17 @@ where the two err in different places."""
 
 FLAGS = ("near_planar", "few_valid_pixels", "out_of_training_range", "solver_disagrees")
 
-FEW_BLOCKS = 400
-"""Blocks with a value, of 4096, below which a map counts as sparse."""
+FEW_VALID = 0.1
+"""Share of the map's pixels that hold a value, below which a map counts as sparse."""
 
 ONE_PLANE_SHARE = 0.9
-"""Share of planes in one direction above which the focal length cannot be told."""
+"""Share of flat windows that face one way, within ten degrees, above which the focal length cannot
+be told; it is 1 where no window is flat."""
 
 FAR_TAIL = 3.0
-"""Canonical values beyond this lie five times farther from the far quantile than that from the near
-one: no room has them, but sky, outliers and failed networks do."""
+"""Distance of a canonical value from 0.75, the middle of the near and the far quantile.  A value at
+this distance is 5.5 times as far beyond its quantile as the two quantiles (0.5 and 1) are apart: no
+room has such values, but sky, outliers and failed networks do."""
 
 BORDER_SHARE = 0.02
 """Of a posterior's range at either end: an answer there was cut off by the range."""
@@ -162,11 +164,17 @@ def answer(
     planes = solver.plane_share(blocks, space, shift[:, 1], focal[:, 1])
     flags = {
         "near_planar": (planes > ONE_PLANE_SHARE) & canonical.solvable,
-        "few_valid_pixels": jnp.asarray(blocks.mask).sum(-1) < FEW_BLOCKS,
+        "few_valid_pixels": _few_valid(blocks),
         "out_of_training_range": out_of_range & canonical.solvable,
         "solver_disagrees": disagrees & canonical.solvable,
     }
     return Answers(shift, focal, judged, flags)
+
+
+def _few_valid(blocks: clouds.Blocks) -> jax.Array:
+    """Whether less than `FEW_VALID` of the pixels hold a value; of the blocks, without a count."""
+    share = blocks.valid_share
+    return jnp.asarray(blocks.mask.mean(-1) if share is None else share) < FEW_VALID
 
 
 @functools.partial(jax.jit, static_argnames="method", compiler_options=pieces.COMPILER_OPTIONS)
