@@ -70,7 +70,7 @@ class ReadSettings:
 
     Attributes:
       key: array to take from an .npz; None where it holds one.
-      channel: channel to take from an .exr; None where it holds one.
+      channel: channel to take from an .exr; None where it is clear which one holds depth.
       allow_8bit: 8-bit grey images are read too.
       invalid: values that stand for missing, besides 0 and what is not finite; a float file is
         compared with the nearest value of its type, integers exactly.

@@ -5,7 +5,9 @@ from absl import flags
 from data.depth_files import ReadSettings
 
 _KEY = flags.DEFINE_string("key", None, "Array to take from .npz files that hold several.")
-_CHANNEL = flags.DEFINE_string("channel", None, "Channel to take from .exr files of several.")
+_CHANNEL = flags.DEFINE_string(
+    "channel", None, "Channel to take from .exr files, where no one is Z or depth."
+)
 _INVALID = flags.DEFINE_list("invalid", [], "Values that mean missing, such as 65535 or -1,10000.")
 _ALLOW_8BIT = flags.DEFINE_bool(
     "allow_8bit", False, "Read 8-bit images too: 256 steps bend every surface."

@@ -11,6 +11,7 @@ from raw_files import exr, png16, put
 from data.exr import depth_channels
 from data.images import read_colours, read_exr, read_png, read_tiff
 from data.protocol import DataError
+from data.work import make_executor
 
 VALUES = np.random.default_rng(0).integers(0, 65536, (37, 21)).astype(np.uint16)
 
@@ -118,23 +119,56 @@ def test_an_exr_whose_colours_agree_needs_no_channel(tmp_path, alpha, layer):
     ("names", "chosen"),
     [
         ("anything", "anything"),
-        ("Y A", "Y"),
-        ("R G B Z", "Z"),
-        ("R G B A depth", "depth"),
-        ("ViewLayer.Combined.R ViewLayer.Combined.G ViewLayer.Depth.Z", "ViewLayer.Depth.Z"),
-        ("Image.R Image.G Image.B Depth.V", "Depth.V"),
-        ("N.X N.Y N.Z Z", "Z"),
-        ("Y Z", None),
-        ("X Y Z", None),
-        ("left.Z right.Z", None),
-        ("Z depth", None),
-        ("Y BY RY", None),
-        ("N.X N.Y N.Z", None),
+        ("Y, A", "Y"),
+        ("R, G, B, Z", "Z"),
+        ("R, G, B, A, depth", "depth"),
+        ("ViewLayer.Combined.R, ViewLayer.Combined.G, ViewLayer.Depth.Z", "ViewLayer.Depth.Z"),
+        ("Image.R, Image.G, Image.B, Depth.V", "Depth.V"),
+        ("N.X, N.Y, N.Z, Z", "Z"),
+        ("V.Combined.R, V.Depth.Z, V.Mist.Z, V.Denoising Depth.Z", "V.Depth.Z"),
+        ("V.Combined.R, V.Combined.G, V.Combined.B, V.Mist.Z", None),
+        ("Z, z", None),
+        ("Y, Z", None),
+        ("X, Y, Z", None),
+        ("left.Z, right.Z", None),
+        ("Z, depth", None),
+        ("Y, BY, RY", None),
+        ("N.X, N.Y, N.Z", None),
     ],
 )
 def test_the_depth_channel_is_taken_where_it_is_clear(names, chosen):
-    choice = depth_channels(names.split())
+    choice = depth_channels(names.split(", "))
     assert (choice and choice.channels) == (chosen and [chosen])
+
+
+def test_a_worker_process_reads_as_this_one_and_prints_nothing(tmp_path, capfd):
+    """Workers decode with OpenEXR's own binding."""
+    whole = {
+        "half": exr(halves()),
+        "float": any_exr(tmp_path / "x.exr", {"Y": VALUES.astype(np.float32)}),
+    }
+    paths = []
+    for name, contents in whole.items():
+        rng = np.random.default_rng(0)
+        spoilt = [contents[:-1]] + [spoil(contents, rng) for _ in range(20)]
+        paths += [
+            put(tmp_path / f"{name}{place}.exr", each)
+            for place, each in enumerate([contents, *spoilt])
+        ]
+    with make_executor(1) as executor:
+        found = [executor.submit(read_exr, path) for path in paths]
+        refused = 0
+        for path, future in zip(paths, found, strict=True):
+            try:
+                expected = read_exr(path)
+            except DataError as error:
+                assert str(future.exception()) == str(error)
+                refused += 1
+                continue
+            assert future.result().dtype == expected.dtype
+            np.testing.assert_array_equal(future.result(), expected)
+    assert 20 < refused < len(paths) - 2
+    assert capfd.readouterr() == ("", "")
 
 
 def test_all_parts_of_an_exr_are_searched(tmp_path):
