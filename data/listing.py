@@ -39,11 +39,13 @@ def first_file(candidates: Iterable[Path], why: str) -> Path:
 
 def contents(root: Path) -> str:
     """What is in a folder, on one line: `2 archives, such as a.zip: unpack them`."""
-    entries = sorted(entry for entry in root.iterdir() if is_data(entry.name))
-    inner = [entry for entry in entries if entry.is_dir()]
-    files = [entry for entry in entries if entry not in inner]
+    inner = folders(root)
+    names = {entry.name for entry in root.iterdir() if not entry.name.startswith(".")}
+    files = sorted(map(Path, names - {folder.name for folder in inner} - {"__MACOSX"}))
     archives = [file for file in files if file.suffix.lower() in _ARCHIVES]
-    others = Counter(file.suffix.lower() or file.name for file in files if file not in archives)
+    others = Counter(file.suffix.lower() or file.name for file in files)
+    for suffix in _ARCHIVES:
+        others.pop(suffix, None)
     told = []
     if archives:
         such = f"{_some(len(archives), 'archive')}, such as {archives[0].name}"

@@ -59,14 +59,15 @@ class _Names(Sequence[str]):
     """Short names, a few bytes each: there are millions of frames in all scenes."""
 
     def __init__(self, names: list[str]):
-        self._names = np.array(names, np.bytes_)
+        self._names: np.ndarray = np.array(names, np.bytes_)
 
     def __len__(self) -> int:
         return len(self._names)
 
     def __getitem__(self, index):
-        found = self._names[index]
-        return [name.decode() for name in found] if isinstance(index, slice) else found.decode()
+        if isinstance(index, slice):
+            return [name.decode() for name in self._names[index]]
+        return bytes(self._names[index]).decode()
 
 
 def _camera_file(folder: Path) -> Path:
