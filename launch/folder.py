@@ -20,7 +20,7 @@ from launch import compiled, recovery, saving, shared_camera
 from launch.notes import notes_of
 from launch.recovery import Map, Solved
 from launch.recovery_config import RecoveryConfig
-from launch.summary import Counts, Summary
+from launch.summary import Outcome, Summary
 from train3d_jax import export, inference
 from train3d_jax.errors import UserError
 
@@ -52,7 +52,7 @@ class _Row(NamedTuple):
 
 def recover_folder(
     config: RecoveryConfig, models: Sequence[inference.Model] | None = None
-) -> Counts:
+) -> Outcome:
     """Recovers every map and writes its answer; shows progress, and what failed as it fails.
 
     Args:

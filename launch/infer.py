@@ -130,10 +130,10 @@ def main() -> int:
         shard_of(_SHARD.value, _MERGE.value),
         _MERGE.value,
     )
-    counts = recover_folder(config)
+    outcome = recover_folder(config)
     see = "--merge tells of all shards" if config.shard else "see index.html and summary.csv"
-    print(f"{config.out}: {closing(counts)}; {see}")
-    return program.EXIT_SOME_FAILED if counts.failed else 0
+    print(f"{config.out}: {closing(outcome)}; {see}")
+    return program.EXIT_SOME_FAILED if outcome.counts.failed else 0
 
 
 def _needs_networks() -> bool:

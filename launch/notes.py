@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from launch import saving
-from launch.summary import Counts
+from launch.summary import Outcome
 from train3d_jax import forms, map_checks
 from train3d_jax.depth import Space
 from train3d_jax.map_checks import MapCheck
@@ -63,16 +63,17 @@ def _number(value: float) -> str:
     return str(np.float32(value)).removesuffix(".0")
 
 
-def closing(counts: Counts) -> str:
+def closing(outcome: Outcome) -> str:
     """Such as "27 recovered (4 flagged: 3 solver_disagrees, 1 near_planar), 4 failed"."""
+    counts = outcome.counts
     recovered = f"{counts.recovered} recovered"
     if counts.resumed:
         recovered += f" ({counts.resumed} by an earlier run)"
-    if counts.flagged:
-        recovered += f" ({counts.flagged} flagged: {_counted(counts.flags)})"
+    if outcome.flagged:
+        recovered += f" ({outcome.flagged} flagged: {_counted(outcome.flags)})"
     line = f"{recovered}, {counts.failed} failed"
-    if counts.others:
-        line += f", {sum(counts.others.values())} files not read: {_counted(counts.others)}"
+    if outcome.others:
+        line += f", {sum(outcome.others.values())} files not read: {_counted(outcome.others)}"
     return line
 
 

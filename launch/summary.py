@@ -46,16 +46,26 @@ class Counts(NamedTuple):
       recovered: maps with an answer, those of earlier runs included.
       failed: maps without.
       resumed: maps whose answers were there already.
-      flagged: recovered maps with a flag.
-      flags: how many maps raise each flag, the commonest first.
-      others: files that are not read though they may hold depth, by suffix.
     """
 
     recovered: int
     failed: int
     resumed: int
-    flagged: int = 0
-    flags: Mapping[str, int] = MappingProxyType({})
+
+
+class Outcome(NamedTuple):
+    """What there is to say about a folder at the end.
+
+    Attributes:
+      counts: of maps.
+      flagged: recovered maps with a flag.
+      flags: how many maps raise each flag, the commonest first.
+      others: files that are not read though they may hold depth, by suffix.
+    """
+
+    counts: Counts
+    flagged: int
+    flags: Mapping[str, int]
     others: Mapping[str, int] = MappingProxyType({})
 
 
@@ -130,18 +140,17 @@ class Summary:
         self._rows.writerow([row[column] for column in COLUMNS])
         self._page.write(index_page.row(answer, links))
 
-    def finish(self) -> Counts:
+    def finish(self) -> Outcome:
         """Writes summary.json and the end of the page."""
         flags = dict(self._flags.most_common())
-        counts = Counts(self._recovered, self._failed, self._resumed, self._flagged, flags)
+        counts = Counts(self._recovered, self._failed, self._resumed)
+        outcome = Outcome(counts, self._flagged, flags)
         if not self._of_all:
-            return counts
+            return outcome
         self._page.write(index_page.TAIL)
         contents = {
-            "recovered": counts.recovered,
-            "failed": counts.failed,
-            "resumed": counts.resumed,
-            "flagged": counts.flagged,
+            **counts._asdict(),
+            "flagged": self._flagged,
             "failures": dict(self._reasons.most_common()),
             "flags": flags,
             "medians": {
@@ -154,7 +163,7 @@ class Summary:
         }
         text = json.dumps(contents, indent=2) + "\n"
         write_whole(self._out / f"{NAME}.json", text.encode())
-        return counts
+        return outcome
 
     def _begin(self, name: str) -> TextIO:
         part = self._part(name) if self._of_all else Path(os.devnull)

@@ -17,12 +17,8 @@ import pytest
 from box_rooms import box_room
 from raw_files import exr, png16, put, sens
 
-<<<<<<< HEAD
-from train3d_jax import export, locks
-=======
 from launch import program
-from train3d_jax import export
->>>>>>> h-environ
+from train3d_jax import export, locks
 
 ROOT = Path(__file__).parents[1]
 PROGRAMS = [

@@ -71,9 +71,9 @@ def examples(
     values, masks, numbers = [], [], []
     for number, (space, batch) in enumerate(batches.items()):
         keys = jax.random.split(jax.random.fold_in(key, number), 3)
-        blocks = Blocks(*(batch[name] for name in Blocks._fields))
+        fields = (batch[name] for name in ("pixels", "values", "mask", "size", "centre"))
         blocks = augmentation.augment(
-            keys[0], blocks, augmentation.KINDS, AUGMENTATION_STRENGTH, space
+            keys[0], Blocks(*fields), augmentation.KINDS, AUGMENTATION_STRENGTH, space
         )
         inverted = jax.random.bernoulli(keys[1], shape=(len(blocks.size), 1))
         images = jnp.where(inverted, -blocks.values, blocks.values), jnp.asarray(blocks.mask)
