@@ -65,12 +65,12 @@ def _number(value: float) -> str:
 
 def closing(outcome: Outcome) -> str:
     """Such as "27 recovered (4 flagged: 3 solver_disagrees, 1 near_planar), 4 failed"."""
-    counts = outcome.counts
-    recovered = f"{counts.recovered} recovered"
+    counts, remarks = outcome.counts, []
     if counts.resumed:
-        recovered += f" ({counts.resumed} by an earlier run)"
+        remarks.append(f"{counts.resumed} by an earlier run")
     if outcome.flagged:
-        recovered += f" ({outcome.flagged} flagged: {_counted(outcome.flags)})"
+        remarks.append(f"{outcome.flagged} flagged: {_counted(outcome.flags)}")
+    recovered = f"{counts.recovered} recovered" + (f" ({'; '.join(remarks)})" if remarks else "")
     line = f"{recovered}, {counts.failed} failed"
     if outcome.others:
         line += f", {sum(outcome.others.values())} files not read: {_counted(outcome.others)}"

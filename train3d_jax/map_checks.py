@@ -165,9 +165,11 @@ def is_panorama(values: np.ndarray, mask: np.ndarray) -> bool:
         return float(differences.mean()) if 4 * differences.size >= one.size else np.inf
 
     first, last = means[:, 0], means[:, -1]
+    if not np.isfinite(first).any():
+        return False
     spread = min(apart(first, means[:, width // 2]), apart(first, np.nanmean(first)))
     alike = ALIKE_SHARE * spread
-    if not apart(first, last) <= alike < np.inf:
+    if not (0 < alike < np.inf and apart(first, last) <= alike):
         return False
     eighth = width // 8
     if apart(means[:, eighth], means[:, width - 1 - eighth]) > alike:
