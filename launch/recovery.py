@@ -227,7 +227,7 @@ def reason(file: DepthFile, error: BaseException) -> str:
     if isinstance(error, MemoryError):
         return "needs more memory than there is"
     if isinstance(error, OSError):
-        return f"cannot be written: {error.strerror}"
+        return f"cannot be written: {error.strerror or ' '.join(str(error).split())}"
     if isinstance(error, DataError) and error.file == str(file.path):
         return error.reason
     return " ".join(str(error).split())
