@@ -58,6 +58,10 @@ def read_exr(path: Path, channel: str | None = None) -> np.ndarray:
     if not path.is_file():
         raise DataError(path, "is missing")
     try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise DataError(path, "has a name that is not UTF-8, which OpenImageIO needs") from None
+    try:
         with path.open("rb") as file:
             if file.read(len(_MAGIC)) != _MAGIC:
                 raise DataError(path, _DAMAGED)

@@ -77,6 +77,12 @@ def whole_files(values):
         "half.exr": exr(values.astype(np.float16)),
         "little.pfm": pfm(values),
         "big.pfm": pfm(values, 1.0),
+    }
+
+
+def whole_files_of_other_layouts(values):
+    """Whole files of the same kinds as other programs write them."""
+    return {
         "colour.png": png16_of(values, values, values),
         "double.tif": any_tiff(values.astype(float), compression="zlib", predictor=True),
         "half.tif": any_tiff(values.astype(np.float16), byteorder=">"),

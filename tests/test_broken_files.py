@@ -5,7 +5,14 @@ import sys
 
 import numpy as np
 import pytest
-from broken_files import claims_too_much, npy, spoil, whole_exrs, whole_files
+from broken_files import (
+    claims_too_much,
+    npy,
+    spoil,
+    whole_exrs,
+    whole_files,
+    whole_files_of_other_layouts,
+)
 
 from data.depth_files import read_depth_file
 from data.protocol import DataError
@@ -14,7 +21,7 @@ from data.protocol import DataError
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL")
 
 VALUES = np.random.default_rng(0).integers(1, 2000, (37, 21)).astype(np.uint16)
-WHOLE = whole_files(VALUES)
+WHOLE = whole_files(VALUES) | whole_files_of_other_layouts(VALUES)
 
 
 @pytest.mark.parametrize("name", WHOLE)

@@ -1,4 +1,5 @@
 import os
+import sys
 import threading
 
 import numpy as np
@@ -181,6 +182,12 @@ def test_all_parts_of_an_exr_are_searched(tmp_path):
     with pytest.raises(DataError, match=r"has the channels view0\.Z, view1\.Z"):
         read_exr(path)
     np.testing.assert_array_equal(read_exr(path, "view1.Z"), z + 1)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere names are text")
+def test_an_exr_whose_name_is_no_text_is_refused_for_that(tmp_path):
+    with pytest.raises(DataError, match="a name that is not UTF-8"):
+        read_exr(put(tmp_path / os.fsdecode(b"\xff.exr"), exr(halves())))
 
 
 def test_a_damaged_exr_is_refused(tmp_path):
