@@ -19,6 +19,10 @@ FLAG_WORDS = {
     "out_of_training_range": "the answer is at the border of what can be answered, or the values "
     "are spread as in no room",
     "solver_disagrees": "network and geometry exclude each other's answer",
+    "near_far_swapped": "near and far look swapped: try --negate",
+    "other_space": "depth looks like disparity, or the reverse: try the other --space",
+    "repeated_value": "one extreme value fills much of the map: missing pixels? see --invalid",
+    "panorama": "it looks like a panorama; only maps of pinhole cameras can be recovered",
     "rgb_missing": "no image of this name in --rgb",
     "rgb_resized": "its image in --rgb is of another size, and is resized",
 }
