@@ -1,5 +1,6 @@
 """Depth maps as people have them: .npy, .npz, .png, .tiff, .exr and .pfm, alone or in folders."""
 
+import errno
 import glob
 import math
 import os
@@ -253,9 +254,11 @@ def _read_npz(path: Path, key: str | None) -> np.ndarray:
             entry = next(e for e in held.infolist() if e.filename.removesuffix(".npy") == key)
             with held.open(entry) as file:
                 return _read_array(path, file, entry.file_size)
-    except (DataError, OSError):
+    except DataError:
         raise
     except Exception as error:  # zipfile and zlib have many for a damaged file
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:  # a place before its start
+            raise
         raise _unreadable(path, error) from None
 
 

@@ -55,6 +55,8 @@ def _read(path: Path, allow_8bit: bool) -> np.ndarray:
     mute("imagecodecs")
     with tifffile.TiffFile(path) as file:
         pages = _pages(path, file)
+        if not pages:
+            raise DataError(path, "is not a readable TIFF: it holds no page that is whole")
         if len(pages) != 1:
             raise DataError(path, f"holds {len(pages)} pages; save each page as its own file")
         page = pages[0]
