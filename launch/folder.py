@@ -17,7 +17,7 @@ from tqdm import tqdm
 from data.depth_files import DepthFile
 from data.work import run_in_order
 from launch import compiled, recovery, saving, shared_camera
-from launch.notes import notes_of
+from launch.notes import Note, notes_of
 from launch.recovery import Map, Solved
 from launch.recovery_config import RecoveryConfig
 from launch.summary import Outcome, Summary
@@ -34,6 +34,10 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 """No other map could be written either."""
 
 
+_MOST_NOTES = 20
+"""Ways out that are named; values that stand for missing pixels could be others in every map."""
+
+
 class _Failure(NamedTuple):
     """A map that cannot be had, and why."""
 
@@ -47,7 +51,7 @@ class _Row(NamedTuple):
     file: DepthFile
     answer: dict[str, Any]
     resumed: bool = False
-    notes: Mapping[str, str] = MappingProxyType({})
+    notes: Mapping[str, Note] = MappingProxyType({})
 
 
 def recover_folder(
@@ -86,14 +90,16 @@ def recover_folder(
 
 
 def _tell(row: _Row, told: set[str]) -> None:
-    """Says why a map failed, and the first time that a flag is raised what to do about it."""
+    """Says why a map failed, and what to do about its flags where that was not said before."""
     if row.answer["error"]:
         tqdm.write(printable(f"{row.file.relative}: {row.answer['error']}"))
     for flag in row.answer["flags"]:
-        if flag in row.notes and flag not in told:
-            told.add(flag)
-            note = f"{row.file.relative}: {row.notes[flag]}; summary.json counts all ({flag})"
-            tqdm.write(printable(note))
+        note = row.notes.get(flag)
+        if note is None or note.remedy in told or len(told) == _MOST_NOTES:
+            continue
+        told.add(note.remedy)
+        line = f"{row.file.relative}: {note.problem}; {note.remedy}"
+        tqdm.write(printable(f"{line}; summary.json counts all ({flag})"))
 
 
 def printable(text: str) -> str:
@@ -226,7 +232,7 @@ class _Recovery:
                 raise
             reason = recovery.reason(found.file, error)
             return self._write_failure(_Failure(found.file, reason), found)
-        notes = notes_of(solved.check, self._config.space, self._config.reading.negate)
+        notes = notes_of(solved.check, self._config.reading.negate)
         return _Row(found.file, answer, notes=notes)
 
     def _write_failure(self, failure: _Failure, found: Map | None = None) -> _Row:

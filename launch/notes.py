@@ -1,49 +1,62 @@
-"""What is said on the terminal about flags: in words, with the way out, once for each flag."""
+"""What is said on the terminal about flags: in words, with the way out, once for each way out."""
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
 
 from launch import saving
 from launch.summary import Outcome
 from train3d_jax import forms, map_checks
-from train3d_jax.depth import Space
 from train3d_jax.map_checks import MapCheck
 
+
+class Note(NamedTuple):
+    """What a flag of a map means.
+
+    Attributes:
+      problem: what was seen of the map.
+      remedy: what its user can do about it.
+    """
+
+    problem: str
+    remedy: str
+
+
 _OF_PICTURES = {
-    saving.NO_COLOURS: "no image of this name in --rgb; its cloud has no colours",
-    saving.RESIZED_COLOURS: "its image in --rgb is of another size, and is resized",
+    saving.NO_COLOURS: Note("no image of this name in --rgb", "its cloud has no colours"),
+    saving.RESIZED_COLOURS: Note("its image in --rgb is of another size", "it is resized"),
 }
 
 
-def notes_of(check: MapCheck, space: Space, negated: bool) -> dict[str, str]:
-    """A line for each flag that a map raises and that its user can do something about.
+def notes_of(check: MapCheck, negated: bool) -> dict[str, Note]:
+    """A note on each flag that a map may raise and that its user can do something about.
 
     Args:
       check: of the map, as it was read.
-      space: that was given.
       negated: whether its values were multiplied by -1 as they were read.
     """
-    notes = dict(_OF_PICTURES)
     form = forms.FORMS[int(check.form.argmax())]
     likely = f"it looks like {form} ({100 * check.form.max():.0f} %)"
     if check.negative and not negated:
         likely = f"all its values are below 0, as those of OpenGL's z axis; {likely}"
-    notes |= dict.fromkeys(forms.FLAGS, f"{likely}; try {flags_of(form, negated)}")
     sign = -1 if negated else 1
     numbers = [_number(sign * found.value) for found in check.repeated]
     shares = ", ".join(
         f"{100 * found.share:.0f} % of its pixels are exactly {number}"
         for found, number in zip(check.repeated, numbers, strict=True)
     )
-    notes[map_checks.REPEATED_VALUE] = (
-        f"{shares}: missing pixels? then give --invalid={','.join(numbers)}"
-    )
-    notes[map_checks.PANORAMA] = (
-        "it is twice as wide as high and its sides meet: a panorama? Only maps of pinhole cameras "
-        "can be recovered; cut perspective views out of it"
-    )
-    return notes
+    return {
+        **_OF_PICTURES,
+        **dict.fromkeys(forms.FLAGS, Note(likely, f"try {flags_of(form, negated)}")),
+        map_checks.REPEATED_VALUE: Note(
+            shares, f"if they are missing, give --invalid={','.join(numbers)}"
+        ),
+        map_checks.PANORAMA: Note(
+            "it is twice as wide as high and its sides meet, as those of a panorama",
+            "only maps of pinhole cameras can be recovered; cut perspective views out of it",
+        ),
+    }
 
 
 def flags_of(form: forms.Form, negated: bool) -> str:

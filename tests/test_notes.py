@@ -21,15 +21,16 @@ def check_of(number=0, negative=False, repeated=()):
 @pytest.mark.parametrize("negated", [False, True])
 def test_the_flags_that_are_suggested_read_the_map_right(number, negated):
     form = forms.FORMS[number]
-    line = notes.notes_of(check_of(number), "depth", negated)["near_far_swapped"]
-    assert f"--space={forms.space_of(form)}" in line and form in line
-    negate = "--negate" in line and "without --negate" not in line
+    note = notes.notes_of(check_of(number), negated)["near_far_swapped"]
+    assert f"--space={forms.space_of(form)}" in note.remedy and form in note.problem
+    negate = "--negate" in note.remedy and "without --negate" not in note.remedy
     assert negate == (forms.is_inverted(form) != negated)
 
 
 def test_a_map_of_negative_values_is_named_as_one():
-    line = notes.notes_of(check_of(2, negative=True), "depth", False)["near_far_swapped"]
-    assert "below 0" in line and "OpenGL" in line and "--space=depth --negate" in line
+    note = notes.notes_of(check_of(2, negative=True), False)["near_far_swapped"]
+    assert "below 0" in note.problem and "OpenGL" in note.problem
+    assert "--space=depth --negate" in note.remedy
 
 
 @pytest.mark.parametrize("negated", [False, True])
@@ -40,9 +41,9 @@ def test_the_value_to_leave_out_is_told_so_that_it_is_left_out(tmp_path, value, 
     np.save(tmp_path / "map.npy", stored.astype(np.float32))
     read = read_depth_file(tmp_path / "map.npy", ReadSettings(negate=negated))
     repeated = map_checks.repeated_extremes(read, read != 0)
-    line = notes.notes_of(check_of(repeated=repeated), "depth", negated)["repeated_value"]
-    assert "14 % of its pixels are exactly" in line
-    told = line.split("--invalid=")[1]
+    note = notes.notes_of(check_of(repeated=repeated), negated)["repeated_value"]
+    assert "14 % of its pixels are exactly" in note.problem
+    told = note.remedy.split("--invalid=")[1]
     settings = ReadSettings(invalid=(float(told),), negate=negated)
     missing = read_depth_file(tmp_path / "map.npy", settings) == 0
     np.testing.assert_array_equal(missing, stored == value)

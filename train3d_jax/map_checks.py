@@ -68,18 +68,29 @@ def check(maps: Sequence[np.ndarray], blocks: clouds.Blocks, space: Space) -> li
       blocks: the same maps, as `inference.make_blocks` gives them.
       space: what they are said to hold.
     """
-    masks = [clouds.valid(values) for values in maps]
-    pairs = list(zip(maps, masks, strict=True))
-    negative = np.array([mask.any() and values[mask].max() < 0 for values, mask in pairs])
-    probability = forms.posterior(form_evidence(blocks), space, negative)
+    seen, mask_seen = np.array(blocks.values), np.array(blocks.mask)
+    masks, repeated, negative = [], [], np.zeros(len(maps), bool)
+    for number, values in enumerate(maps):
+        mask = clouds.valid(values)
+        masks.append(mask)
+        repeated.append(repeated_extremes(values, mask))
+        if repeated[-1]:
+            # Were they depth, they would hide the form of all the rest.
+            mask = mask & ~np.isin(values, [found.value for found in repeated[-1]])
+            rest = clouds.blocks_of(values, mask)
+            seen[number], mask_seen[number] = rest.values, rest.mask
+        negative[number] = mask.any() and values[mask].max() < 0
+    evidence = form_evidence(blocks._replace(values=seen, mask=mask_seen))
+    probability = forms.posterior(evidence, space, negative)
     raised = forms.flags(probability, space)
     checks = []
-    for number, (values, mask) in enumerate(pairs):
-        repeated = repeated_extremes(values, mask)
+    for number, (values, mask) in enumerate(zip(maps, masks, strict=True)):
         found = {name: bool(flag[number]) for name, flag in raised.items()}
-        found |= {REPEATED_VALUE: bool(repeated), PANORAMA: is_panorama(values, mask)}
+        found |= {REPEATED_VALUE: bool(repeated[number]), PANORAMA: is_panorama(values, mask)}
         names = tuple(name for name in FLAGS if found[name])
-        checks.append(MapCheck(probability[number], bool(negative[number]), repeated, names))
+        checks.append(
+            MapCheck(probability[number], bool(negative[number]), repeated[number], names)
+        )
     return checks
 
 
