@@ -133,8 +133,10 @@ def repeated_extremes(values: np.ndarray, mask: np.ndarray) -> tuple[Repeated, .
             break
         value = extreme(valid)
         count = np.count_nonzero(valid == value)
+        if count < REPEATED_SHARE * values.size:
+            continue
         rest = valid[valid != value]
-        if count < REPEATED_SHARE * values.size or not rest.size:
+        if not rest.size:
             continue
         beside, others = 0, rest
         for _ in range(NEXT_VALUES):
