@@ -161,7 +161,7 @@ class _Watch:
         self._shown_at: int | None = None
         """Where the bar was when its description was replaced; None where it is its own."""
 
-    def listen(self, event: str, _: float, **__: Any) -> None:
+    def listen(self, event: str, duration_secs: float, **_: Any) -> None:
         """Takes an event of JAX, in the thread that compiles."""
         if event == _LOWERED:
             self._began[threading.get_ident()] = time.monotonic()
