@@ -1,15 +1,12 @@
 """OpenEXR files.
 
 They are read with OpenImageIO, which reports what is wrong with a file as text.  OpenEXR's own
-binding prints it to the process's standard output and error instead; it is twice as fast, and
-decodes where `may_silence_process` was called: in a worker process, whose output nobody misses.
+binding takes half the time, but prints it to the process's standard output and error, and to keep
+it from that would silence all threads.
 """
 
 import contextlib
 import functools
-import io
-import os
-import sys
 from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,9 +22,6 @@ _DAMAGED = "is not a readable OpenEXR file: truncated or damaged"
 _DEPTH_NAMES = {"z", "depth"}
 _ALPHA_NAMES = ("a", "alpha")
 _COLOURS = ({"r", "g", "b"}, {"red", "green", "blue"})
-
-
-_silences_process = False
 
 
 class _Place(NamedTuple):
@@ -71,15 +65,6 @@ def read_exr(path: Path, channel: str | None = None) -> np.ndarray:
     except Exception:
         # The binding raises whatever comes up first, also where a damaged name is not UTF-8.
         raise DataError(path, _DAMAGED) from None
-
-
-def may_silence_process() -> None:
-    """Lets this process's standard output and error lead nowhere while a file is decoded.
-
-    For worker processes with one thread that prints: a line of another thread would be lost.
-    """
-    global _silences_process
-    _silences_process = True
 
 
 def depth_channels(names: list[str]) -> Choice | None:
@@ -199,34 +184,8 @@ def _plane(path: Path, image: Any, parts: list[Any], place: _Place) -> np.ndarra
     if part.deep:
         raise DataError(path, "holds deep data; flatten it to one depth a pixel")
     check_size(path, part.width, part.height)
-    if _silences_process and len(parts) == 1:
-        values = _decoded_silently(path, part.channelnames[place.index])
-        if values is not None and values.shape == (part.height, part.width):
-            return values
     kind = part.channelformat(place.index)
     values = image.read_image(place.part, 0, place.index, place.index + 1, kind)
     if values is None or image.has_error:
         raise DataError(path, _DAMAGED)
     return values[..., 0]
-
-
-def _decoded_silently(path: Path, channel: str) -> np.ndarray | None:
-    """The channel as OpenEXR's binding decodes it; None where it finds a fault."""
-    import OpenEXR
-
-    sys.stderr.flush()
-    kept = os.dup(2)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    try:
-        with (
-            contextlib.redirect_stdout(io.StringIO()),
-            OpenEXR.File(str(path), separate_channels=True) as image,
-        ):
-            return np.array(image.channels()[channel].pixels)
-    except Exception:  # whatever comes up first
-        return None
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)

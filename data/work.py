@@ -14,7 +14,6 @@ from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
 
-from data.exr import may_silence_process
 from train3d_jax.errors import UserError
 
 _Task = TypeVar("_Task")
@@ -129,7 +128,6 @@ def _interrupt_later() -> Iterator[None]:
 
 
 def _start_worker() -> None:
-    may_silence_process()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # A parent that is killed cannot: without this its workers would wait for it for ever.
     threading.Thread(target=_end_with_parent, daemon=True).start()
