@@ -33,14 +33,12 @@ def test_rooms_look_like_the_form_that_they_are_in(number):
     assert forms.pooled(seen, negative=False)[number] > 0.95
 
 
-def test_no_scale_shift_or_mirror_changes_what_is_seen():
+def test_no_scale_and_no_shift_changes_what_is_seen():
     rooms = ROOMS[:4]
     seen = evidence(rooms)
     # float32 keeps three digits less of a map that lies 100 times its spread from 0.
     np.testing.assert_allclose(evidence([30 * room + 7 for room in rooms]), seen, atol=1e-3)
     np.testing.assert_allclose(evidence([room - 500 for room in rooms]), seen, atol=0.1)
-    # The mean over both is the same for both, up to the order of sums.
-    np.testing.assert_allclose(evidence([room[:, ::-1] for room in rooms]), seen, atol=1e-3)
 
 
 def test_a_map_is_seen_alike_whatever_else_is_looked_at_and_nothing_is_seen_in_none():

@@ -154,8 +154,6 @@ the curvature, which fades to 0 there.  Chosen."""
 def log_likelihood(model: Model, values: jax.Array, mask: jax.Array) -> jax.Array:
     """Log-likelihood of each of `FORMS`, up to a constant for each map.
 
-    The mean of what the network says of a map and of its mirror image.
-
     Args:
       model: the network.
       values: blocks of maps, shape (B, P).
@@ -165,17 +163,15 @@ def log_likelihood(model: Model, values: jax.Array, mask: jax.Array) -> jax.Arra
       Shape (B, 4); all 0 for a map without spread.
     """
     channels = channels_of(values, mask)
-    both = jnp.concatenate([channels, channels[:, :, ::-1]])
-    one, other = jnp.split(jax.nn.log_softmax(FormNetwork().apply(model.params, both)), 2)
+    seen = jax.nn.log_softmax(FormNetwork().apply(model.params, channels))
     has_spread = (channels[..., 1].sum((1, 2)) > 0)[:, None]
-    return jnp.where(has_spread, model.temper * (one + other) / 2, 0.0)
+    return jnp.where(has_spread, model.temper * seen, 0.0)
 
 
 CLAIM_PRIOR = 0.9
-"""Prior probability that a map has the form that the caller says; the others share the rest."""
-
-NEGATIVE_PRIOR = 0.02
-"""The same where every value of the map is below 0: depth is not, but OpenGL's z is."""
+"""Prior probability that a map has the form that the caller says, or, where all of its values are
+below 0, as of OpenGL's z axis, that form inverted; the other three share the rest.  Chosen: of
+137 real maps 2 % are flagged in their own form."""
 
 SURE = 0.5
 """A map is flagged where the form that the caller says has a lower posterior probability."""
@@ -189,9 +185,9 @@ def posterior(log_likelihood: np.ndarray, space: Space, negative: np.ndarray) ->
       space: what the caller says.
       negative: whether every value of the map is below 0, shape (...).
     """
-    right = np.where(negative, NEGATIVE_PRIOR, CLAIM_PRIOR)[..., None]
-    claimed = np.arange(len(FORMS)) == FORMS.index(space)
-    prior = np.where(claimed, right, (1 - right) / (len(FORMS) - 1))
+    upright, inverted = (FORMS.index(form) for form in forms_of(space))
+    expected = np.where(negative, inverted, upright)[..., None] == np.arange(len(FORMS))
+    prior = np.where(expected, CLAIM_PRIOR, (1 - CLAIM_PRIOR) / (len(FORMS) - 1))
     weight = prior * np.exp(log_likelihood - log_likelihood.max(-1, keepdims=True))
     return weight / weight.sum(-1, keepdims=True)
 
@@ -210,7 +206,7 @@ def pooled(log_likelihood: np.ndarray, negative: bool) -> np.ndarray:
     """
     count = len(log_likelihood)
     inverted = np.array([is_inverted(form) for form in FORMS])
-    chance = 1 - NEGATIVE_PRIOR if negative else INVERTED_PRIOR
+    chance = 1 - INVERTED_PRIOR if negative else INVERTED_PRIOR
     prior = np.where(inverted, chance, 1 - chance) / 2
     weight = 1 / (1 + (count - 1) * CORRELATION)
     evidence = weight * log_likelihood.sum(0) + np.log(prior)
@@ -219,7 +215,8 @@ def pooled(log_likelihood: np.ndarray, negative: bool) -> np.ndarray:
 
 
 INVERTED_PRIOR = 0.1
-"""Prior probability that near and far are swapped, where nothing is said of the maps.  Chosen."""
+"""Prior probability that near and far are swapped, where nothing is said of the maps and some of
+their values are above 0; where all are below, that they are not.  Chosen."""
 
 CORRELATION = 0.1
 """Of the errors of maps of one kind: as `inference.CAMERA_CORRELATION`."""
