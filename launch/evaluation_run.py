@@ -15,7 +15,7 @@ from tqdm import tqdm
 from data.protocol import DataError
 from data.true_maps import TrueMap, TrueMaps
 from data.work import run_in_order
-from launch import compiled
+from launch import compiling
 from launch.evaluation_config import WORST, EvaluationConfig
 from launch.evaluation_methods import COLUMNS, SOLVED_AT_ONCE, Case, Methods, make_case
 from launch.folder import printable
@@ -153,7 +153,7 @@ class _Run:
         with (
             ThreadPoolExecutor(_READERS) as readers,
             tqdm(total=len(numbers), desc=title, unit="map") as bar,
-            compiled.shown_on(bar),
+            compiling.shown_on(bar),
         ):
             for number, found in run_in_order(readers, tried, numbers, ahead):
                 yield number, found

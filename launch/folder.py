@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from data.depth_files import DepthFile
 from data.work import run_in_order
-from launch import compiled, recovery, saving, shared_camera
+from launch import compiling, recovery, saving, shared_camera
 from launch.notes import Note, notes_of
 from launch.recovery import Map, Solved
 from launch.recovery_config import RecoveryConfig
@@ -81,7 +81,7 @@ def recover_folder(
             files = config.shard.take(files)
         told = set()
         run, does = (task.merge, "merging") if config.merge else (task.run, "recovering")
-        with tqdm(total=len(files), desc=does, unit="map") as bar, compiled.shown_on(bar):
+        with tqdm(total=len(files), desc=does, unit="map") as bar, compiling.shown_on(bar):
             for row in run(files):
                 _tell(row, told)
                 bar.update()

@@ -10,7 +10,7 @@ import numpy as np
 from tqdm import tqdm
 
 from data.depth_files import DepthFile, read_depth_file
-from launch import compiled
+from launch import compiling
 from launch.recovery_config import RecoveryConfig
 from train3d_jax import inference
 from train3d_jax.errors import UserError
@@ -85,7 +85,7 @@ def find(
         told_by += int(evidence.any(-1).sum())  # all 0 is a map that cannot be solved
         batch.clear()
 
-    with tqdm(total=len(chosen), desc="camera", unit="map") as bar, compiled.shown_on(bar):
+    with tqdm(total=len(chosen), desc="camera", unit="map") as bar, compiling.shown_on(bar):
         for index in chosen:
             bar.update()
             path = files[int(index)].path

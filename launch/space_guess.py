@@ -76,5 +76,5 @@ def guess(files: Sequence[DepthFile], reading: ReadSettings) -> Guess:
             "--space=disparity, with --negate where near and far are swapped"
         )
     negate = reading.negate != forms.is_inverted(form)
-    text = f"--space=guess: the maps hold {likely}: as {flags_of(form, reading.negate)}"
+    text = f"--space=guess: the maps hold {likely}: read with {flags_of(form, reading.negate)}"
     return Guess(forms.space_of(form), replace(reading, negate=negate), text)

@@ -14,7 +14,7 @@ from absl import flags
 
 from data import pipeline
 from data.prepared import PreparedSet
-from launch import compiled, processes, program, run_data, train_flags
+from launch import compiled, compiling, processes, program, run_data, train_flags
 from train3d_jax import checkpoint, locks, loop, training
 from train3d_jax.files import write_whole
 from train3d_jax.run_log import RunLog, Silence
@@ -85,7 +85,7 @@ def train(config: TrainingConfig) -> int:
             RunLog(run, config, step, plan.total, train_flags.LOGS.value)
             if processes.is_first()
             else Silence() as log,
-            compiled.shown_on(log.bar),
+            compiling.shown_on(log.bar),
             contextlib.closing(iter(batches_from(step))) as batches,
         ):
             state = loop.run_training(

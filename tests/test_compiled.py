@@ -1,12 +1,8 @@
 import os
 import subprocess
 import sys
-import threading
 
-import jax
 import pytest
-
-from launch import compiled
 
 PROGRAM = """
 import jax
@@ -98,78 +94,3 @@ def test_other_warnings_are_shown_as_ever(tmp_path):
 
 
 # What the progress bar says.
-
-
-class Bar:
-    """In the place of a tqdm bar."""
-
-    def __init__(self):
-        self.n, self.desc = 0, "recovering"
-
-    def set_description_str(self, text):
-        self.desc = text
-
-
-@pytest.fixture
-def watched():
-    """A bar, its watch, and the time at which a first program began to be compiled."""
-    bar = Bar()
-    watch = compiled._Watch(bar)
-    watch.listen(compiled._LOWERED, 0.1)
-    return bar, watch, watch._began[threading.get_ident()]
-
-
-def test_a_bar_says_that_programs_are_compiled_until_it_moves_on(watched):
-    bar, watch, began = watched
-    watch.look(began + compiled.SHOWN_SECONDS - 0.1)
-    assert bar.desc == "recovering"
-    watch.look(began + compiled.SHOWN_SECONDS + 0.1)
-    assert bar.desc.startswith("compiling (")
-    watch.listen(compiled._COMPILED, 20.0)
-    watch.look(watch._ended + 1)
-    assert bar.desc.startswith("compiling (")  # the next program is being traced
-    bar.n = 1
-    watch.look(watch._ended + 2)
-    assert bar.desc == "recovering"
-
-
-def test_a_bar_that_does_not_move_has_its_own_words_back_after_a_while(watched):
-    bar, watch, began = watched
-    watch.look(began + compiled.SHOWN_SECONDS + 0.1)
-    watch.listen(compiled._COMPILED, 20.0)
-    watch.look(watch._ended + compiled.QUIET_SECONDS + 1)
-    assert bar.desc == "recovering"
-
-
-def test_programs_out_of_the_cache_are_not_worth_a_word(watched):
-    bar, watch, began = watched
-    for _ in range(5):
-        watch.look(began + 1)
-        watch.listen(compiled._COMPILED, 1.0)
-        watch.listen(compiled._LOWERED, 0.1)
-        watch.look(began + 1.5)
-    assert bar.desc == "recovering"
-
-
-def test_jax_says_when_it_begins_and_when_it_has_compiled():
-    events = []
-    listen = lambda event, *_, **__: events.append(event)  # noqa: E731
-    jax.monitoring.register_event_duration_secs_listener(listen)
-    try:
-        jax.jit(lambda x: 3 * x - 7)(2.0)
-    finally:
-        jax.monitoring.unregister_event_duration_listener(listen)
-    assert compiled._COMPILED in events[events.index(compiled._LOWERED) :]
-
-
-def test_a_bar_is_watched_while_the_block_lasts(monkeypatch):
-    monkeypatch.setattr(compiled, "SHOWN_SECONDS", 0.0)
-    monkeypatch.setattr(compiled, "_LOOK_SECONDS", 0.001)
-    bar, shown = Bar(), threading.Event()
-    bar.set_description_str = lambda text: (setattr(bar, "desc", text), shown.set())
-    with compiled.shown_on(bar):
-        jax.monitoring.record_event_duration_secs(compiled._LOWERED, 0.1)
-        assert shown.wait(60) and bar.desc.startswith("compiling")
-    assert bar.desc == "recovering"
-    with compiled.shown_on(None):
-        pass
