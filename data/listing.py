@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from data.protocol import DataError
+from data.walking import is_added_by_macos
 
 _ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst", ".7z", ".rar")
 
@@ -18,7 +19,7 @@ def is_data(name: str) -> bool:
     >>> [is_data(name) for name in ("00001-meta.json", "._00001-meta.json", "__MACOSX")]
     [True, False, False]
     """
-    return not name.startswith("._") and name != "__MACOSX"
+    return not is_added_by_macos(name)
 
 
 def folders(path: Path) -> list[Path]:

@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import jax
 import numpy as np
@@ -64,9 +64,9 @@ def make(sets: Sequence[Path], out: Path, steps: int) -> None:
 
 def _batches(subsets: Sequence[Any]) -> Iterator[dict[Space, dict[str, np.ndarray]]]:
     """Batches of maps averaged as depth, and of others averaged as disparity."""
-    streams = {
+    streams: dict[Space, Any] = {
         space: training_batches(subsets, None, BATCH, space, SEED + number, num_workers=0)
-        for number, space in enumerate(("depth", "disparity"))
+        for number, space in enumerate(get_args(Space))
     }
     for found in zip(*streams.values(), strict=True):
         yield dict(zip(streams, found, strict=True))

@@ -12,7 +12,7 @@ from launch import saving
 from launch.recovery_config import RecoveryConfig
 from launch.shared_camera import Shared
 from launch.summary import NAME
-from train3d_jax import clouds, export, inference, map_checks
+from train3d_jax import export, inference, map_checks
 from train3d_jax.errors import UserError
 
 NOT_SOLVABLE = "too few valid pixels, all of one value, or no surface to judge by"
@@ -133,8 +133,7 @@ def solve(
     recovery = inference.recover_blocks(
         models, blocks, inference.Known(focal, shift), config.method, config.space
     )
-    own = clouds.Blocks(*(values[: len(maps)] for values in blocks))
-    checks = map_checks.check([found.values for found in maps], own, config.space)
+    checks = map_checks.check([found.values for found in maps], blocks, config.space)
     solved: list[Solved | str] = []
     for number in range(len(maps)):
         solution = recovery.at(number)

@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from data.depth_files import DepthFile, ReadSettings, read_depth_file
 from launch.notes import flags_of
-from train3d_jax import clouds, forms, inference, map_checks
+from train3d_jax import clouds, forms, map_checks
 from train3d_jax.depth import Space
 from train3d_jax.errors import UserError
 
@@ -54,12 +54,13 @@ def guess(files: Sequence[DepthFile], reading: ReadSettings) -> Guess:
         mask = clouds.valid(values)
         if not mask.any():
             continue
-        seen.append(inference.make_blocks([values]))
+        seen.append(clouds.blocks_of(values, mask))
         negative &= bool(values[mask].max() < 0)
     if not seen:
         raise UserError(f"--space=guess: no map can be looked at: {reason}")
-    blocks = clouds.Blocks(*(np.concatenate(column) for column in zip(*seen, strict=True)))
-    evidence = map_checks.form_evidence(blocks)
+    evidence = map_checks.form_evidence(
+        np.stack([blocks.values for blocks in seen]), np.stack([blocks.mask for blocks in seen])
+    )
     probability = forms.pooled(evidence, negative)
     best = int(probability.argmax())
     form = forms.FORMS[best]

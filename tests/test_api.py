@@ -8,7 +8,7 @@ from box_rooms import box_room
 from PIL import Image
 
 import train3d_jax
-from train3d_jax import inference, recover, weighing, weights
+from train3d_jax import inference, map_checks, recover, weighing, weights
 from train3d_jax.arrays import depth_maps
 from train3d_jax.errors import UserError
 
@@ -46,6 +46,14 @@ def test_a_known_camera_is_kept():
         straight = found.a[0] * MAPS[0] + found.b[0]
         ratio = straight / MAPS[0]
         assert np.ptp(ratio) < 0.02 * ratio.mean()
+
+
+def test_maps_that_are_not_what_they_are_taken_for_raise_flags():
+    holed = MAPS[1].copy()
+    holed[:20, :40] = -9999
+    found = recover([MAPS[0], holed, -MAPS[2]])
+    raised = [{name for name in map_checks.FLAGS if found.flags[name][i]} for i in range(3)]
+    assert raised == [set(), {"repeated_value"}, {"near_far_swapped"}]
 
 
 # Arrays of other libraries.

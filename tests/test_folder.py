@@ -83,7 +83,9 @@ def solver(monkeypatch):
         return Solved(blocks, known)
 
     monkeypatch.setattr(inference, "recover_blocks", recover_blocks)
-    monkeypatch.setattr(map_checks, "form_evidence", lambda blocks: np.zeros((len(blocks.size), 4)))
+    monkeypatch.setattr(
+        map_checks, "form_evidence", lambda values, mask: np.zeros((len(values), 4))
+    )
     return batches
 
 

@@ -20,7 +20,8 @@ def in_form(depth, form):
 
 
 def evidence(maps):
-    return map_checks.form_evidence(inference.make_blocks(maps))
+    blocks = inference.make_blocks(maps)
+    return map_checks.form_evidence(np.asarray(blocks.values), np.asarray(blocks.mask))
 
 
 ROOMS = [box_room(seed)[0] for seed in range(12)]

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from train3d_jax import clouds, inference, map_checks, weighing
+from train3d_jax import inference, map_checks, weighing
 from train3d_jax.arrays import depth_maps, numbers
 from train3d_jax.depth import Space
 from train3d_jax.errors import Argument, ArgumentError
@@ -128,8 +128,7 @@ def recover(
         )
         known = Known(None if focals is None else focals[filled], shift_known)
         parts.append((inference.recover_blocks(models, blocks, known, method, space), len(chosen)))
-        own = clouds.Blocks(*(values[: len(chosen)] for values in blocks))
-        checks += map_checks.check([maps[i] for i in chosen], own, space)
+        checks += map_checks.check([maps[i] for i in chosen], blocks, space)
     return _collect(parts, checks, single)
 
 

@@ -98,7 +98,7 @@ def train_step(
     channels = jax.lax.stop_gradient(forms.channels_of(values, mask))
 
     def loss(params) -> tuple[jax.Array, jax.Array]:
-        logits = forms.FormNetwork().apply(params, channels)
+        logits: Any = forms.FormNetwork().apply(params, channels)
         lost = optax.softmax_cross_entropy_with_integer_labels(logits, form).mean()
         return lost, (logits.argmax(-1) == form).mean()
 

@@ -163,7 +163,8 @@ def log_likelihood(model: Model, values: jax.Array, mask: jax.Array) -> jax.Arra
       Shape (B, 4); all 0 for a map without spread.
     """
     channels = channels_of(values, mask)
-    seen = jax.nn.log_softmax(FormNetwork().apply(model.params, channels))
+    logits: Any = FormNetwork().apply(model.params, channels)
+    seen = jax.nn.log_softmax(logits)
     has_spread = (channels[..., 1].sum((1, 2)) > 0)[:, None]
     return jnp.where(has_spread, model.temper * seen, 0.0)
 

@@ -65,10 +65,10 @@ def check(maps: Sequence[np.ndarray], blocks: clouds.Blocks, space: Space) -> li
 
     Args:
       maps: each of shape (H, W) of its own; 0 and what is not finite is missing.
-      blocks: the same maps, as `inference.make_blocks` gives them.
+      blocks: the same maps, as `inference.make_blocks` gives them; more may follow.
       space: what they are said to hold.
     """
-    seen, mask_seen = np.array(blocks.values), np.array(blocks.mask)
+    seen, mask_seen = (np.array(rows[: len(maps)]) for rows in (blocks.values, blocks.mask))
     masks, repeated, negative = [], [], np.zeros(len(maps), bool)
     for number, values in enumerate(maps):
         mask = clouds.valid(values)
@@ -80,8 +80,7 @@ def check(maps: Sequence[np.ndarray], blocks: clouds.Blocks, space: Space) -> li
             rest = clouds.blocks_of(values, mask)
             seen[number], mask_seen[number] = rest.values, rest.mask
         negative[number] = mask.any() and values[mask].max() < 0
-    evidence = form_evidence(blocks._replace(values=seen, mask=mask_seen))
-    probability = forms.posterior(evidence, space, negative)
+    probability = forms.posterior(form_evidence(seen, mask_seen), space, negative)
     raised = forms.flags(probability, space)
     checks = []
     for number, (values, mask) in enumerate(zip(maps, masks, strict=True)):
@@ -94,9 +93,16 @@ def check(maps: Sequence[np.ndarray], blocks: clouds.Blocks, space: Space) -> li
     return checks
 
 
-def form_evidence(blocks: clouds.Blocks) -> np.ndarray:
-    """`forms.log_likelihood` of maps by the network that comes with the package, shape (B, 4)."""
-    values, mask = np.asarray(blocks.values), np.asarray(blocks.mask)
+def form_evidence(values: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """`forms.log_likelihood` by the network that comes with the package.
+
+    Args:
+      values: blocks of maps, shape (B, P).
+      mask: blocks that hold a value, shape (B, P).
+
+    Returns:
+      Shape (B, 4).
+    """
     parts = []
     for start in range(0, len(values), CHUNK):
         rows = np.arange(start, start + CHUNK) % len(values)
@@ -171,7 +177,7 @@ def is_panorama(values: np.ndarray, mask: np.ndarray) -> bool:
     total = np.add.reduceat(np.where(mask, values, 0), rows, 0, dtype=np.float64)
     means = np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
-    def apart(one: np.ndarray, other: np.ndarray) -> float:
+    def apart(one: np.ndarray, other: np.ndarray | np.floating) -> float:
         """Mean difference; infinite where few pairs are valid."""
         differences = np.abs(one - other)
         differences = differences[np.isfinite(differences)]
