@@ -34,6 +34,13 @@ def test_values_at_both_ends_are_found():
     assert [repeated.value for repeated in found] == [-1, 65535]
 
 
+def test_several_codes_at_one_end_are_all_found():
+    values, _ = with_hole(65535)
+    values[:6], values[6:12] = 65534, 65533
+    found = repeated_extremes(values, clouds.valid(values))
+    assert [repeated.value for repeated in found] == [65533, 65534, 65535]
+
+
 def test_depth_cut_off_at_a_sensors_reach_is_found():
     values = box_room(2)[0]
     reach = np.quantile(values, 0.9)

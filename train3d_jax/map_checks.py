@@ -5,7 +5,7 @@ of it, and whether it shows 360 degrees.  Its flags stand beside those of an ans
 (`inference.Recovery`), which say how far the answer is to be trusted.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -27,10 +27,12 @@ REPEATED_SHARE = 0.03
 sensor's smallest and largest value fill less than 1 % of each of 137 real maps."""
 
 REPEATED_OVER_NEXT = 5.0
-"""How many times as common the extreme value has to be as each of the next `NEXT_VALUES`.  A wall
-seen from in front in whole millimetres, or a map of 8 bits, repeats all of its values alike."""
+"""How many times as common the extreme value has to be as values beside it.  A wall seen from in
+front in whole millimetres, or a map of 8 bits, repeats all of its values alike."""
 
-NEXT_VALUES = 3
+NEXT_VALUES, NEXT_QUANTILE = 8, 0.25
+"""Values that it is compared with, and which quantile of how often they occur: some of them may
+stand for missing pixels too."""
 
 PANORAMA_ASPECT = (1.98, 2.02)
 """Width over height of a panorama of 360 by 180 degrees, with rounding."""
@@ -123,38 +125,39 @@ class Repeated(NamedTuple):
 
 
 def repeated_extremes(values: np.ndarray, mask: np.ndarray) -> tuple[Repeated, ...]:
-    """The smallest and the largest value where they fill a map as missing pixels do.
+    """The smallest and the largest values that fill a map as missing pixels do.
 
     Args:
       values: shape (H, W).
       mask: pixels that count as valid, shape (H, W).
 
     Returns:
-      None, one or both, the smallest first.  A map of a single value has no extremes.
+      At either end any number, mostly none; the smallest first.  A map of a single value has none.
     """
     valid = values[mask]
     found = []
     for extreme in (np.min, np.max):
-        if not valid.size:
-            break
-        value = extreme(valid)
-        count = np.count_nonzero(valid == value)
-        if count < REPEATED_SHARE * values.size:
-            continue
-        rest = valid[valid != value]
-        if not rest.size:
-            continue
-        beside, others = 0, rest
-        for _ in range(NEXT_VALUES):
-            if not others.size:
+        while valid.size:
+            value = extreme(valid)
+            count = np.count_nonzero(valid == value)
+            if count < REPEATED_SHARE * values.size:
                 break
-            following = extreme(others)
-            beside = max(beside, np.count_nonzero(others == following))
-            others = others[others != following]
-        if count >= REPEATED_OVER_NEXT * beside:
+            rest = valid[valid != value]
+            if not rest.size or count < REPEATED_OVER_NEXT * _count_beside(rest, extreme):
+                break
             found.append(Repeated(float(value), count / values.size))
             valid = rest
-    return tuple(found)
+    return tuple(sorted(found))
+
+
+def _count_beside(values: np.ndarray, extreme: Callable[[np.ndarray], np.generic]) -> float:
+    """How often one of the `NEXT_VALUES` most extreme values occurs: their `NEXT_QUANTILE`."""
+    counts = []
+    while values.size and len(counts) < NEXT_VALUES:
+        value = extreme(values)
+        counts.append(np.count_nonzero(values == value))
+        values = values[values != value]
+    return float(np.quantile(counts, NEXT_QUANTILE))
 
 
 def is_panorama(values: np.ndarray, mask: np.ndarray) -> bool:
