@@ -88,6 +88,19 @@ def test_the_weights_that_come_along_are_whole_small_and_described(space):
     assert told["sha256"][:12] in card and "rendered" in card and "Apache-2.0" in card
 
 
+def test_the_weights_that_tell_forms_apart_are_whole_and_described(monkeypatch, tmp_path):
+    folder = weights.FOLDER / "form"
+    params, about = weights.read(folder)
+    card = (folder / "CARD.md").read_text()
+    assert about["sha256"] in card and "rendered" in card and "Apache-2.0" in card
+    monkeypatch.setattr(weights, "FOLDER", tmp_path)
+    weights.write(tmp_path / "form", params, {"temper": 0.5})
+    assert weights.form_model.__wrapped__().temper == 0.5
+    (tmp_path / "form" / checkpoint.CONFIG).unlink()
+    with pytest.raises(UserError, match=r"config\.json: cannot be read"):
+        weights.form_model.__wrapped__()
+
+
 def test_the_weights_that_come_along_straighten_rooms():
     model = inference.load_model()
     maps, cameras = zip(*(box_room(seed) for seed in range(8)), strict=True)

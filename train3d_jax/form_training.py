@@ -14,7 +14,8 @@ from train3d_jax.clouds import Blocks
 from train3d_jax.depth import Space
 
 LEARNING_RATE, WARM_UP, LAST_RATE = 2e-3, 100, 1e-5
-"""Of AdamW: the highest rate, steps until it is reached, and the rate after the cosine.  Chosen."""
+"""Of AdamW: the highest rate, steps until it is reached (half of a shorter training), and the rate
+after the cosine.  Chosen."""
 
 WEIGHT_DECAY = 1e-3
 LARGEST_GRADIENT = 1.0
@@ -39,7 +40,8 @@ class State(NamedTuple):
 
 def optimiser(steps: int) -> optax.GradientTransformation:
     """AdamW with a cosine schedule over so many steps."""
-    rate = optax.warmup_cosine_decay_schedule(0.0, LEARNING_RATE, WARM_UP, steps, LAST_RATE)
+    warm_up = min(WARM_UP, steps // 2)
+    rate = optax.warmup_cosine_decay_schedule(0.0, LEARNING_RATE, warm_up, steps, LAST_RATE)
     return optax.chain(
         optax.clip_by_global_norm(LARGEST_GRADIENT),
         optax.adamw(rate, weight_decay=WEIGHT_DECAY),

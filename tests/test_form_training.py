@@ -1,0 +1,58 @@
+"""The network of `forms` is trained on maps in all four forms, each under its own number."""
+
+import jax
+import numpy as np
+import pytest
+from tiny import rooms_batch
+
+from train3d_jax import form_training, forms
+
+BATCHES = {space: rooms_batch(range(4), space) for space in ("depth", "disparity")}
+
+
+def test_maps_come_in_the_form_that_they_are_said_to_have(monkeypatch):
+    monkeypatch.setattr(form_training, "AUGMENTATION_STRENGTH", 0.0)
+    monkeypatch.setattr(form_training, "TURNED_SHARE", 1e-9)
+    seen = set()
+    for seed in range(4):
+        values, mask, numbers = form_training.examples(jax.random.key(seed), BATCHES)
+        given = np.concatenate([BATCHES[space]["values"] for space in BATCHES])
+        spaces = np.repeat(["depth", "disparity"], 4)
+        for number, space, found, true in zip(numbers, spaces, values, given, strict=True):
+            form = forms.FORMS[int(number)]
+            seen.add(form)
+            assert form in forms.forms_of(space)
+            np.testing.assert_array_equal(found, -true if forms.is_inverted(form) else true)
+        assert mask.all()
+    assert seen == set(forms.FORMS)
+
+
+def test_some_maps_are_turned_and_keep_their_values(monkeypatch):
+    monkeypatch.setattr(form_training, "AUGMENTATION_STRENGTH", 0.0)
+    monkeypatch.setattr(form_training, "TURNED_SHARE", 1.0)
+    values, _, _ = form_training.examples(jax.random.key(0), BATCHES)
+    given = np.concatenate([BATCHES[space]["values"] for space in BATCHES])
+    assert all((np.abs(found) != true).any() for found, true in zip(values, given, strict=True))
+    np.testing.assert_array_equal(np.sort(np.abs(values)), np.sort(given))
+
+
+def test_steps_on_the_same_maps_lower_the_loss_and_move_the_mean_of_the_weights():
+    state = form_training.initial_state(jax.random.key(0), steps=40)
+    first = jax.tree.map(np.asarray, state.average)
+    losses = []
+    for _ in range(12):
+        state, loss, right = form_training.train_step(state, jax.random.key(1), BATCHES, steps=40)
+        losses.append(float(loss))
+        assert 0 <= right <= 1
+    assert np.isfinite(losses).all() and losses[-1] < losses[0]
+    moved = jax.tree.map(lambda old, new: np.abs(old - new).max(), first, state.average)
+    apart = jax.tree.map(lambda mean, new: np.abs(mean - new).max(), state.average, state.params)
+    assert max(jax.tree.leaves(moved)) > 0 and max(jax.tree.leaves(apart)) > 0
+
+
+@pytest.mark.parametrize("factor", [0.5, 1.0])
+def test_the_temper_that_maps_were_drawn_with_is_found(factor):
+    rng = np.random.default_rng(0)
+    log_likelihood = rng.normal(0, 3, (4000, 4))
+    drawn = (factor * log_likelihood + rng.gumbel(size=(4000, 4))).argmax(-1)
+    assert form_training.fitted_temper(log_likelihood, drawn) == pytest.approx(factor, rel=0.1)
