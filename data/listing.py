@@ -33,7 +33,7 @@ def first_file(candidates: Iterable[Path], why: str) -> Path:
     """The first of the files that is there.  Raises DataError: names the first, and says `why`."""
     candidates = list(candidates)
     for candidate in candidates:
-        if candidate.is_file():
+        if candidate.exists():  # what it is shows when it is read
             return candidate
     raise DataError(candidates[0], f"is missing{why}")
 
