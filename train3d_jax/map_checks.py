@@ -30,8 +30,8 @@ REPEATED_OVER_NEXT = 5.0
 """How many times as common the extreme value has to be as values beside it.  A wall seen from in
 front in whole millimetres, or a map of 8 bits, repeats all of its values alike."""
 
-NEXT_VALUES, NEXT_QUANTILE = 8, 0.25
-"""Values that it is compared with, and which quantile of how often they occur: some of them may
+NEXT_VALUES, NEXT_QUANTILE = 8, 0.75
+"""Values that it is compared with, and which quantile of how often they occur: two of them may
 stand for missing pixels too."""
 
 PANORAMA_ASPECT = (1.98, 2.02)
