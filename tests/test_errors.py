@@ -1,4 +1,5 @@
 import ast
+import dataclasses
 import pickle
 import re
 from pathlib import Path
@@ -42,7 +43,7 @@ def test_a_message_is_one_short_line_whatever_the_value():
 def test_the_name_of_a_run_is_a_flag_of_another_name(tmp_path):
     checkpoint.save_config(tmp_path, CONFIG, {"data": 1})
     with pytest.raises(UserError, match="use another run, or") as error:
-        checkpoint.refuse_other_settings(tmp_path, CONFIG, 2)
+        checkpoint.refuse_other_settings(tmp_path, dataclasses.replace(CONFIG, seed=2))
     assert "use another --model_name, or" in program.message(error.value)
 
 
