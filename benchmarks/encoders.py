@@ -15,10 +15,11 @@ import jax
 import numpy as np
 from absl import app, flags, logging
 
-from data import pipeline
-from data.prepared import PreparedSet
-from train3d_jax import metrics, training
-from train3d_jax.clouds import CloudSettings
+from data.loading import pipeline
+from data.prepared.prepared_set import PreparedSet
+from train3d_jax.geometry import metrics
+from train3d_jax.geometry.clouds import CloudSettings
+from train3d_jax.training import trainer as training
 
 _DATA = flags.DEFINE_string("data", "demo/prepared", "A prepared set.")
 _MINUTES = flags.DEFINE_float("minutes", 3.0, "Of training for each encoder.")

@@ -23,8 +23,10 @@ from absl import app, flags
 from benchmarks import train
 from benchmarks.measuring import in_turns
 from benchmarks.table import machine_in_words
-from data import prepared
-from train3d_jax import clouds, inference, training
+from data.prepared import prepared_set as prepared
+from train3d_jax.geometry import clouds
+from train3d_jax.inference import recovery as inference
+from train3d_jax.training import trainer as training
 
 _MAPS = flags.DEFINE_integer("rendered_maps", 256, "Rendered maps.", lower_bound=32)
 _SIZES = flags.DEFINE_list("sizes", ["32", "128", "512"], "Batch sizes.")

@@ -13,7 +13,9 @@ import numpy as np
 
 from benchmarks.measuring import Row, in_turns, row
 from benchmarks.operations import room_like
-from train3d_jax import clouds, inference, training
+from train3d_jax.geometry import clouds
+from train3d_jax.inference import recovery as inference
+from train3d_jax.training import trainer as training
 
 DOUBLED = np.array([1, 2, 4, 8])
 ALL_BLOCKS = clouds.CloudSettings(voxel_size=0, num_points=0)

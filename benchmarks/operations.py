@@ -15,7 +15,9 @@ import jax
 import numpy as np
 
 from benchmarks.measuring import Row, in_turns, row
-from train3d_jax import clouds, depth, inference, training
+from train3d_jax.geometry import affine, clouds
+from train3d_jax.inference import recovery as inference
+from train3d_jax.training import trainer as training
 
 SIZE = (480, 640)
 BATCH = 32
@@ -50,7 +52,7 @@ def measure() -> dict[str, np.ndarray]:
         def make(b: clouds.Blocks) -> jax.Array:
             cloud = clouds.make_clouds(key, b, settings)
             shift, alpha = np.full(len(b.size), SHIFT), np.full(len(b.size), ALPHA)
-            return depth.distort(cloud.points[..., :3], shift, alpha, "depth")
+            return affine.distort(cloud.points[..., :3], shift, alpha, "depth")
 
         return lambda: jax.block_until_ready(make(blocks))
 

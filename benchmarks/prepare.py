@@ -22,8 +22,11 @@ import OpenEXR
 from absl import app, flags
 from PIL import Image
 
-from data import npz_files, plan, prepared, records, scannet
+from data.prepare import plan
+from data.prepared import npz_files, records
+from data.prepared import prepared_set as prepared
 from data.protocol import DepthMap, Frame, Reader, Scene
+from data.readers import scannet
 from data.rooms.raw_writers import write_raw_rooms
 
 _ROOTS = {name: flags.DEFINE_string(name, None, f"Folder of {name}.") for name in plan.READERS}

@@ -19,7 +19,7 @@ import numpy as np
 from benchmarks.measuring import Row, in_turns, row
 from benchmarks.operations import room_like
 from benchmarks.train import write_set
-from data import prepared
+from data.prepared import prepared_set as prepared
 from data.protocol import DepthMap
 
 MAPS = 160

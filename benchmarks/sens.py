@@ -22,10 +22,11 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.measuring import Row, in_turns, row
-from data import npz_files, prepared, records
+from data.prepared import npz_files, records
+from data.prepared import prepared_set as prepared
+from data.readers.scannet import ScanNet
 from data.rooms import views
 from data.rooms.raw_writers import write_scannet_scene
-from data.scannet import ScanNet
 
 FRAMES, WANTED = 300, 60
 DEPTH, COLOUR = (480, 640), (968, 1296)

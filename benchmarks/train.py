@@ -28,12 +28,16 @@ import numpy as np
 from absl import app, flags
 
 from benchmarks.measuring import Row, in_turns, row
-from data import npz_files, pipeline, prepared, records
-from data.prepared import PreparedSet
+from data.loading import pipeline
+from data.prepared import npz_files, records
+from data.prepared import prepared_set as prepared
+from data.prepared.prepared_set import PreparedSet
 from data.protocol import DepthMap
 from data.rooms import views
-from train3d_jax import encoder, losses, training
-from train3d_jax.clouds import CloudSettings
+from train3d_jax.geometry.clouds import CloudSettings
+from train3d_jax.networks import encoder
+from train3d_jax.training import losses
+from train3d_jax.training import trainer as training
 
 _DATA = flags.DEFINE_string("data", None, "A prepared set; rendered rooms where none is given.")
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", 32, "Samples in a step.", lower_bound=1)

@@ -22,12 +22,12 @@ from websockets.sync.client import ClientConnection, connect
 
 from benchmarks.measuring import Row, in_turns, row
 from benchmarks.operations import room_like
-from launch.recovery_config import RecoveryConfig
-from launch.viewer_maps import Look, Values, entries_of_folder
-from launch.viewer_panel import SHIFTS
-from launch.viewer_server import Server
-from launch.viewer_window import Exhibition
-from train3d_jax.viewing import MOST_POINTS
+from launch.recovery.config import RecoveryConfig
+from launch.viewer.maps import Look, Values, entries_of_folder
+from launch.viewer.panel import SHIFTS
+from launch.viewer.server import Server
+from launch.viewer.window import Exhibition
+from train3d_jax.inference.viewing import MOST_POINTS
 
 UPDATES = 40
 """Of a round."""

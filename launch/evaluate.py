@@ -12,17 +12,19 @@ from typing import cast
 
 from absl import flags
 
-from data.true_maps import TrueMaps
-from launch import compiled, evaluation_shards, evaluation_summary, program
-from launch.evaluation_config import CURVES, REPORT, TABLE, VIEWS, EvaluationConfig
-from launch.evaluation_methods import Methods
-from launch.evaluation_run import draw_worst, evaluate
-from launch.shards import shard_of
-from train3d_jax import inference
-from train3d_jax import report as pictures
-from train3d_jax.depth import Space
+from data.user_maps.true_maps import TrueMaps
+from launch import compiled, program
+from launch.evaluation import shards as evaluation_shards
+from launch.evaluation import summary as evaluation_summary
+from launch.evaluation.config import CURVES, REPORT, TABLE, VIEWS, EvaluationConfig
+from launch.evaluation.methods import Methods
+from launch.evaluation.run import draw_worst, evaluate
+from launch.recovery.shards import shard_of
 from train3d_jax.files import write_whole
-from train3d_jax.inference import DEFAULT
+from train3d_jax.geometry.affine import Space
+from train3d_jax.inference import recovery as inference
+from train3d_jax.inference.recovery import DEFAULT
+from train3d_jax.pictures import plots as pictures
 
 _DATA = flags.DEFINE_list(
     "data", None, "Prepared sets, and folders with a manifest.json.", required=True

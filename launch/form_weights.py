@@ -1,4 +1,4 @@
-"""Makes the weights of `train3d_jax.forms`: what launch.weights --space form does with its sets."""
+"""Makes the weights of `networks.forms`: what launch.weights --space form does with its sets."""
 
 import itertools
 from collections.abc import Iterator, Sequence
@@ -9,11 +9,14 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from data.pipeline import split_sets, training_batches
-from data.prepared import PreparedSet
+from data.loading.pipeline import split_sets, training_batches
+from data.prepared.prepared_set import PreparedSet
 from launch import compiled
-from train3d_jax import __version__, form_training, forms, weights
-from train3d_jax.depth import Space
+from train3d_jax import __version__
+from train3d_jax.geometry.affine import Space
+from train3d_jax.networks import forms
+from train3d_jax.storage import weights
+from train3d_jax.training import form_training
 
 TRAIN_SPLIT = 0.95
 BATCH = 32

@@ -13,17 +13,18 @@ from typing import cast
 
 from absl import flags
 
-from data.depth_files import find_depth_files
-from data.known_cameras import KnownCamera
-from launch import compiled, program, reading_flags, space_guess
-from launch.folder import recover_folder
-from launch.notes import closing
-from launch.recovery_config import METHODS, RecoveryConfig
-from launch.saving import ENDINGS, SaveSettings
-from launch.shards import shard_of
-from train3d_jax.depth import Space
-from train3d_jax.inference import DEFAULT
-from train3d_jax.weighing import Method
+from data.user_maps.depth_files import find_depth_files
+from data.user_maps.known_cameras import KnownCamera
+from launch import compiled, program
+from launch.recovery import reading_flags, space_guess
+from launch.recovery.config import METHODS, RecoveryConfig
+from launch.recovery.folder import recover_folder
+from launch.recovery.notes import closing
+from launch.recovery.saving import ENDINGS, SaveSettings
+from launch.recovery.shards import shard_of
+from train3d_jax.evidence.fusion import Method
+from train3d_jax.geometry.affine import Space
+from train3d_jax.inference.recovery import DEFAULT
 
 _INPUT = flags.DEFINE_string(
     "input", None, "A depth map, a folder of them, or a pattern in quotes ('a/**/depth_*.png').",

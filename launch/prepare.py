@@ -12,11 +12,12 @@ from pathlib import Path
 
 from absl import flags
 
-from data import contact_sheet, distributions, plan, prepared
-from data.prepare import PrepareConfig, prepare
+from data.parallel.work import workers
+from data.prepare import contact_sheet, distributions, plan
+from data.prepare.preparation import PrepareConfig, prepare
+from data.prepare.verify import repair, verify
+from data.prepared import prepared_set as prepared
 from data.validity import DEFAULT_MIN_VALID
-from data.verify import repair, verify
-from data.work import workers
 from launch import program
 from train3d_jax.errors import UserError
 

@@ -12,13 +12,18 @@ from typing import Any
 
 from absl import flags
 
-from data import pipeline
-from data.prepared import PreparedSet
-from launch import compiled, compiling, processes, program, run_data, train_flags
-from train3d_jax import checkpoint, locks, loop, training
+from data.loading import pipeline
+from data.prepared.prepared_set import PreparedSet
+from launch import compiled, compiling, program
+from launch.training import flags as train_flags
+from launch.training import processes, run_data
+from train3d_jax import locks
 from train3d_jax.files import write_whole
-from train3d_jax.run_log import RunLog, Silence
-from train3d_jax.training import TrainingConfig
+from train3d_jax.storage import checkpoint
+from train3d_jax.training import loop
+from train3d_jax.training import trainer as training
+from train3d_jax.training.run_log import RunLog, Silence
+from train3d_jax.training.trainer import TrainingConfig
 
 flags.adopt_module_key_flags(train_flags)
 flags.adopt_module_key_flags(processes)

@@ -14,13 +14,14 @@ from typing import cast
 
 from absl import flags
 
-from launch import compiled, program, reading_flags
-from launch.recovery_config import RecoveryConfig
-from launch.saving import SaveSettings
-from train3d_jax import inference
-from train3d_jax.depth import Space
+from launch import compiled, program
+from launch.recovery import reading_flags
+from launch.recovery.config import RecoveryConfig
+from launch.recovery.saving import SaveSettings
 from train3d_jax.errors import UserError
-from train3d_jax.inference import DEFAULT
+from train3d_jax.geometry.affine import Space
+from train3d_jax.inference import recovery as inference
+from train3d_jax.inference.recovery import DEFAULT
 
 _INPUT = flags.DEFINE_string(
     "input", None, "A depth map, a folder of them, or a pattern in quotes ('a/**/depth_*.png')."
@@ -60,9 +61,9 @@ def main() -> None:
     """From flags to a page; ends with Ctrl-C or SIGTERM."""
     if importlib.util.find_spec("viser") is None:
         raise UserError("the viewer needs viser: pip install 'train3d-jax[view]'")
-    from launch.viewer_maps import entries_of_folder, entries_of_set
-    from launch.viewer_server import Server
-    from launch.viewer_window import Exhibition
+    from launch.viewer.maps import entries_of_folder, entries_of_set
+    from launch.viewer.server import Server
+    from launch.viewer.window import Exhibition
 
     for number in (signal.SIGTERM, signal.SIGINT):  # the latter is ignored in a script's background
         signal.signal(number, signal.default_int_handler)

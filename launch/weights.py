@@ -5,7 +5,7 @@
     python -m launch.weights --out made_weights --space form
 
 Seventy minutes on two cores for depth, an hour for disparity, half an hour for the network that
-tells the two apart (`train3d_jax.forms`), and 5 GB.  Started again it goes on
+tells the two apart (`train3d_jax.networks.forms`), and 5 GB.  Started again it goes on
 where it was: finished sets are left alone, and the training goes on from its last checkpoint.
 Nothing but rendered rooms, streets and rocks is trained on.
 """
@@ -17,13 +17,13 @@ from typing import NamedTuple
 
 from absl import flags
 
-from data import prepared
+from data.prepared import prepared_set as prepared
 from data.rooms.building import Surroundings
 from data.rooms.raw_writers import write_raw_rooms
 from launch import form_weights, program
 from launch.steps import launch, say
-from train3d_jax import weights
-from train3d_jax.training import TrainingConfig
+from train3d_jax.storage import weights
+from train3d_jax.training.trainer import TrainingConfig
 
 _OUT = flags.DEFINE_string("out", "made_weights", "Folder for everything.")
 _EPOCHS = flags.DEFINE_integer("epochs", 2, "Passes over all maps.", lower_bound=1)
@@ -69,7 +69,7 @@ RECIPES = {
 streets, rocks and more damage made nearly everything a little worse."""
 
 FORM_SEEDS, FORM_STEPS = (83, 84, 85, 86), 4000
-"""Sets and steps of the network of `train3d_jax.forms`."""
+"""Sets and steps of the network of `train3d_jax.networks.forms`."""
 
 VIEWS = (4, 1, 3)
 SAMPLES = (4, 4, 3)

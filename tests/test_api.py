@@ -8,9 +8,13 @@ from box_rooms import box_room
 from PIL import Image
 
 import train3d_jax
-from train3d_jax import inference, map_checks, recover, weighing, weights
-from train3d_jax.arrays import depth_maps
+from train3d_jax import recover
 from train3d_jax.errors import UserError
+from train3d_jax.evidence import fusion
+from train3d_jax.inference import map_checks
+from train3d_jax.inference import recovery as inference
+from train3d_jax.inference.arrays import depth_maps
+from train3d_jax.storage import weights
 
 ROOMS = [box_room(seed) for seed in range(3)]
 MAPS = [values for values, _ in ROOMS]
@@ -196,7 +200,7 @@ def stand_in(blocks):
     """An answer that costs nothing."""
     count = len(blocks.size)
     numbers, intervals = np.ones(count), np.ones((count, 2))
-    flags = dict.fromkeys(weighing.FLAGS, np.zeros(count, bool))
+    flags = dict.fromkeys(fusion.FLAGS, np.zeros(count, bool))
     return inference.Recovery(
         numbers > 0, numbers, numbers, intervals, intervals, numbers, numbers, numbers, flags
     )

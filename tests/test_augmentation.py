@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 from box_rooms import box_room
 
-from train3d_jax import augmentation, clouds
-from train3d_jax.augmentation import KINDS
-from train3d_jax.points import BLOCKS
+from train3d_jax.geometry import clouds
+from train3d_jax.geometry.points import BLOCKS
+from train3d_jax.training import augmentation
+from train3d_jax.training.augmentation import KINDS
 
 MAPS = 256
 EVERYWHERE = np.ones((MAPS, *BLOCKS), bool)

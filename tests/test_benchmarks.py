@@ -7,9 +7,9 @@ import numpy as np
 from benchmarks.measuring import Row, in_turns, row
 from benchmarks.sens import depth_payloads
 from benchmarks.table import differences, in_words, last_table
+from data.readers.scannet import ScanNet
 from data.rooms import views
 from data.rooms.raw_writers import write_scannet_scene
-from data.scannet import ScanNet
 
 FAST = Row("reading", 20.0, 0.02, "x", 25)
 

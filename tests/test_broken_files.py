@@ -14,8 +14,8 @@ from broken_files import (
     whole_files_of_other_layouts,
 )
 
-from data.depth_files import read_depth_file
 from data.protocol import DataError
+from data.user_maps.depth_files import read_depth_file
 
 # pytest sets the filters of data.images aside.
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL")

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from train3d_jax.calibration import Calibration, calibrate, central_interval, without_bins
-from train3d_jax.encoder import RANGES
+from train3d_jax.evidence.calibration import Calibration, calibrate, central_interval, without_bins
+from train3d_jax.evidence.targets import RANGES
 
 
 def posteriors(spread, claimed, target="focal", count=4000):

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from train3d_jax import camera
+from train3d_jax.geometry import camera
 
 # Compiled whole: one by one, every operation would be compiled for every shape.
 unproject, project = jax.jit(camera.unproject), jax.jit(camera.project)

@@ -4,7 +4,9 @@ import numpy as np
 import pycolmap
 import pytest
 
-from train3d_jax import camera, camera_exports, export
+from train3d_jax.export import answers as export
+from train3d_jax.export import cameras as camera_exports
+from train3d_jax.geometry import camera
 
 INTRINSICS = np.array([[50.0, 0, 33], [0, 48, 21], [0, 0, 1]])
 DEPTH = np.random.default_rng(0).uniform(1, 3, (40, 64))

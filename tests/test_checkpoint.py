@@ -11,10 +11,11 @@ import pytest
 from tiny import CONFIG, TOTAL_STEPS, rooms_batch, with_clouds
 
 from launch import program
-from train3d_jax import checkpoint, training
-from train3d_jax.calibration import Calibration
-from train3d_jax.checkpoint import Checkpoints
 from train3d_jax.errors import UserError
+from train3d_jax.evidence.calibration import Calibration
+from train3d_jax.storage import checkpoint
+from train3d_jax.storage.checkpoint import Checkpoints
+from train3d_jax.training import trainer as training
 
 
 @pytest.fixture(scope="module")

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from box_rooms import box_room
 
-from train3d_jax import camera, clouds, depth, points
-from train3d_jax.clouds import Blocks, CloudSettings
+from train3d_jax.geometry import affine, camera, clouds, points
+from train3d_jax.geometry.clouds import Blocks, CloudSettings
 
 GRID = (20, 20)
 EVERYTHING = CloudSettings(voxel_size=0, num_points=400)
@@ -48,7 +48,7 @@ def test_clouds_are_canonical_values_unprojected_with_the_first_guess(space):
     made = make_clouds(jax.random.key(0), blocks, settings)
     first_guess = 96 / 2 / np.tan(np.radians(25))
     np.testing.assert_allclose(made.focal, [first_guess] * 2, rtol=1e-6)
-    canonical = depth.canonicalise(blocks.values, blocks.mask)
+    canonical = affine.canonicalise(blocks.values, blocks.mask)
     for i in range(2):
         values = np.asarray(canonical.values[i])
         z = values if space == "depth" else 1 / values
@@ -75,7 +75,7 @@ def test_with_shift_and_focal_length_known_the_cloud_is_true_up_to_scale(space):
     settings = dataclasses.replace(
         EVERYTHING, space=space, input_channels=3, shift_known=True, focal_known=True
     )
-    shift = -depth.canonicalise(blocks.values, blocks.mask).offset
+    shift = -affine.canonicalise(blocks.values, blocks.mask).offset
     made = make_clouds(jax.random.key(0), blocks, settings, shift, focal)
     np.testing.assert_array_equal(made.focal, focal)
     for i in range(2):

@@ -13,12 +13,14 @@ from absl.testing import flagsaver
 from distributed import Client
 from raw_files import put, put_kenburns, put_sens, put_taskonomy
 
-from data import cluster, prepared, records, work
-from data import prepare as preparation
-from data.plan import Slot, Task
-from data.prepare import PrepareConfig, prepare, prepare_samples
+from data.parallel import cluster, work
+from data.prepare import preparation as preparation
+from data.prepare.plan import Slot, Task
+from data.prepare.preparation import PrepareConfig, prepare, prepare_samples
+from data.prepared import prepared_set as prepared
+from data.prepared import records
 from data.protocol import Scene
-from data.taskonomy import Taskonomy
+from data.readers.taskonomy import Taskonomy
 from launch import prepare as program
 from train3d_jax.errors import UserError
 

@@ -5,12 +5,12 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from train3d_jax import camera, depth
+from train3d_jax.geometry import affine, camera
 
 # Compiled whole: one by one, every operation would be compiled for every shape.
-canonicalise = jax.jit(depth.canonicalise)
-distort = jax.jit(depth.distort, static_argnames="space")
-straighten = jax.jit(depth.straighten, static_argnames="space")
+canonicalise = jax.jit(affine.canonicalise)
+distort = jax.jit(affine.distort, static_argnames="space")
+straighten = jax.jit(affine.straighten, static_argnames="space")
 unproject = jax.jit(camera.unproject)
 
 PIXELS = 400
@@ -72,7 +72,7 @@ def test_of_true_depth_the_offset_tells_shift_scale_and_near_far_ratio():
         shift, scale = -made.offset, 1 / made.scale
         np.testing.assert_allclose(scale * (made.values + shift), true, rtol=1e-12)
         ratio = np.divide(*np.quantile(true, [0.02, 0.98]))
-        np.testing.assert_allclose(depth.shift_to_ratio(shift), ratio, rtol=1e-12)
+        np.testing.assert_allclose(affine.shift_to_ratio(shift), ratio, rtol=1e-12)
 
 
 def test_a_few_wild_pixels_hardly_move_the_others():
@@ -95,7 +95,7 @@ def test_a_few_wild_pixels_hardly_move_the_others():
         (np.full(PIXELS, 1e30), np.ones(PIXELS, bool)),
         (np.full(PIXELS, 0.1), np.ones(PIXELS, bool)),
         (np.zeros(PIXELS), np.ones(PIXELS, bool)),
-        (np.arange(PIXELS) * 1.0, np.arange(PIXELS) < depth.MINIMUM_PIXELS - 1),
+        (np.arange(PIXELS) * 1.0, np.arange(PIXELS) < affine.MINIMUM_PIXELS - 1),
     ],
     ids=["masked", "NaN", "large", "constant", "zero", "few"],
 )
@@ -120,7 +120,7 @@ def test_a_spread_that_is_only_rounding_is_none():
 def test_the_fewest_pixels_that_suffice_are_solved():
     made = canonicalise(np.arange(PIXELS, dtype=np.float32), np.arange(PIXELS) < 16)
     assert made.solvable
-    assert made.mask.sum() == depth.MINIMUM_PIXELS == 16
+    assert made.mask.sum() == affine.MINIMUM_PIXELS == 16
 
 
 def test_maps_of_a_batch_do_not_touch_each_other():
@@ -139,7 +139,7 @@ def test_maps_of_a_batch_do_not_touch_each_other():
 def test_masked_quantiles_are_those_of_numpy():
     with jax.enable_x64(True):
         levels = (0.0, 0.02, 0.37, 0.5, 0.98, 1.0)
-        quantiles = jax.jit(lambda v, m: jnp.stack(depth.masked_quantiles(v, m, levels)))
+        quantiles = jax.jit(lambda v, m: jnp.stack(affine.masked_quantiles(v, m, levels)))
         rng = np.random.default_rng(4)
         for count in (1, 2, 17, PIXELS):
             values = rng.normal(size=PIXELS)
@@ -152,9 +152,9 @@ def test_masked_quantiles_are_those_of_numpy():
 def test_shift_and_near_far_ratio_are_inverse():
     with jax.enable_x64(True):
         shift = np.concatenate([np.linspace(-0.49, 3, 50), [50.0]])
-        ratio = depth.shift_to_ratio(shift)
+        ratio = affine.shift_to_ratio(shift)
         assert (np.diff(ratio) > 0).all() and ratio[0] > 0 and ratio[-1] < 1
-        np.testing.assert_allclose(depth.ratio_to_shift(ratio), shift, rtol=1e-10)
+        np.testing.assert_allclose(affine.ratio_to_shift(ratio), shift, rtol=1e-10)
 
 
 def true_scene(rng, leading, space):

@@ -4,8 +4,8 @@ import pytest
 from broken_files import picture
 from raw_files import exr, png16, put
 
-from data.depth_files import ReadSettings, find_depth_files, read_depth_file, search
 from data.protocol import DataError
+from data.user_maps.depth_files import ReadSettings, find_depth_files, read_depth_file, search
 from train3d_jax.errors import UserError
 
 VALUES = np.random.default_rng(0).integers(1, 2000, (5, 7)).astype(np.uint16)  # exact in a half

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 from box_rooms import box_room
 
-from train3d_jax import encoder, losses
-from train3d_jax.encoder import PointSetEncoder
+from train3d_jax.evidence import targets
+from train3d_jax.networks import encoder
+from train3d_jax.networks.encoder import PointSetEncoder
+from train3d_jax.training import losses
 
 POINTS, BATCH = 1024, 3
 NETWORK = PointSetEncoder(("shift", "focal"), width=16)
@@ -64,7 +66,7 @@ def furthest(one, other):
 
 def test_posteriors_are_normalised_over_the_bins(params, clouds):
     for posterior in answer(params, clouds).values():
-        assert posterior.shape == (BATCH, encoder.BINS)
+        assert posterior.shape == (BATCH, targets.BINS)
         np.testing.assert_allclose(np.exp(posterior).sum(-1), 1, rtol=1e-5)
 
 
@@ -169,7 +171,7 @@ def test_there_is_a_posterior_for_each_head(heads, space, shift_known, channels,
     posteriors, _ = jax.eval_shape(network.init_with_output, jax.random.key(0), points, mask)
     assert set(posteriors) == answered
     for posterior in posteriors.values():
-        assert posterior.log_probability.shape == (2, encoder.BINS)
+        assert posterior.log_probability.shape == (2, targets.BINS)
 
 
 def test_pairs_of_windows_are_different_windows_each_pair_once():

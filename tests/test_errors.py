@@ -10,8 +10,9 @@ from tiny import CONFIG
 
 import train3d_jax
 from launch import program
-from train3d_jax import checkpoint, inference
 from train3d_jax.errors import Argument, ArgumentError, UserError
+from train3d_jax.inference import recovery as inference
+from train3d_jax.storage import checkpoint
 
 WRONG_SPACE = ArgumentError(Argument("space", "depth"), ": give ", Argument("model"), " another")
 
@@ -49,7 +50,7 @@ def test_the_name_of_a_run_is_a_flag_of_another_name(tmp_path):
 
 def test_the_library_knows_no_flags():
     flags = []
-    for path in Path(train3d_jax.__file__).parent.glob("*.py"):
+    for path in Path(train3d_jax.__file__).parent.rglob("*.py"):
         tree = ast.parse(path.read_text())
         documentation = {
             id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from box_rooms import box_room
 
-from data.true_maps import TrueMap
-from launch import evaluation_summary
-from launch.evaluation_config import EvaluationConfig
-from launch.evaluation_methods import (
+from data.user_maps.true_maps import TrueMap
+from launch.evaluation import summary as evaluation_summary
+from launch.evaluation.config import EvaluationConfig
+from launch.evaluation.methods import (
     BEST,
     COLUMNS,
     ERRORS,
@@ -19,10 +19,13 @@ from launch.evaluation_methods import (
     errors_of,
     make_case,
 )
-from launch.evaluation_run import EvaluatedSet, Measured
-from train3d_jax import camera, depth, evaluation, inference, report
+from launch.evaluation.run import EvaluatedSet, Measured
 from train3d_jax.errors import UserError
-from train3d_jax.points import average_blocks
+from train3d_jax.evaluation import views as evaluation
+from train3d_jax.geometry import affine, camera
+from train3d_jax.geometry.points import average_blocks
+from train3d_jax.inference import recovery as inference
+from train3d_jax.pictures import plots as report
 
 both_spaces = pytest.mark.parametrize("space", ["depth", "disparity"])
 
@@ -92,7 +95,7 @@ def test_the_distortion_is_what_the_canonical_form_undoes(space, number):
     forms = []
     for values in (view.values, true):
         _, means, mask = average_blocks(values, values != 0)
-        forms.append(depth.canonicalise(means, mask))
+        forms.append(affine.canonicalise(means, mask))
     distorted, straight = forms
     assert abs(float(distorted.offset - straight.offset)) > 0.01
     # Depth and its shift are about as large as the spread: float32 keeps six digits of it.
@@ -100,7 +103,7 @@ def test_the_distortion_is_what_the_canonical_form_undoes(space, number):
     # And the truth is what this form says; the same quantiles, but in float64.
     truth = evaluation.truth_of(view, space)
     assert truth.shift == pytest.approx(-float(straight.offset), abs=1e-5)
-    assert truth.ratio == pytest.approx(float(depth.shift_to_ratio(truth.shift)), abs=1e-6)
+    assert truth.ratio == pytest.approx(float(affine.shift_to_ratio(truth.shift)), abs=1e-6)
     scale, offset = evaluation.canonical_of(view.values)
     assert scale == pytest.approx(float(distorted.scale), rel=1e-5)
     assert offset == pytest.approx(float(distorted.offset), abs=1e-5)
@@ -212,7 +215,7 @@ def test_angles_and_ratios_are_those_of_the_library():
     assert fov == pytest.approx(np.rad2deg(float(camera.focal_to_fov(300, 640))), rel=1e-6)
     assert evaluation.fov_to_focal(fov, 640) == pytest.approx(300)
     ratio = evaluation.shift_to_ratio(-0.3)
-    assert ratio == pytest.approx(float(depth.shift_to_ratio(-0.3)), rel=1e-6)
+    assert ratio == pytest.approx(float(affine.shift_to_ratio(-0.3)), rel=1e-6)
     assert evaluation.ratio_to_shift(ratio) == pytest.approx(-0.3)
 
 

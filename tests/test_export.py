@@ -5,9 +5,10 @@ import struct
 import numpy as np
 import pytest
 
-from train3d_jax import __version__, export
+from train3d_jax import __version__
 from train3d_jax.errors import UserError
-from train3d_jax.inference import Solution
+from train3d_jax.export import answers as export
+from train3d_jax.inference.recovery import Solution
 
 
 def parse_ply(contents):

@@ -21,17 +21,21 @@ from PIL import Image
 from raw_files import put
 from tiny import CONFIG
 
-from data.depth_files import ReadSettings
-from data.known_cameras import KnownCamera
 from data.protocol import DataError
-from launch import folder, recovery, saving, shared_camera
-from launch.folder import recover_folder
-from launch.recovery_config import RecoveryConfig
-from launch.saving import SaveSettings
-from launch.shards import Shard
-from train3d_jax import camera_exports, export, inference, map_checks
-from train3d_jax.calibration import Calibration
+from data.user_maps.depth_files import ReadSettings
+from data.user_maps.known_cameras import KnownCamera
+from launch.recovery import folder, saving, shared_camera
+from launch.recovery import one_map as recovery
+from launch.recovery.config import RecoveryConfig
+from launch.recovery.folder import recover_folder
+from launch.recovery.saving import SaveSettings
+from launch.recovery.shards import Shard
 from train3d_jax.errors import UserError
+from train3d_jax.evidence.calibration import Calibration
+from train3d_jax.export import answers as export
+from train3d_jax.export import cameras as camera_exports
+from train3d_jax.inference import map_checks
+from train3d_jax.inference import recovery as inference
 
 # pytest sets the filters of data.images aside.
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL")

@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 from box_rooms import box_room
 
-from data.true_maps import TrueMaps
-from train3d_jax import forms, inference, map_checks
-from train3d_jax.forms import FORMS
+from data.user_maps.true_maps import TrueMaps
+from train3d_jax.inference import map_checks
+from train3d_jax.inference import recovery as inference
+from train3d_jax.networks import forms
+from train3d_jax.networks.forms import FORMS
 
 
 def in_form(depth, form):

@@ -9,10 +9,10 @@ from broken_files import any_exr, any_tiff, png16_of, spoil, tiff
 from PIL import Image
 from raw_files import exr, png16, put
 
-from data.exr import depth_channels
-from data.images import read_colours, read_exr, read_png, read_tiff
+from data.formats.exr import depth_channels
+from data.formats.images import read_colours, read_exr, read_png, read_tiff
+from data.parallel.work import make_executor
 from data.protocol import DataError
-from data.work import make_executor
 
 VALUES = np.random.default_rng(0).integers(0, 65536, (37, 21)).astype(np.uint16)
 

@@ -7,21 +7,15 @@ import pytest
 from box_rooms import box_room
 from tiny import CONFIG, TOTAL_STEPS, rooms_batch, with_clouds
 
-from train3d_jax import (
-    clouds,
-    depth,
-    encoder,
-    export,
-    inference,
-    joint,
-    metrics,
-    points,
-    quadrics,
-    solver,
-    training,
-)
 from train3d_jax.errors import UserError
-from train3d_jax.inference import Model
+from train3d_jax.evidence import joint_posterior, solver, targets
+from train3d_jax.export import answers as export
+from train3d_jax.geometry import affine, clouds, metrics, points
+from train3d_jax.inference import recovery as inference
+from train3d_jax.inference.recovery import Model
+from train3d_jax.networks import encoder
+from train3d_jax.training import trainer as training
+from train3d_jax.windows import quadrics
 
 
 def noisy_room(seed):
@@ -149,7 +143,7 @@ def test_mirrored_blocks_are_those_of_the_mirrored_map():
 
 def test_a_times_input_plus_b_is_canonical_depth_plus_shift(recovery):
     blocks = inference.make_blocks(MAPS)
-    canonical = depth.canonicalise(blocks.values, blocks.mask)
+    canonical = affine.canonicalise(blocks.values, blocks.mask)
     for i in range(3):
         solution = recovery.at(i)
         assert (solution.focal, solution.shift) == (recovery.focal[i], recovery.shift[i])
@@ -203,9 +197,9 @@ def test_training_and_inference_make_the_same_blocks_of_a_whole_map():
 def posterior_about(values, target):
     """Log-probabilities whose medians are these values: half in the value's own bin, the rest so
     divided between the bins beside it that half of all lies below the value."""
-    low, high = encoder.RANGES[target]
-    place = (np.asarray(values, float) - low) / (high - low) * encoder.BINS
-    probability = np.full((len(place), encoder.BINS), 1e-12)
+    low, high = targets.RANGES[target]
+    place = (np.asarray(values, float) - low) / (high - low) * targets.BINS
+    probability = np.full((len(place), targets.BINS), 1e-12)
     for row, number in zip(probability, place.astype(int), strict=True):
         row[number] = 0.5
     part = place - place.astype(int)
@@ -244,7 +238,7 @@ class Oracle:
             if settings.focal_known:
                 right &= jnp.isclose(assumed, FOCALS, rtol=1e-2)
             quantities = {
-                "shift": depth.shift_to_ratio(self.shift),
+                "shift": affine.shift_to_ratio(self.shift),
                 "focal": jnp.log(FOCALS / assumed),
                 "scale": jnp.log(self.metres),
             }
@@ -441,7 +435,7 @@ def test_many_maps_of_one_camera_agree_on_a_focal_length():
     true = 96 / 2 / np.tan(np.radians(55) / 2)
     blocks = inference.make_blocks([*maps, np.zeros((96, 128))])
     evidence = inference.focal_evidence([], blocks, "geometric", space="depth")
-    assert evidence.shape == (4, joint.FOCAL_BINS)
+    assert evidence.shape == (4, joint_posterior.FOCAL_BINS)
     np.testing.assert_array_equal(evidence[3], 0)
     focal, (low, high) = inference.shared_focal(evidence.sum(0), 3, 96)
     assert abs(focal / true - 1) < 0.03  # a bin is 2 % wide
@@ -451,8 +445,10 @@ def test_many_maps_of_one_camera_agree_on_a_focal_length():
     assert abs(many / focal - 1) < 0.03
     assert high_many - low_many > 0.15 * (high - low)
     # And without evidence the answer is what was believed before, up to the doubt in it.
-    nothing, (low, high) = inference.shared_focal(np.zeros(joint.FOCAL_BINS), 1, 96)
-    assert abs(np.log(nothing * 2 / 96 * np.tan(np.radians(30))) - joint.PRIOR_MEAN) < 0.03
+    nothing, (low, high) = inference.shared_focal(np.zeros(joint_posterior.FOCAL_BINS), 1, 96)
+    assert (
+        abs(np.log(nothing * 2 / 96 * np.tan(np.radians(30))) - joint_posterior.PRIOR_MEAN) < 0.03
+    )
     assert high / low > 3
 
 
@@ -508,7 +504,7 @@ def test_windows_of_the_solver_serve_the_network(surface_models, space):
 def test_what_is_known_sharpens_the_rest(surface_models, space, method):
     """Angles tell of both together, so either narrows the other, in network and solver."""
     model, blocks = surface_models[space], inference.make_blocks(maps_of(space))
-    canonical = depth.canonicalise(blocks.values, blocks.mask)
+    canonical = affine.canonicalise(blocks.values, blocks.mask)
     asked = lambda known: inference.recover_blocks([model], blocks, known, method)  # noqa: E731
     nothing = asked(NOTHING_KNOWN)
     with_focal = asked(inference.Known(focal=FOCALS))

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from raw_files import exr, put, put_kenburns
 
-from data.kenburns import KenBurns
 from data.protocol import DataError
+from data.readers.kenburns import KenBurns
 
 VIEWS = ("tl", "tr", "bl", "br")
 

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from tiny import CONFIG, rooms_batch
 
-from train3d_jax import loop, training
 from train3d_jax.errors import UserError
+from train3d_jax.training import loop
+from train3d_jax.training import trainer as training
 
 PLAN = loop.Plan(total=12, evaluate_every=4, save_every=5, record_every=3)
 

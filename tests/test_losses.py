@@ -3,8 +3,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from train3d_jax import encoder, losses
-from train3d_jax.encoder import BINS, RANGES, TARGETS, Posterior
+from train3d_jax.evidence import targets
+from train3d_jax.evidence.targets import BINS, RANGES, TARGETS, Posterior
+from train3d_jax.training import losses
 
 LEVELS = (0.01, 0.1, 0.25, 0.5, 0.75, 0.9, 0.99)
 
@@ -15,7 +16,7 @@ posterior_loss = jax.jit(losses.posterior_loss, static_argnames=("target", "kind
 def quantiles(log_probability):
     """Of the focal posterior, one for each of `LEVELS`, last axis."""
     posterior = Posterior(log_probability)
-    return jnp.stack([encoder.quantile(posterior, "focal", level) for level in LEVELS], -1)
+    return jnp.stack([targets.quantile(posterior, "focal", level) for level in LEVELS], -1)
 
 
 def random_posteriors(count, sharpness):
@@ -26,13 +27,13 @@ def random_posteriors(count, sharpness):
 def peaked(value, target, deviation_in_bins=1.5):
     """A posterior with one peak at a value."""
     low, high = RANGES[target]
-    distance = (encoder.bin_centres(target) - value) / (high - low) * BINS / deviation_in_bins
+    distance = (targets.bin_centres(target) - value) / (high - low) * BINS / deviation_in_bins
     return Posterior(jax.nn.log_softmax(jnp.asarray(-0.5 * distance**2, jnp.float32)))
 
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_bins_divide_the_range_evenly(target):
-    centres = encoder.bin_centres(target)
+    centres = targets.bin_centres(target)
     low, high = RANGES[target]
     assert centres.shape == (BINS,)
     np.testing.assert_allclose(np.diff(centres), (high - low) / BINS)
@@ -41,7 +42,7 @@ def test_bins_divide_the_range_evenly(target):
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_the_mean_of_soft_bins_is_the_value(target):
-    centres = encoder.bin_centres(target)
+    centres = targets.bin_centres(target)
     value = np.random.default_rng(1).uniform(centres[0], centres[-1], 200)
     shares = np.asarray(losses.soft_bins(jnp.asarray(value, jnp.float32), target))
     assert shares.min() >= 0 and ((shares > 0).sum(-1) <= 2).all()
@@ -67,7 +68,7 @@ def test_the_loss_of_a_posterior_is_least_at_the_truth_and_grows_away_from_it(ta
 
 
 def test_no_posterior_has_less_loss_than_one_at_the_truth():
-    value = jnp.float32(encoder.bin_centres("focal")[20])
+    value = jnp.float32(targets.bin_centres("focal")[20])
     certain = Posterior(jnp.log(jnp.maximum(losses.soft_bins(value, "focal"), 1e-9)))
     least = posterior_loss(certain, value, "focal")
     others = Posterior(random_posteriors(500, sharpness=5.0))
@@ -91,9 +92,9 @@ def test_quantiles_rise_with_their_level_and_invert_the_distribution():
 def test_the_median_is_the_middle_quantile_and_sits_at_a_peak():
     for value in (-0.9, 0.0, 0.31):
         posterior = peaked(value, "focal")
-        median = encoder.median(posterior, "focal")
+        median = targets.median(posterior, "focal")
         np.testing.assert_allclose(median, value, atol=1e-3)
-        assert median == encoder.quantile(posterior, "focal", 0.5)
+        assert median == targets.quantile(posterior, "focal", 0.5)
 
 
 @pytest.mark.parametrize("last", [0, BINS - 1])
@@ -121,7 +122,7 @@ def test_the_gradient_of_the_loss_is_finite_where_a_bin_has_no_probability():
 def test_l1_of_a_sharp_posterior_is_its_distance_in_bins_over_16(target):
     low, high = RANGES[target]
     width = (high - low) / BINS
-    centres = encoder.bin_centres(target)
+    centres = targets.bin_centres(target)
     sharp = Posterior(jnp.log(jax.nn.one_hot(20, BINS) + 1e-20))
     for truth, bins in ((centres[20], 0.0), (centres[20] + 5 * width, 5.0), (high + 9, 43.5)):
         loss = posterior_loss(sharp, jnp.float32(truth), target, "l1")
@@ -129,7 +130,7 @@ def test_l1_of_a_sharp_posterior_is_its_distance_in_bins_over_16(target):
 
 
 def test_l1_is_smallest_where_all_mass_is_at_the_median_of_the_truths():
-    centres = encoder.bin_centres("focal")
+    centres = targets.bin_centres("focal")
     truths = jnp.asarray(centres[[10, 12, 12, 30, 50]], jnp.float32)
 
     def mean_loss(logits):

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from box_rooms import box_room
 
-from train3d_jax import clouds
-from train3d_jax.map_checks import Repeated, is_panorama, repeated_extremes
+from train3d_jax.geometry import clouds
+from train3d_jax.inference.map_checks import Repeated, is_panorama, repeated_extremes
 
 
 def everywhere(values):

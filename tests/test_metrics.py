@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from train3d_jax import metrics
+from train3d_jax.geometry import metrics
 
 point_error = jax.jit(metrics.point_error)
 EVERYTHING = np.ones(50, bool)

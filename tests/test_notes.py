@@ -5,12 +5,13 @@ import pytest
 from box_rooms import box_room
 from test_forms import in_form
 
-from data.depth_files import ReadSettings, find_depth_files, read_depth_file
-from launch import notes, space_guess
-from launch.summary import Counts, Outcome
-from train3d_jax import forms, map_checks
+from data.user_maps.depth_files import ReadSettings, find_depth_files, read_depth_file
+from launch.recovery import notes, space_guess
+from launch.recovery.summary import Counts, Outcome
 from train3d_jax.errors import UserError
-from train3d_jax.map_checks import MapCheck
+from train3d_jax.inference import map_checks
+from train3d_jax.inference.map_checks import MapCheck
+from train3d_jax.networks import forms
 
 
 def check_of(number=0, negative=False, repeated=()):

@@ -3,7 +3,7 @@ import pytest
 from broken_files import pfm
 from raw_files import put
 
-from data.images import read_pfm
+from data.formats.images import read_pfm
 from data.protocol import DataError
 
 VALUES = np.random.default_rng(0).integers(1, 2000, (5, 7)).astype(np.float32)

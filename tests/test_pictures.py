@@ -3,9 +3,9 @@ import pytest
 from box_rooms import box_room
 from PIL import Image
 
-from train3d_jax import pictures
-from train3d_jax.export import camera_of
-from train3d_jax.pictures import Shape
+from train3d_jax.export.answers import camera_of
+from train3d_jax.pictures import sheets as pictures
+from train3d_jax.pictures.sheets import Shape
 
 DEPTH, INTRINSICS = box_room(0)
 AFTER = Shape(DEPTH, INTRINSICS)

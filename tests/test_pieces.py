@@ -5,14 +5,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from train3d_jax import pieces
+from train3d_jax import chunking
 
 BINS = np.linspace(-1, 1, 9, dtype=np.float32)
 
 
 def curve(values, bins=BINS):
     """Sums over the values at each bin, (B, bins)."""
-    return pieces.over_bins(lambda at: jnp.exp(-((values - at) ** 2)).sum(-1), bins).T
+    return chunking.over_bins(lambda at: jnp.exp(-((values - at) ** 2)).sum(-1), bins).T
 
 
 @pytest.mark.parametrize("backend", ["cpu", "gpu"])
@@ -32,7 +32,7 @@ def test_curves_and_their_derivatives_are_those_of_the_formula(monkeypatch, back
 
 
 @pytest.mark.parametrize("backend, devices", [("cpu", 1), ("cpu", 2), ("gpu", 1)])
-@pytest.mark.parametrize("count", [1, pieces.MAPS, pieces.MAPS + 1, 3 * pieces.MAPS])
+@pytest.mark.parametrize("count", [1, chunking.MAPS, chunking.MAPS + 1, 3 * chunking.MAPS])
 def test_a_batch_of_maps_comes_out_in_order_whatever_its_size(monkeypatch, backend, devices, count):
     monkeypatch.setattr(jax, "default_backend", lambda: backend)
     monkeypatch.setattr(jax, "device_count", lambda: devices)
@@ -43,6 +43,6 @@ def test_a_batch_of_maps_comes_out_in_order_whatever_its_size(monkeypatch, backe
         assert image.shape == (2, 3) and number.shape == ()
         return {"sum": image.sum(), "product": image * number}
 
-    found = jax.jit(lambda *arrays: pieces.over_maps(of_map, *arrays))(first, second)
+    found = jax.jit(lambda *arrays: chunking.over_maps(of_map, *arrays))(first, second)
     np.testing.assert_array_equal(found["sum"], first.sum((1, 2)))
     np.testing.assert_array_equal(found["product"], first * second[:, None, None])

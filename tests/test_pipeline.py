@@ -8,9 +8,11 @@ import pytest
 from box_rooms import box_room
 from tiny import Rooms
 
-from data import pipeline, prepared, records
-from data.pipeline import Subset, split_by_scene, split_sets
-from data.prepared import Origin, PreparedSet
+from data.loading import pipeline
+from data.loading.pipeline import Subset, split_by_scene, split_sets
+from data.prepared import prepared_set as prepared
+from data.prepared import records
+from data.prepared.prepared_set import Origin, PreparedSet
 from data.protocol import DataError, DepthMap
 from train3d_jax.errors import UserError
 

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from train3d_jax import points
+from train3d_jax.geometry import points
 
 one_point_per_voxel = jax.jit(points.one_point_per_voxel, static_argnums=2)
 sample_points = jax.jit(points.sample_points, static_argnums=3)

@@ -12,10 +12,10 @@ import pytest
 from PIL import Image
 from raw_files import put, put_kenburns, put_sens, put_taskonomy
 
-from data import prepare as preparation
-from data.prepare import InProcess, PrepareConfig, prepare
-from data.prepared import PreparedSet
-from data.work import run_in_order
+from data.parallel.work import run_in_order
+from data.prepare import preparation as preparation
+from data.prepare.preparation import InProcess, PrepareConfig, prepare
+from data.prepared.prepared_set import PreparedSet
 from train3d_jax import locks
 from train3d_jax.errors import UserError
 

@@ -23,10 +23,10 @@ from raw_files import (
 )
 from raw_files import sens as sens_bytes
 
-from data.prepare import PrepareConfig, prepare
-from data.prepared import PreparedSet
+from data.prepare.preparation import PrepareConfig, prepare
+from data.prepare.sampling import Replacements
+from data.prepared.prepared_set import PreparedSet
 from data.protocol import DataError, Scene
-from data.sampling import Replacements
 from data.validity import limit_depth, unsuitable
 from train3d_jax.errors import UserError
 
@@ -37,8 +37,8 @@ BAD_PNG = "point_1_view_0_domain_depth_zbuffer.png"
 @pytest.fixture(autouse=True)
 def no_pictures(monkeypatch):
     """They take longer than all else; other tests look at them."""
-    monkeypatch.setattr("data.distributions.draw", lambda folder: None)
-    monkeypatch.setattr("data.contact_sheet.draw", lambda folder, format: None)
+    monkeypatch.setattr("data.prepare.distributions.draw", lambda folder: None)
+    monkeypatch.setattr("data.prepare.contact_sheet.draw", lambda folder, format: None)
 
 
 def lines(folder, name):
@@ -326,7 +326,7 @@ def damaged(whole, random):
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 def test_a_damaged_file_never_ends_a_reader_with_anything_but_a_clear_error(valid, kind, seed):
-    from data.plan import READERS
+    from data.prepare.plan import READERS
 
     path = valid / DAMAGED[kind]
     dataset = DAMAGED[kind].split("/")[0]

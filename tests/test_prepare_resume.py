@@ -14,11 +14,12 @@ import numpy as np
 import pytest
 from raw_files import put, put_kenburns, put_sens, put_taskonomy
 
-from data import prepare as preparation
-from data import prepared, records
-from data.prepare import InProcess, PrepareConfig, prepare
-from data.prepared import FORMATS, PreparedSet
-from data.verify import repair, verify
+from data.prepare import preparation as preparation
+from data.prepare.preparation import InProcess, PrepareConfig, prepare
+from data.prepare.verify import repair, verify
+from data.prepared import prepared_set as prepared
+from data.prepared import records
+from data.prepared.prepared_set import FORMATS, PreparedSet
 from train3d_jax.errors import UserError
 
 REPOSITORY = Path(__file__).parents[1]
@@ -110,8 +111,8 @@ def test_killed_at_any_moment_a_run_goes_on_to_the_same_bytes(raw, undisturbed, 
     chance = random.Random(0)
     out = tmp_path / "out"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("data.distributions.draw", lambda folder: None)
-        patch.setattr("data.contact_sheet.draw", lambda folder, format: None)
+        patch.setattr("data.prepare.distributions.draw", lambda folder: None)
+        patch.setattr("data.prepare.contact_sheet.draw", lambda folder, format: None)
         counted = kill_at(patch, -1, torn=False)
         prepare(config(raw, out, format=format))
         moments = counted()
@@ -120,8 +121,8 @@ def test_killed_at_any_moment_a_run_goes_on_to_the_same_bytes(raw, undisturbed, 
     for moment in sorted(chosen):
         shutil.rmtree(out)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("data.distributions.draw", lambda folder: None)
-            patch.setattr("data.contact_sheet.draw", lambda folder, format: None)
+            patch.setattr("data.prepare.distributions.draw", lambda folder: None)
+            patch.setattr("data.prepare.contact_sheet.draw", lambda folder, format: None)
             for again in (moment, chance.randrange(1, 12)):  # and a second time
                 with pytest.MonkeyPatch.context() as inner, pytest.raises(Killed):
                     kill_at(inner, again, torn=chance.random() < 0.5)
@@ -302,7 +303,7 @@ def test_the_launcher_verifies_and_repairs(raw, undisturbed, tmp_path):
 
 
 def test_both_formats_hold_the_same_samples(raw, tmp_path, monkeypatch):
-    monkeypatch.setattr("data.contact_sheet.draw", lambda folder, format: None)
+    monkeypatch.setattr("data.prepare.contact_sheet.draw", lambda folder, format: None)
     first, second = (
         PreparedSet(prepare_into(raw, tmp_path / format, format)) for format in FORMATS
     )

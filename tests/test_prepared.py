@@ -7,8 +7,8 @@ import grain
 import numpy as np
 import pytest
 
-from data import prepared
-from data.prepared import Origin, PreparedSet, State
+from data.prepared import prepared_set as prepared
+from data.prepared.prepared_set import Origin, PreparedSet, State
 from data.protocol import DataError, DepthMap
 from train3d_jax.errors import UserError
 from train3d_jax.files import own_part

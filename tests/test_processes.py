@@ -13,10 +13,11 @@ import pytest
 from absl.testing import flagsaver
 from box_rooms import box_room
 
-from data import pipeline, prepared
-from data.prepared import PreparedSet
+from data.loading import pipeline
+from data.prepared import prepared_set as prepared
+from data.prepared.prepared_set import PreparedSet
 from data.protocol import DepthMap
-from launch import processes
+from launch.training import processes
 from train3d_jax.errors import UserError
 
 ROOT = Path(__file__).parents[1]

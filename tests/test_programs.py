@@ -19,7 +19,8 @@ from box_rooms import box_room
 from raw_files import exr, png16, put, sens
 
 from launch import program
-from train3d_jax import export, locks
+from train3d_jax import locks
+from train3d_jax.export import answers as export
 
 ROOT = Path(__file__).parents[1]
 PROGRAMS = [

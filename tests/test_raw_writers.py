@@ -13,7 +13,7 @@ import OpenEXR
 import pytest
 from PIL import Image
 
-from data.plan import READERS
+from data.prepare.plan import READERS
 from data.protocol import licence_of
 from data.rooms import raw_writers
 from data.rooms.raw_writers import (

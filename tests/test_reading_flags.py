@@ -2,7 +2,7 @@ import pytest
 from absl import flags
 from absl.testing import flagsaver
 
-from launch import reading_flags
+from launch.recovery import reading_flags
 
 
 @pytest.fixture(autouse=True)

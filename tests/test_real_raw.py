@@ -5,11 +5,11 @@ import json
 import numpy as np
 import pytest
 
-from data.kenburns import KenBurns
-from data.prepare import PrepareConfig, prepare
-from data.prepared import PreparedSet
-from data.scannet import ScanNet
-from data.taskonomy import Taskonomy
+from data.prepare.preparation import PrepareConfig, prepare
+from data.prepared.prepared_set import PreparedSet
+from data.readers.kenburns import KenBurns
+from data.readers.scannet import ScanNet
+from data.readers.taskonomy import Taskonomy
 
 
 def scene_facts(text_file):

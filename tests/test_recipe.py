@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from tiny import CONFIG
 
-from train3d_jax import recipe
+from train3d_jax.training import recipe
 
 RATE, SHARE, WARMUP, TOTAL = 0.01, 0.25, 50, 200
 

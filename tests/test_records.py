@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data import prepared, records
-from data.prepared import ARRAY_RECORD, Origin, PreparedSet
+from data.prepared import prepared_set as prepared
+from data.prepared import records
+from data.prepared.prepared_set import ARRAY_RECORD, Origin, PreparedSet
 from data.protocol import DataError, DepthMap
 
 CAMERA = np.array([[500.25, 0, 3.1], [0, 501.75, 2.7], [0, 0, 1]])

@@ -4,10 +4,10 @@ from pathlib import Path
 import pytest
 from tiny import CONFIG, Rooms
 
-from data import pipeline
-from launch import run_data
-from train3d_jax import checkpoint
+from data.loading import pipeline
+from launch.training import run_data
 from train3d_jax.errors import UserError
+from train3d_jax.storage import checkpoint
 
 
 class Set(Rooms):

@@ -6,9 +6,10 @@ from tensorboardX import proto
 from tensorboardX.record_writer import RecordWriter  # noqa: F401  # the format that is read below
 from tiny import CONFIG
 
-from train3d_jax import report, run_log
 from train3d_jax.errors import UserError
-from train3d_jax.training import Validation
+from train3d_jax.pictures import plots as report
+from train3d_jax.training import run_log
+from train3d_jax.training.trainer import Validation
 
 
 def row(step, split="train", loss=1.0):

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from data.prepare.sampling import Replacements, allocate, allocate_scenes, choose
 from data.protocol import Scene, SingleViews
-from data.sampling import Replacements, allocate, allocate_scenes, choose
 
 SIZES = st.lists(st.integers(0, 40), min_size=1, max_size=12)
 VIEWS = st.lists(st.integers(1, 4), max_size=12)  # of each place of a scene

@@ -22,9 +22,9 @@ from raw_files import (
     sens,
 )
 
-from data import scannet
 from data.protocol import DataError, UnsuitableError
-from data.scannet import ScanNet
+from data.readers import scannet
+from data.readers.scannet import ScanNet
 
 
 def scene_of(root, contents, name="scene0000_00"):

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from test_encoder import cloud_of
 
-from train3d_jax.encoder import BINS, encode
-from train3d_jax.serial_encoder import GRID_BITS, SerialEncoder, in_serial_order
+from train3d_jax.evidence.targets import BINS
+from train3d_jax.networks.encoder import encode
+from train3d_jax.networks.serial_encoder import GRID_BITS, SerialEncoder, in_serial_order
 
 NETWORK = SerialEncoder(("shift", "focal"), width=16)
 

@@ -5,12 +5,13 @@ import pytest
 from box_rooms import box_room
 from raw_files import png16, put
 
-from data.true_maps import TrueMaps
-from launch import evaluation_shards, evaluation_summary
-from launch.evaluation_config import SHARDS, EvaluationConfig
-from launch.evaluation_methods import BEST, COLUMNS
-from launch.evaluation_run import evaluate
-from launch.shards import Shard, shard_of
+from data.user_maps.true_maps import TrueMaps
+from launch.evaluation import shards as evaluation_shards
+from launch.evaluation import summary as evaluation_summary
+from launch.evaluation.config import SHARDS, EvaluationConfig
+from launch.evaluation.methods import BEST, COLUMNS
+from launch.evaluation.run import evaluate
+from launch.recovery.shards import Shard, shard_of
 from train3d_jax.errors import UserError
 
 

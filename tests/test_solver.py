@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from box_rooms import box_room
 
-from train3d_jax import camera, clouds, depth, inference, joint, metrics, solver
+from train3d_jax.evidence import joint_posterior, solver
+from train3d_jax.geometry import affine, camera, clouds, metrics
+from train3d_jax.inference import recovery as inference
 
 ROOMS = [box_room(seed) for seed in range(8)]
 FOCALS = np.array([intrinsics[0, 0] for _, intrinsics in ROOMS])
@@ -17,12 +19,14 @@ MIDDLE = (0.05, 0.5, 0.95)
 def answer(blocks):
     """Shift and focal length, as `inference` takes them out of the posteriors."""
     solution = solver.solve(blocks, "depth")
-    ratio = joint.quantiles(solution.shift, joint.ratio_bins(), MIDDLE)[:, 1]
-    log_alpha = joint.quantiles(solution.focal, joint.focal_bins(), MIDDLE)[:, 1]
+    ratio = joint_posterior.quantiles(solution.shift, joint_posterior.ratio_bins(), MIDDLE)[:, 1]
+    log_alpha = joint_posterior.quantiles(solution.focal, joint_posterior.focal_bins(), MIDDLE)[
+        :, 1
+    ]
     ratio = solver.refine_ratio(solution, ratio).value
     log_alpha = solver.refine_log_alpha(solution, ratio, log_alpha, "depth").value
     focal = jnp.exp(log_alpha) * camera.initial_focal(blocks.size[:, 0])
-    return depth.ratio_to_shift(ratio), focal
+    return affine.ratio_to_shift(ratio), focal
 
 
 def blocks_of(maps):
@@ -30,7 +34,7 @@ def blocks_of(maps):
 
 
 def true_shifts(blocks):
-    return -np.asarray(depth.canonicalise(blocks.values, blocks.mask).offset)
+    return -np.asarray(affine.canonicalise(blocks.values, blocks.mask).offset)
 
 
 def errors(maps):
@@ -91,12 +95,14 @@ def test_what_is_known_has_all_the_probability(known):
     focal = np.float32(FOCALS) if known == "focal" else None
     solution = jax.jit(solver.solve, static_argnames="space")(blocks, "depth", shift, focal)
     first_guess = np.asarray(camera.initial_focal(96))
-    ratio = joint.ratio_bins()[np.asarray(solution.shift).argmax(-1)]
-    focal = np.exp(joint.focal_bins()[np.asarray(solution.focal).argmax(-1)]) * first_guess
+    ratio = joint_posterior.ratio_bins()[np.asarray(solution.shift).argmax(-1)]
+    focal = (
+        np.exp(joint_posterior.focal_bins()[np.asarray(solution.focal).argmax(-1)]) * first_guess
+    )
     # Within a bin of the truth, known or found: two thousandths of the ratio, 2 % of the focal
     # length; what is found may lie a few bins off.
     tolerance = (0.0021, 0.1) if known == "shift" else (0.01, 0.011)
-    true_ratio = depth.shift_to_ratio(true_shifts(blocks))
+    true_ratio = affine.shift_to_ratio(true_shifts(blocks))
     np.testing.assert_allclose(ratio, true_ratio, atol=tolerance[0])
     np.testing.assert_allclose(focal, FOCALS, rtol=tolerance[1])
 
@@ -112,20 +118,24 @@ def test_parallel_planes_tell_the_shift_where_there_is_no_right_angle():
     true = true_shifts(blocks_of([disparity]))[0]
     one = jax.tree.map(lambda column: column[0], solution.fit)
     parallel = solver._parallel_likelihood(one.windows, one.base, "disparity")
-    low, _, high = np.asarray(joint.quantiles(solution.shift, joint.ratio_bins(), MIDDLE))[0]
-    ratio = joint.ratio_bins()[parallel.argmax()]
-    assert abs(ratio - depth.shift_to_ratio(true)) < 0.02
-    assert low < depth.shift_to_ratio(true) < high and high - low < 0.3
+    low, _, high = np.asarray(
+        joint_posterior.quantiles(solution.shift, joint_posterior.ratio_bins(), MIDDLE)
+    )[0]
+    ratio = joint_posterior.ratio_bins()[parallel.argmax()]
+    assert abs(ratio - affine.shift_to_ratio(true)) < 0.02
+    assert low < affine.shift_to_ratio(true) < high and high - low < 0.3
     np.testing.assert_array_equal(solution.fit.bending, 0)
 
 
 def test_in_disparity_space_angles_tell_of_both():
     blocks = blocks_of([1 / values for values, _ in ROOMS])
     solution = jax.jit(solver.solve, static_argnames="space")(blocks, "disparity")
-    ratio = joint.quantiles(solution.shift, joint.ratio_bins(), MIDDLE)[:, 1]
-    log_alpha = joint.quantiles(solution.focal, joint.focal_bins(), MIDDLE)[:, 1]
+    ratio = joint_posterior.quantiles(solution.shift, joint_posterior.ratio_bins(), MIDDLE)[:, 1]
+    log_alpha = joint_posterior.quantiles(solution.focal, joint_posterior.focal_bins(), MIDDLE)[
+        :, 1
+    ]
     # Far less than bending tells: the medians only, and against a guess of 1/2 and of 60 degrees.
-    true_ratio = depth.shift_to_ratio(true_shifts(blocks))
+    true_ratio = affine.shift_to_ratio(true_shifts(blocks))
     true_alpha = np.log(FOCALS / np.asarray(camera.initial_focal(96)))
     assert np.median(np.abs(ratio - true_ratio)) < 0.5 * np.median(np.abs(0.5 - true_ratio))
     assert np.median(np.abs(log_alpha - true_alpha)) < 0.6 * np.median(np.abs(true_alpha))

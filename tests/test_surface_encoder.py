@@ -6,23 +6,21 @@ import numpy as np
 import pytest
 from tiny import CONFIG, rooms_batch
 
-from train3d_jax import (
-    checkpoint,
-    depth,
-    joint,
-    losses,
-    quadrics,
-    solver,
-    training,
-)
-from train3d_jax.clouds import CloudSettings
-from train3d_jax.encoder import BINS, encode
 from train3d_jax.errors import UserError
-from train3d_jax.surface_encoder import SurfaceEncoder, continuation
+from train3d_jax.evidence import joint_posterior, solver
+from train3d_jax.evidence.targets import BINS
+from train3d_jax.geometry import affine
+from train3d_jax.geometry.clouds import CloudSettings
+from train3d_jax.networks.encoder import encode
+from train3d_jax.networks.surface_encoder import SurfaceEncoder, continuation
+from train3d_jax.storage import checkpoint
+from train3d_jax.training import losses
+from train3d_jax.training import trainer as training
+from train3d_jax.windows import quadrics
 
 ALL_POINTS = CloudSettings(num_points=0, voxel_size=0)
 SURFACES = dataclasses.replace(CONFIG, clouds=ALL_POINTS, encoder="surfaces", augmentation=())
-SIZES = {"shift": joint.SHIFT_BINS, "focal": joint.FOCAL_BINS, "scale": BINS}
+SIZES = {"shift": joint_posterior.SHIFT_BINS, "focal": joint_posterior.FOCAL_BINS, "scale": BINS}
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +107,7 @@ def clouds_of_all_kinds():
     """Rooms with less and less in them, down to nothing; and what is missing holds NaN."""
     batch = rooms_batch(tuple(range(9)))
     rays = (batch["pixels"] - batch["centre"][:, None]) / batch["focal"][:, None, None]
-    values = np.asarray(depth.canonicalise(batch["values"], batch["mask"]).values).copy()
+    values = np.asarray(affine.canonicalise(batch["values"], batch["mask"]).values).copy()
     rng = np.random.default_rng(0)
     mask = np.array(batch["mask"])
     drawn = rng.random(mask.shape)

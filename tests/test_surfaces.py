@@ -7,13 +7,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from train3d_jax import depth, quadrics, surfaces
+from train3d_jax.geometry import affine
+from train3d_jax.windows import planes, quadrics
 
 # Compiled whole, and all clouds of one size: compiling is what takes the time.
 fit_windows = jax.jit(quadrics.fit_windows)
-shift_votes = jax.jit(surfaces.shift_votes)
-focal_votes = jax.jit(surfaces.focal_votes, static_argnames="space")
-bending = jax.jit(surfaces.bending)
+shift_votes = jax.jit(planes.shift_votes)
+focal_votes = jax.jit(planes.focal_votes, static_argnames="space")
+bending = jax.jit(planes.bending)
 solve = jax.jit(quadrics.solve_positive_definite)
 
 U, V = np.meshgrid(np.linspace(-0.7, 0.7, 64), np.linspace(-0.5, 0.5, 64))
@@ -46,7 +47,7 @@ def canonical_inverse(true_inverse, space):
 def test_windows_on_a_plane_vote_for_its_true_near_far_ratio(gradient):
     w, shift = canonical_inverse(1 + RAYS @ gradient, "depth")
     votes = shift_votes(fit(RAYS, w))
-    ratio = depth.shift_to_ratio(shift)
+    ratio = affine.shift_to_ratio(shift)
     assert votes.mask.all()
     error = np.abs(votes.value - ratio)
     # What is left is the cubic part of w, which a quadric leaves out: 0.001 at the median and 0.01
@@ -139,7 +140,7 @@ def parallel_planes(alpha, space):
 
 @functools.partial(jax.jit, static_argnames="space")
 def parallels(windows, shift, pairs, space):
-    return surfaces.parallel_misfits(surfaces.gather_pairs(windows, pairs), shift, space)
+    return planes.parallel_misfits(planes.gather_pairs(windows, pairs), shift, space)
 
 
 @pytest.mark.parametrize("space", ["depth", "disparity"])

@@ -7,7 +7,7 @@ from PIL import Image
 from raw_files import depth_units, png16, put, put_taskonomy
 
 from data.protocol import DataError
-from data.taskonomy import Taskonomy
+from data.readers.taskonomy import Taskonomy
 
 END_OF_PNG = 12  # bytes of the last chunk: it holds nothing but its name and a checksum of that
 FRAME = "point_3_view_1"

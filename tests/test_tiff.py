@@ -6,7 +6,7 @@ from broken_files import any_tiff, picture, tiff
 from PIL import Image
 from raw_files import put
 
-from data.images import read_tiff
+from data.formats.images import read_tiff
 from data.protocol import DataError
 
 VALUES = np.random.default_rng(0).integers(1, 2000, (37, 21)).astype(np.uint16)  # exact in a half

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 from tiny import CONFIG, TOTAL_STEPS, rooms_batch, with_clouds
 
-from train3d_jax import depth, training
 from train3d_jax.errors import UserError
-from train3d_jax.training import TrainingConfig
+from train3d_jax.geometry import affine
+from train3d_jax.training import trainer as training
+from train3d_jax.training.trainer import TrainingConfig
 
 make_examples = jax.jit(training.make_examples, static_argnames=("config", "augmented"))
-straighten = jax.jit(depth.straighten, static_argnames="space")
+straighten = jax.jit(affine.straighten, static_argnames="space")
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +115,7 @@ def test_errors_are_measured_of_each_sample_and_the_same_each_time(trained, eval
     np.testing.assert_array_equal(once.weight, [1, 0, 0])
     # What is told of predictions and truth is what the errors are of.
     ratio = {"predicted": once.predicted["shift"], "true": once.true["shift"]}
-    shift = {name: depth.ratio_to_shift(value)[0] for name, value in ratio.items()}
+    shift = {name: affine.ratio_to_shift(value)[0] for name, value in ratio.items()}
     error = abs(shift["predicted"] - shift["true"]) / (1 + shift["true"])
     np.testing.assert_allclose(error, once.errors["shift_error"][0], atol=1e-6)  # of order 1
     ratio = np.exp(once.predicted["focal"] - once.true["focal"])[0]

@@ -5,9 +5,9 @@ import pytest
 from box_rooms import box_room
 from raw_files import png16, put
 
-from data import prepared
+from data.prepared import prepared_set as prepared
 from data.protocol import DataError, DepthMap
-from data.true_maps import TrueMaps
+from data.user_maps.true_maps import TrueMaps
 from train3d_jax.errors import UserError
 
 VALUES = np.arange(2000, 2048, dtype=np.uint16).reshape(6, 8)

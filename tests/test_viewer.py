@@ -11,17 +11,18 @@ import pytest
 from box_rooms import box_room
 from PIL import Image
 
-from data import prepared
-from data.known_cameras import KnownCamera
+from data.prepared import prepared_set as prepared
 from data.protocol import DepthMap
-from launch.folder import recover_folder
-from launch.recovery_config import RecoveryConfig
-from train3d_jax import export, inference
+from data.user_maps.known_cameras import KnownCamera
+from launch.recovery.config import RecoveryConfig
+from launch.recovery.folder import recover_folder
+from train3d_jax.export import answers as export
+from train3d_jax.inference import recovery as inference
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-viewer_maps = pytest.importorskip("launch.viewer_maps", reason="viser is not installed")
-viewer_server = pytest.importorskip("launch.viewer_server", reason="viser is not installed")
-from launch.viewer_window import BY_HAND, Exhibition  # noqa: E402
+viewer_maps = pytest.importorskip("launch.viewer.maps", reason="viser is not installed")
+viewer_server = pytest.importorskip("launch.viewer.server", reason="viser is not installed")
+from launch.viewer.window import BY_HAND, Exhibition  # noqa: E402
 
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None

@@ -16,15 +16,17 @@ import pytest
 from box_rooms import box_room
 from PIL import Image
 
-from data.depth_files import DepthFile
-from launch.recovery_config import RecoveryConfig
-from launch.saving import SaveSettings
+from data.user_maps.depth_files import DepthFile
+from launch.recovery.config import RecoveryConfig
+from launch.recovery.saving import SaveSettings
 from train3d_jax.errors import UserError
 
 viser = pytest.importorskip("viser", reason="viser is not installed")
 from benchmarks.view import Browser  # noqa: E402
-from launch import viewer_drawings, viewer_maps, viewer_server  # noqa: E402
-from launch.viewer_window import Exhibition  # noqa: E402
+from launch.viewer import drawings as viewer_drawings  # noqa: E402
+from launch.viewer import maps as viewer_maps  # noqa: E402
+from launch.viewer import server as viewer_server  # noqa: E402
+from launch.viewer.window import Exhibition  # noqa: E402
 
 
 @pytest.fixture

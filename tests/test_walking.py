@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 from raw_files import put
 
-from data.depth_files import find_depth_files
+from data.user_maps.depth_files import find_depth_files
 from data.walking import files_below, files_matching
 
 

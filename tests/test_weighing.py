@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 from box_rooms import box_room
 
-from train3d_jax import depth, inference, joint, weighing
+from train3d_jax.evidence import fusion, joint_posterior
+from train3d_jax.geometry import affine
+from train3d_jax.inference import recovery as inference
 
-RATIOS = joint.ratio_bins()
+RATIOS = joint_posterior.ratio_bins()
 
 
 def posterior(centre, deviation):
@@ -16,9 +18,13 @@ def posterior(centre, deviation):
 
 
 def hybrid(network, geometry, trust=1.0):
-    shares = weighing._between((0.0, 1.0), (1.0, 0.1), jnp.full((1, 1), trust))
-    opinions = weighing._Opinions(network[None], geometry[None], np.zeros(joint.SHIFT_BINS), shares)
-    return np.asarray(joint.quantiles(opinions.weighed("hybrid"), RATIOS, (0.05, 0.5, 0.95)))[0]
+    shares = fusion._between((0.0, 1.0), (1.0, 0.1), jnp.full((1, 1), trust))
+    opinions = fusion._Opinions(
+        network[None], geometry[None], np.zeros(joint_posterior.SHIFT_BINS), shares
+    )
+    return np.asarray(
+        joint_posterior.quantiles(opinions.weighed("hybrid"), RATIOS, (0.05, 0.5, 0.95))
+    )[0]
 
 
 def test_the_network_answers_where_it_is_trusted():
@@ -43,7 +49,7 @@ def test_the_answer_goes_from_one_to_the_other_with_trust():
 @pytest.mark.parametrize(("deviation", "nats"), [(1e3, 0.0), (0.086, 1.04), (0.0121, 3.0)])
 def test_information_is_that_of_a_narrower_range(deviation, nats):
     # -log(4.13 deviations): a normal distribution is as wide as a uniform one over sqrt(2 pi e).
-    found = weighing._information(posterior(0.5, deviation))
+    found = fusion._information(posterior(0.5, deviation))
     np.testing.assert_allclose(found, nats, atol=0.03)
 
 
@@ -54,12 +60,14 @@ def test_geometry_is_as_sure_of_the_shift_as_it_is_right(noise):
     maps = [np.float32(z * (1 + noise * rng.standard_normal(z.shape))) for z in maps]
     blocks = inference.make_blocks(maps)
     found = inference.recover_blocks([], blocks, method="geometric", space="depth")
-    true = -np.asarray(depth.canonicalise(blocks.values, blocks.mask).offset)
+    true = -np.asarray(affine.canonicalise(blocks.values, blocks.mask).offset)
     low, high = found.shift_interval.T
     held = ((low <= true) & (true <= high)).mean()
     # Of 24 maps, 90 % of which are to be held.
     assert held > 0.7
-    width = np.ptp(depth.shift_to_ratio(found.shift_interval), axis=-1) * joint.SHIFT_BINS
+    width = (
+        np.ptp(affine.shift_to_ratio(found.shift_interval), axis=-1) * joint_posterior.SHIFT_BINS
+    )
     if not noise:
         assert np.median(width) < 1  # no bin is as narrow as what is known
     assert np.median(np.abs(found.shift - true) / (high - low)) > 0.02
@@ -86,11 +94,11 @@ def test_sparse_is_a_map_with_values_in_less_than_a_tenth_of_its_pixels():
 def test_values_5_5_times_beyond_the_quantiles_are_out_of_range():
     room = box_room(0, (192, 256))[0]
     blocks = inference.make_blocks([room])
-    form = depth.canonicalise(blocks.values, blocks.mask)
+    form = affine.canonicalise(blocks.values, blocks.mask)
     maps = []
     for beyond in (0, 5.3, 5.7):
         # One block, of one value; its canonical value is 1 + 0.5 * beyond.
-        value = (depth.FAR_VALUE + 0.5 * beyond - float(form.offset[0])) / float(form.scale[0])
+        value = (affine.FAR_VALUE + 0.5 * beyond - float(form.offset[0])) / float(form.scale[0])
         maps.append(room.copy())
         maps[-1][:3, :4] = value
     found = inference.recover_blocks(

@@ -7,9 +7,12 @@ import pytest
 from box_rooms import box_room
 from tiny import CONFIG
 
-from train3d_jax import checkpoint, inference, recover, training, weights
-from train3d_jax.calibration import Calibration
+from train3d_jax import recover
 from train3d_jax.errors import UserError
+from train3d_jax.evidence.calibration import Calibration
+from train3d_jax.inference import recovery as inference
+from train3d_jax.storage import checkpoint, weights
+from train3d_jax.training import trainer as training
 
 
 @pytest.fixture(scope="module")

@@ -5,10 +5,10 @@ from pathlib import Path
 
 from box_rooms import box_room
 
-from data import pipeline
-from data.prepared import Sample
-from train3d_jax.clouds import CloudSettings
-from train3d_jax.training import TrainingConfig
+from data.loading import pipeline
+from data.prepared.prepared_set import Sample
+from train3d_jax.geometry.clouds import CloudSettings
+from train3d_jax.training.trainer import TrainingConfig
 
 CONFIG = TrainingConfig(
     (0, 2), CloudSettings(num_points=1024), batch_size=3, epochs=3, width=16, seed=5,

@@ -11,12 +11,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from train3d_jax.api import Recovered as Recovered
     from train3d_jax.api import recover as recover
-    from train3d_jax.models import Model as Model
-    from train3d_jax.models import load_model as load_model
+    from train3d_jax.inference.models import Model as Model
+    from train3d_jax.inference.models import load_model as load_model
 
 __version__ = "0.1.0"
 
-_HOME = {"Model": "models", "Recovered": "api", "load_model": "models", "recover": "api"}
+_HOME = {
+    "Model": "inference.models",
+    "Recovered": "api",
+    "load_model": "inference.models",
+    "recover": "api",
+}
 
 
 def __getattr__(name: str) -> Any:

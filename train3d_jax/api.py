@@ -9,13 +9,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from train3d_jax import inference, map_checks, weighing
-from train3d_jax.arrays import depth_maps, numbers
-from train3d_jax.depth import Space
 from train3d_jax.errors import Argument, ArgumentError
-from train3d_jax.inference import Known, Model
-from train3d_jax.intrinsics import form_problem, size_problem
-from train3d_jax.weighing import Method
+from train3d_jax.evidence import fusion
+from train3d_jax.evidence.fusion import Method
+from train3d_jax.geometry.affine import Space
+from train3d_jax.geometry.intrinsics import form_problem, size_problem
+from train3d_jax.inference import map_checks
+from train3d_jax.inference import recovery as inference
+from train3d_jax.inference.arrays import depth_maps, numbers
+from train3d_jax.inference.recovery import Known, Model
 
 BATCH = 16
 """Maps solved at once at most; smaller batches are filled up to a power of two, so that only five
@@ -39,7 +41,7 @@ class Recovered(NamedTuple):
       shift: canonical units (2 % quantile of the input at 0.5, 98 % quantile at 1).
       focal_interval: holds the focal length with 90 % probability, pixels, shape (..., 2).
       shift_interval: the same for the shift, shape (..., 2).
-      flags: for each of `weighing.FLAGS` and `map_checks.FLAGS` whether it is raised, bool;
+      flags: for each of `fusion.FLAGS` and `map_checks.FLAGS` whether it is raised, bool;
         `inference.Recovery` and `map_checks.check` say what they mean.
     """
 
@@ -218,6 +220,6 @@ def _collect(
         shift=joined(lambda r: r.shift),
         focal_interval=joined(lambda r: r.focal_interval),
         shift_interval=joined(lambda r: r.shift_interval),
-        flags={name: joined(lambda r, n=name: r.flags[n]) for name in weighing.FLAGS}
+        flags={name: joined(lambda r, n=name: r.flags[n]) for name in fusion.FLAGS}
         | {name: raised(name) for name in map_checks.FLAGS},
     )

@@ -1,7 +1,7 @@
 """Writes small raw datasets in the native layouts of ScanNet, 3D Ken Burns and Taskonomy.
 
-For the demo and the tests: what is written here is read back by `data.scannet`, `data.kenburns`
-and `data.taskonomy` as the real datasets are.  Every file is written beside its place and then
+For the demo and the tests: `data.readers` read back what is written here as they read the real
+datasets.  Every file is written beside its place and then
 renamed, so that a file under its own name is always whole.
 """
 
@@ -21,7 +21,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from data import work
+from data.parallel import work
 from data.protocol import LICENCE
 from data.rooms.building import Surroundings
 from data.rooms.views import View, random_quadruples, random_size, random_views

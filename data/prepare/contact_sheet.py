@@ -1,0 +1,67 @@
+"""A picture of some depth maps of a prepared set, to see that they are what they should be."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+
+from data.prepared import npz_files, records
+from data.prepared import prepared_set as prepared
+from data.protocol import DataError
+from train3d_jax.files import write_whole
+
+PICTURE = "contact_sheet.png"
+
+_MAPS_PER_DATASET = 12
+_COLUMNS = 6
+_INCHES = (2.4, 2.2)  # of one map
+_DOTS_PER_INCH = 90
+_LARGEST_SIDE = 240  # pixels; more are not seen
+_FAR_QUANTILE = 0.98  # the last colour: a few far pixels shall not make all others alike
+
+
+def draw(folder: Path, format: str) -> None:
+    """Writes contact_sheet.png: maps spread over each dataset, in colour, titled by their scene."""
+    from matplotlib.figure import Figure  # heavy, and not needed by the workers
+
+    chosen = _spread(folder)
+    shards = records.Shards(folder) if format == prepared.ARRAY_RECORD else None
+    lines = -(-len(chosen) // _COLUMNS)
+    size = (_INCHES[0] * min(len(chosen), _COLUMNS), _INCHES[1] * lines)
+    figure = Figure(figsize=size, layout="constrained")
+    grid = figure.subplots(lines, min(len(chosen), _COLUMNS), squeeze=False)
+    for axes in grid.flat:
+        axes.set_axis_off()
+    for axes, (index, row) in zip(grid.flat, chosen, strict=False):
+        try:
+            depth, _ = npz_files.load(folder, row["id"]) if shards is None else shards.read(index)
+        except DataError as error:
+            axes.set_title(f"{row['id']}: {error.reason}", fontsize=6)
+            continue
+        step = -(-max(depth.shape) // _LARGEST_SIDE)
+        depth = depth[::step, ::step]
+        seen = depth[depth > 0]
+        far = float(np.quantile(seen, _FAR_QUANTILE)) if seen.size else 1.0
+        axes.imshow(np.where(depth > 0, depth, np.nan), "turbo", vmin=0, vmax=far)
+        axes.set_title(f"{row['dataset']} {row['scene']}\n0 to {far:.3g} m", fontsize=7)
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png", dpi=_DOTS_PER_INCH)
+    write_whole(folder / PICTURE, picture.getvalue())
+
+
+def _spread(folder: Path) -> list[tuple[int, prepared.Row]]:
+    """Index and row of samples at even distances in each dataset, grouped by dataset."""
+    counts: dict[str, int] = {}
+    for row in prepared.rows(folder):
+        counts[row["dataset"]] = counts.get(row["dataset"], 0) + 1
+    wanted = {
+        name: {k * count // _MAPS_PER_DATASET for k in range(_MAPS_PER_DATASET)}
+        for name, count in counts.items()
+    }
+    seen = dict.fromkeys(counts, 0)
+    chosen = []
+    for index, row in enumerate(prepared.rows(folder)):
+        if seen[row["dataset"]] in wanted[row["dataset"]]:
+            chosen.append((index, row))
+        seen[row["dataset"]] += 1
+    return chosen

@@ -1,0 +1,239 @@
+"""What to prepare: the checked settings, how many frames of which scene, and the tasks of it.
+
+The plan is a pure function of the settings and of the scenes and their sizes.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+from data.prepare.sampling import allocate_scenes, choose
+from data.prepared import prepared_set as prepared
+from data.protocol import DataError, Frame, Reader, Scene, UnsuitableError
+from data.readers.kenburns import KenBurns
+from data.readers.listing import contents
+from data.readers.scannet import ScanNet
+from data.readers.taskonomy import Taskonomy
+from data.validity import DEFAULT_MIN_VALID
+from train3d_jax.errors import UserError
+
+_Result = TypeVar("_Result")
+
+# In the order of the counts in --num_samples; a dataset is added here and in launch/prepare.py.
+READERS: dict[str, Callable[[Path], Reader]] = {
+    ScanNet.name: ScanNet,
+    KenBurns.name: KenBurns,
+    Taskonomy.name: Taskonomy,
+}
+
+DEFAULT_MAX_BAD_FRACTION = 0.01
+"""Share of broken samples from which on a dataset is rather a bad copy than a real one."""
+
+_SAMPLES_PER_TASK = 8  # enough to hide the cost of a task, few enough for a smooth progress bar
+
+
+@dataclass(frozen=True)
+class PrepareConfig:
+    """What to prepare.  Raises UserError when its values cannot go together.
+
+    roots: the datasets' folders, None where one is not given, in the order of `READERS`.
+    num_samples: how many of each.  out: where the set comes to be.
+    num_workers: processes; with 0 all is done in this one.  scheduler: address of a Dask
+    scheduler whose workers do it in their place; they must see all folders, by absolute paths.
+    format: one of `prepared.FORMATS`.
+    max_depth_m: what is farther, in metres, is missing; None: no limit.
+    min_valid: share of the pixels, 0 to 1, that must be valid for a map to be taken.
+    max_bad_fraction: of the samples asked for and the broken, 0 to 1; past it the run stops.
+    """
+
+    roots: tuple[Path | None, ...]
+    num_samples: tuple[int, ...]
+    out: Path
+    seed: int = 0
+    num_workers: int = 2
+    format: str = prepared.NPZ
+    max_depth_m: float | None = None
+    min_valid: float = DEFAULT_MIN_VALID
+    max_bad_fraction: float = DEFAULT_MAX_BAD_FRACTION
+    scheduler: str | None = None
+
+    def __post_init__(self):
+        if len(self.num_samples) != len(READERS) or min(self.num_samples) < 0:
+            raise UserError(
+                f"--num_samples={','.join(map(str, self.num_samples))}: give three counts of 0 or"
+                f" more, for {', '.join(READERS)} in this order, such as 100,50,50"
+            )
+        if not any(self.roots):
+            raise UserError(
+                "no dataset is given: give at least one of "
+                + ", ".join(f"--{name}" for name in READERS)
+            )
+        if not any(self.num_samples):
+            raise UserError("--num_samples: all counts are 0, there is nothing to prepare")
+        if self.num_workers < 0:
+            raise UserError(f"--num_workers={self.num_workers}: give 0 or more processes")
+        if self.format not in prepared.FORMATS:
+            raise UserError(f"--format={self.format}: give one of {', '.join(prepared.FORMATS)}")
+        if self.max_depth_m is not None and not 0 < self.max_depth_m < math.inf:
+            raise UserError(f"--max_depth_m={self.max_depth_m:g}: give metres above 0")
+        for flag, value in (
+            ("min_valid", self.min_valid),
+            ("max_bad_fraction", self.max_bad_fraction),
+        ):
+            if not 0 <= value <= 1:
+                raise UserError(f"--{flag}={value:g}: give a share from 0 to 1")
+        for name, root, count in zip(READERS, self.roots, self.num_samples, strict=True):
+            if count and root is None:
+                raise UserError(
+                    f"--num_samples asks for {count} of {name}, but --{name} is not given:"
+                    " give it, or a count of 0"
+                )
+            if root is not None and not root.is_dir():
+                raise UserError(f"--{name}={root}: there is no such folder")
+
+    def settings(self) -> dict[str, Any]:
+        """All that the result depends on, as it is kept in dataset.json."""
+        roots = [None if root is None else str(root.resolve()) for root in self.roots]
+        return {
+            **dict(zip(READERS, roots, strict=True)),
+            "num_samples": list(self.num_samples),
+            "seed": self.seed,
+            "format": self.format,
+            "max_depth_m": self.max_depth_m,
+            "min_valid": self.min_valid,
+        }
+
+
+class Selection(NamedTuple):
+    """What is taken of one dataset: its scenes, and how many frames of each; what is unreadable."""
+
+    reader: Reader
+    scenes: list[Scene]
+    counts: list[int]
+    broken: list[DataError]
+
+    @property
+    def available(self) -> int:
+        """How many frames all scenes hold together."""
+        return sum(sum(scene.rounds()) for scene in self.scenes)
+
+    def facts(self) -> dict[str, Any]:
+        """What makes sure that the raw data is the same in another run."""
+        sizes = [(scene.name, scene.rounds()) for scene in self.scenes]
+        return {
+            "scenes": len(self.scenes),
+            "samples": self.available,
+            "sha256": hashlib.sha256(json.dumps(sizes).encode()).hexdigest(),
+        }
+
+    def __str__(self) -> str:
+        by_size = sorted(
+            range(len(self.scenes)), key=lambda number: sum(self.scenes[number].rounds())
+        )
+        told = [
+            f"{self.counts[number]} of the {sum(self.scenes[number].rounds())} of the {which}"
+            f" scene ({self.scenes[number].name})"
+            for which, number in (("smallest", by_size[0]), ("largest", by_size[-1]))
+        ]
+        unreadable = f", {len(self.broken)} more left out" if self.broken else ""
+        return (
+            f"{self.reader.name}: {len(self.scenes)} scenes{unreadable}, {self.available} samples"
+            f" available, {sum(self.counts)} asked for: {', '.join(told)}"
+        )
+
+
+class Slot(NamedTuple):
+    """A sample to be made: its index in the set, the scene whose turn it is, what to try for it.
+
+    home, number: of scenes in the selection.  scene: that number, without its places.
+    """
+
+    index: int
+    home: int
+    number: int
+    scene: Scene
+    frame: Frame
+
+
+class Task(NamedTuple):
+    """Some samples of one dataset; everything that a worker needs to know."""
+
+    reader: Reader
+    slots: list[Slot]
+    config: PrepareConfig
+
+
+def select(config: PrepareConfig) -> list[Selection]:
+    """How many frames of which scene; looks at names and headers, reads no depth.
+
+    Raises UserError when a dataset holds no scene or less than is asked for.
+    """
+    selections = []
+    for name, root, count in zip(READERS, config.roots, config.num_samples, strict=True):
+        if root is None or not count:
+            continue
+        reader = READERS[name](root)
+        broken: list[DataError] = []
+        scenes = named(root, reader.scenes, broken.append)
+        available = sum(sum(scene.rounds()) for scene in scenes)
+        unreadable = _left_out(broken)
+        if not available:
+            searched = ", ".join(reader.patterns)
+            what = named(root, contents, root)
+            raise UserError(
+                f"--{name}={root}: holds no scene of {name}{unreadable}; looked for {searched};"
+                f" found {what}"
+            )
+        if count > available:
+            raise UserError(
+                f"--num_samples asks for {count} of {name}, but {root} holds {available}"
+                f" in {len(scenes)} scenes: ask for {available} at most{unreadable}"
+            )
+        counts = allocate_scenes(scenes, count, config.seed)
+        selections.append(Selection(reader, scenes, counts, broken))
+    return selections
+
+
+def tasks(selection: Selection, first: int, config: PrepareConfig) -> Iterator[Task]:
+    """The work on one dataset, in the order of its samples; made as it is needed."""
+    for home, (scene, count) in enumerate(zip(selection.scenes, selection.counts, strict=True)):
+        frames = choose(scene, count, config.seed)
+        light = scene.without_places()
+        for start in range(0, count, _SAMPLES_PER_TASK):
+            some = enumerate(frames[start : start + _SAMPLES_PER_TASK], start=first + start)
+            slots = [Slot(index, home, home, light, frame) for index, frame in some]
+            yield Task(selection.reader, slots, config)
+        first += count
+
+
+def task_start(selections: list[Selection], index: int) -> int:
+    """The index of the first sample of the task that makes sample `index`."""
+    first = 0
+    for selection in selections:
+        for count in selection.counts:
+            if index < first + count:
+                return index - (index - first) % _SAMPLES_PER_TASK
+            first += count
+    return first
+
+
+def _left_out(errors: list[DataError]) -> str:
+    unsuitable = [error for error in errors if isinstance(error, UnsuitableError)]
+    broken = [error for error in errors if error not in unsuitable]
+    return "".join(
+        f"; {len(some)} {what}, such as {some[0]}"
+        for some, what in ((broken, "cannot be read"), (unsuitable, "not suitable"))
+        if some
+    )
+
+
+def named(file: Path, function: Callable[..., _Result], *args: Any) -> _Result:
+    """Calls `function`; what the system refuses it becomes a DataError that names the file."""
+    try:
+        return function(*args)
+    except OSError as error:
+        raise DataError(error.filename or file, error.strerror or error) from None

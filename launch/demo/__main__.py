@@ -1,0 +1,99 @@
+"""The whole way on rendered rooms: raw datasets, preparation, training, recovery, pictures.
+
+    python -m launch.demo --out demo
+
+No download and no GPU.  The rooms that are recovered at the end were never trained on.
+"""
+
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from absl import flags
+
+from data.rooms.raw_writers import write_raw_rooms
+from launch import program
+from launch.demo import rooms as demo_rooms
+from launch.steps import launch, say
+from train3d_jax.errors import UserError
+
+_OUT = flags.DEFINE_string(
+    "out", "demo", "Folder for everything; what an earlier demo left there is replaced."
+)
+_QUICK = flags.DEFINE_bool(
+    "quick", False, "Little of everything: shows that it works, not how well."
+)
+_SEED = flags.DEFINE_integer("seed", 0, "Seed of rooms, distortions and training.", lower_bound=0)
+
+MARKER = ".made_by_launch_demo"
+"""Lies in the demo's folder, so that no other folder is ever replaced."""
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much of everything: rooms as ScanNet, 3D Ken Burns and Taskonomy, and so on."""
+
+    rooms: tuple[int, int, int]
+    views: tuple[int, int, int]
+    samples: tuple[int, int, int]
+    test_rooms: int
+    epochs: int
+    pictures: int
+
+
+FULL = Size((200, 50, 110), (6, 2, 5), (1200, 200, 550), test_rooms=60, epochs=7, pictures=8)
+QUICK = Size((16, 4, 8), (4, 1, 4), (64, 8, 32), test_rooms=8, epochs=2, pictures=2)
+
+
+def main() -> None:
+    """Runs the steps one after the other and says what each of them does."""
+    began = time.perf_counter()
+    size, seed, out = QUICK if _QUICK.value else FULL, _SEED.value, Path(_OUT.value)
+    start_afresh(out)
+
+    say(f"1. Renders {sum(size.rooms)} rooms and stores them as three raw datasets")
+    raw = write_raw_rooms(out / "raw", size.rooms, size.views, seed=seed)
+
+    say("2. Prepares them for training")
+    counts = ",".join(str(count) for count in size.samples)
+    launch(
+        "prepare", "-ss", raw.scannet, "-sk", raw.kenburns, "-st", raw.taskonomy,
+        "-ns", counts, "--out", out / "prepared", "--seed", seed,
+    )  # fmt: skip
+
+    say("3. Trains one network for shift and focal length")
+    launch(
+        "train", "--data", out / "prepared", "--model_name", "both", "--targets", "0,2",
+        "--epochs", size.epochs, "--print_losses_every", 50, "--workdir", out / "runs",
+        "--seed", seed,
+    )  # fmt: skip
+
+    say(f"4. Recovers {size.test_rooms} rooms never trained on, their depth scaled and shifted")
+    rooms = demo_rooms.write_test_maps(out / "test_maps", size.test_rooms, seed)
+    launch(
+        "infer", "--input", out / "test_maps", "--out", out / "recovered",
+        "--model", out / "runs" / "both", "--space", "depth",
+    )  # fmt: skip
+
+    say("5. Compares with the truth")
+    comparisons = [demo_rooms.compare(room, out / "recovered") for room in rooms]
+    table = demo_rooms.table(comparisons)
+    print(table)
+    (out / "table.txt").write_text(table + "\n")
+    demo_rooms.draw_pictures(out / "pictures", rooms, comparisons, size.pictures)
+    print(f"\nPictures of clouds before and after: {out / 'pictures'}")
+    print(f"Took {time.perf_counter() - began:.0f} s.")
+
+
+def start_afresh(out: Path) -> None:
+    """An empty folder for the demo.  Raises UserError where something else lies there."""
+    if out.exists() and any(out.iterdir()) and not (out / MARKER).exists():
+        raise UserError(f"--out={out}: holds something that no demo made; give another folder")
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir(parents=True)
+    (out / MARKER).touch()
+
+
+if __name__ == "__main__":
+    program.run(main)

@@ -1,0 +1,187 @@
+"""What an evaluation tells: a report as JSON, every view as CSV, a table to be read."""
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from launch.evaluation.config import EvaluationConfig
+from launch.evaluation.methods import (
+    BEST,  # fmt: skip
+    COLUMNS,
+    CONSTANT_FOV,
+    CONSTANT_RATIO,
+    ERRORS,
+    NUM_POINTS,
+)
+from launch.evaluation.run import EvaluatedSet, Measured
+from train3d_jax import __version__
+from train3d_jax.evaluation import views as evaluation
+
+_COLUMN = {name: number for number, name in enumerate(COLUMNS)}
+
+_DIGITS = 7
+"""Significant digits in JSON and CSV; float32 holds no more."""
+
+
+def report(
+    config: EvaluationConfig,
+    rows: Sequence[str],
+    models: Sequence[str],
+    evaluated: Sequence[EvaluatedSet],
+) -> dict[str, Any]:
+    """All aggregates, as JSON holds them."""
+    sets = {
+        result.name: {
+            "maps": result.maps,
+            "failed_maps": result.failed,
+            "views_left_out": result.left_out,
+            "best_constants": result.best._asdict(),
+            **_aggregates(rows, [(result.name, view) for view in result.views], config.seed),
+        }
+        for result in evaluated
+    }
+    views = [(result.name, view) for result in evaluated for view in result.views]
+    return _rounded(
+        {
+            "version": __version__,
+            "settings": config.told(),
+            "models": list(models),
+            "constant_guess": {"fov": CONSTANT_FOV, "ratio": CONSTANT_RATIO},
+            "points_per_view": NUM_POINTS,
+            "resamples": evaluation.RESAMPLES,
+            "data": sets,
+            "overall": _aggregates(rows, views, config.seed),
+        }
+    )
+
+
+def _aggregates(
+    rows: Sequence[str], views: Sequence[tuple[str, Measured]], seed: int
+) -> dict[str, Any]:
+    scenes = [
+        f"{name}/scene {view.scene}" if view.scene else f"{name}/map {view.map_number}"
+        for name, view in views
+    ]
+    resamples = evaluation.Resamples(scenes, seed)
+    tables = np.stack([view.table for _, view in views])
+    best = tables[:, list(rows).index(BEST), _COLUMN["point_error"]]
+    told = {}
+    for number, row in enumerate(rows):
+        column = {name: tables[:, number, place] for name, place in _COLUMN.items()}
+        told[row] = {
+            "errors": {
+                name: evaluation.spread(column[name], resamples)._asdict() for name in ERRORS
+            },
+            "focal_coverage": evaluation.share_of(column["focal_held"]),
+            "shift_coverage": evaluation.share_of(column["shift_held"]),
+            "unsolved": int((column["solved"] == 0).sum()),
+            "worse_than_best_constants": float((column["point_error"] > best).mean()),
+        }
+    return {"views": len(views), "scenes": resamples.num_scenes, "rows": told}
+
+
+def _rounded(told: Any) -> Any:
+    """The same with fewer digits."""
+    if isinstance(told, dict):
+        return {key: _rounded(value) for key, value in told.items()}
+    if isinstance(told, list | tuple):
+        return [_rounded(value) for value in told]
+    return float(f"{told:.{_DIGITS}g}") if isinstance(told, float) else told
+
+
+def as_json(told: dict[str, Any]) -> bytes:
+    """The file's contents."""
+    return (json.dumps(told, indent=2, allow_nan=False) + "\n").encode()
+
+
+def as_csv(rows: Sequence[str], evaluated: Sequence[EvaluatedSet]) -> bytes:
+    """A line for each view and row; empty where there is no value."""
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(
+        ("data", "map", "scene", "view", "crop_share", "true_focal_px", "true_fov_deg",
+         "true_ratio", "row", *COLUMNS)
+    )  # fmt: skip
+    for result in evaluated:
+        for view in result.views:
+            truth = view.truth
+            numbers = (view.share, truth.focal, truth.fov, truth.ratio)
+            head = (result.name, view.name, view.scene, view.view_number, *map(_short, numbers))
+            for row, values in zip(rows, view.table, strict=True):
+                writer.writerow((*head, row, *map(_short, values)))
+    return file.getvalue().encode()
+
+
+def _short(value: float) -> str:
+    return "" if np.isnan(value) else f"{value:.{_DIGITS}g}"
+
+
+def curves(
+    rows: Sequence[str], evaluated: Sequence[EvaluatedSet]
+) -> dict[str, dict[str, list[tuple[float, float]]]]:
+    """What `report.render_error_curves` draws."""
+    shown = [_COLUMN["fov_error_deg"], _COLUMN["point_error"]]
+    return {
+        result.name: {
+            row: [
+                (view.table[number, shown[0]], view.table[number, shown[1]])
+                for view in result.views
+            ]
+            for number, row in enumerate(rows)
+        }
+        for result in evaluated
+    }
+
+
+_HEADS = (
+    ("field of view, degrees", 24), ("focal", 7), ("shift", 7), ("ratio", 7), ("points", 8),
+    ("< 25 %", 8), ("worse", 7), ("held, %", 13), ("unsolved", 10),
+)  # fmt: skip
+_UNITS = (
+    ("mean / median / 90 %", 24), ("%", 7), ("%", 7), ("", 7), ("%", 8), ("%", 8), ("%", 7),
+    ("focal/shift", 13), ("", 10),
+)  # fmt: skip
+
+
+def as_table(told: dict[str, Any]) -> str:
+    """A table for each data set, and one of all where there are several."""
+    tables = [_table(name, part) for name, part in told["data"].items()]
+    if len(tables) > 1:
+        tables.append(_table("all", told["overall"]))
+    return "\n\n".join(tables)
+
+
+def _table(name: str, part: dict[str, Any]) -> str:
+    title = f"{name}: {part['views']} views, {part['scenes']} scenes"
+    if "best_constants" in part:
+        best = part["best_constants"]
+        title += f"; best constants {best['fov']:.1f} degrees, near/far {best['ratio']:.3f}"
+    lines = [title]
+    for first, cells in (("mean errors", _HEADS), ("", _UNITS)):
+        lines.append(f"{first:28}" + "".join(f"{text:>{width}}" for text, width in cells))
+    for row, found in part["rows"].items():
+        errors = found["errors"]
+        fov = errors["fov_error_deg"]
+        held = [found["focal_coverage"], found["shift_coverage"]]
+        texts = (
+            f"{fov['mean']:.1f} / {fov['median']:.1f} / {fov['p90']:.1f}",
+            f"{100 * errors['focal_error']['mean']:.1f}",
+            f"{100 * errors['shift_error']['mean']:.1f}",
+            f"{errors['ratio_error']['mean']:.3f}",
+            f"{100 * errors['point_error']['mean']:.1f}",
+            f"{100 * errors['points_within']['mean']:.1f}",
+            f"{100 * found['worse_than_best_constants']:.0f}",
+            "" if held == [None, None] else "/".join(_percent(share) for share in held),
+            str(found["unsolved"] or ""),
+        )
+        cells = zip(texts, _HEADS, strict=True)
+        lines.append(f"{row:28}" + "".join(f"{text:>{width}}" for text, (_, width) in cells))
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{100 * share:.0f}"

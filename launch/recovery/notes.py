@@ -1,0 +1,95 @@
+"""What is said on the terminal about flags: in words, with the way out, once for each way out."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from launch.recovery import saving
+from launch.recovery.summary import Outcome
+from train3d_jax.inference import map_checks
+from train3d_jax.inference.map_checks import MapCheck
+from train3d_jax.networks import forms
+
+
+class Note(NamedTuple):
+    """What a flag of a map means.
+
+    Attributes:
+      problem: what was seen of the map.
+      remedy: what its user can do about it.
+    """
+
+    problem: str
+    remedy: str
+
+
+_OF_PICTURES = {
+    saving.NO_COLOURS: Note("no image of this name in --rgb", "its cloud has no colours"),
+    saving.RESIZED_COLOURS: Note("its image in --rgb is of another size", "it is resized"),
+}
+
+
+def notes_of(check: MapCheck, negated: bool) -> dict[str, Note]:
+    """A note on each flag that a map may raise and that its user can do something about.
+
+    Args:
+      check: of the map, as it was read.
+      negated: whether its values were multiplied by -1 as they were read.
+    """
+    form = forms.FORMS[int(check.form.argmax())]
+    likely = f"it looks like {form} ({100 * check.form.max():.0f} %)"
+    if check.negative and not negated:
+        likely = f"all its values are below 0, as those of OpenGL's z axis; {likely}"
+    sign = -1 if negated else 1
+    numbers = [_number(sign * found.value) for found in check.repeated]
+    shares = ", ".join(
+        f"{100 * found.share:.0f} % of its pixels are exactly {number}"
+        for found, number in zip(check.repeated, numbers, strict=True)
+    )
+    return {
+        **_OF_PICTURES,
+        **dict.fromkeys(forms.FLAGS, Note(likely, f"try {flags_of(form, negated)}")),
+        map_checks.REPEATED_VALUE: Note(
+            shares, f"if they are missing, give --invalid={','.join(numbers)}"
+        ),
+        map_checks.PANORAMA: Note(
+            "it is twice as wide as high and its sides meet, as those of a panorama",
+            "only maps of pinhole cameras can be recovered; cut perspective views out of it",
+        ),
+    }
+
+
+def flags_of(form: forms.Form, negated: bool) -> str:
+    """The flags with which maps of a form are read right.
+
+    Args:
+      form: of the values as they were read.
+      negated: whether --negate was given.
+    """
+    if forms.is_inverted(form) != negated:
+        return f"--space={forms.space_of(form)} --negate"
+    return f"--space={forms.space_of(form)}" + (" without --negate" if negated else "")
+
+
+def _number(value: float) -> str:
+    """The shortest text that a float32 comes back from."""
+    return str(np.float32(value)).removesuffix(".0")
+
+
+def closing(outcome: Outcome) -> str:
+    """Such as "27 recovered (4 flagged: 3 solver_disagrees, 1 near_planar), 4 failed"."""
+    counts, remarks = outcome.counts, []
+    if counts.resumed:
+        remarks.append(f"{counts.resumed} by an earlier run")
+    if outcome.flagged:
+        remarks.append(f"{outcome.flagged} flagged: {_counted(outcome.flags)}")
+    recovered = f"{counts.recovered} recovered" + (f" ({'; '.join(remarks)})" if remarks else "")
+    line = f"{recovered}, {counts.failed} failed"
+    if outcome.others:
+        line += f", {sum(outcome.others.values())} files not read: {_counted(outcome.others)}"
+    return line
+
+
+def _counted(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {name}" for name, count in counts.items())

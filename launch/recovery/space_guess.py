@@ -1,0 +1,83 @@
+"""--space guess: which space a folder's maps are in, by what all of them look like together."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from tqdm import tqdm
+
+from data.user_maps.depth_files import DepthFile, ReadSettings, read_depth_file
+from launch.recovery.notes import flags_of
+from train3d_jax.errors import UserError
+from train3d_jax.geometry import clouds
+from train3d_jax.geometry.affine import Space
+from train3d_jax.inference import map_checks
+from train3d_jax.networks import forms
+
+MOST_MAPS = 64
+"""Maps that are looked at; of more, an even share of the folder."""
+
+LEAST_PROBABILITY = 0.95
+"""Of the likeliest form, below which the guess stops with an error."""
+
+
+class Guess(NamedTuple):
+    """What the maps hold.
+
+    Attributes:
+      space: of the values, once they are negated where `reading` says so.
+      reading: the settings to read the maps with.
+      text: a line for the user: the decision and its reason.
+    """
+
+    space: Space
+    reading: ReadSettings
+    text: str
+
+
+def guess(files: Sequence[DepthFile], reading: ReadSettings) -> Guess:
+    """Looks at up to `MOST_MAPS` maps and decides for all.
+
+    Raises:
+      UserError: no map can be read, or the maps do not tell clearly enough.
+    """
+    chosen = np.unique(np.linspace(0, len(files) - 1, min(len(files), MOST_MAPS)).round())
+    seen, negative = [], True
+    reason = "all are empty"
+    for index in tqdm(chosen, desc="space", unit="map", leave=False):
+        path: Path = files[int(index)].path
+        try:
+            values = read_depth_file(path, reading)
+        except UserError as error:
+            reason = str(error)
+            continue
+        mask = clouds.valid(values)
+        if not mask.any():
+            continue
+        seen.append(clouds.blocks_of(values, mask))
+        negative &= bool(values[mask].max() < 0)
+    if not seen:
+        raise UserError(f"--space=guess: no map can be looked at: {reason}")
+    evidence = map_checks.form_evidence(
+        np.stack([blocks.values for blocks in seen]), np.stack([blocks.mask for blocks in seen])
+    )
+    probability = forms.pooled(evidence, negative)
+    best = int(probability.argmax())
+    form = forms.FORMS[best]
+    alone = evidence.argmax(-1)
+    looks = ", ".join(
+        f"{(alone == number).sum()} like {name}" for number, name in enumerate(forms.FORMS)
+        if (alone == number).any()
+    )  # fmt: skip
+    reason = f"of {len(evidence)} maps {looks}"
+    likely = f"{form} ({100 * probability[best]:.1f} %; {reason})"
+    if probability[best] < LEAST_PROBABILITY:
+        raise UserError(
+            f"--space=guess: is not sure: most likely {likely}; give --space=depth or "
+            "--space=disparity, with --negate where near and far are swapped"
+        )
+    negate = reading.negate != forms.is_inverted(form)
+    text = f"--space=guess: the maps hold {likely}: read with {flags_of(form, reading.negate)}"
+    return Guess(forms.space_of(form), replace(reading, negate=negate), text)

@@ -1,0 +1,259 @@
+"""Parts of the viewer's page that are drawn as HTML: strips under sliders, tables, thumbnails."""
+
+import html
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from launch.viewer.maps import Errors
+from train3d_jax.inference.recovery import Solution
+
+INK, PALE, BAND = "#333", "#888", "#f6c344"
+FLAT, RIGHT, TRUE = "#1971c2", "#c2410c", "#2f9e44"
+"""Colours of the score of planes, of that of angles, and of the truth."""
+
+FLAG_WORDS = {
+    "near_planar": "nearly all planes face one way, so nothing tells of the focal length",
+    "few_valid_pixels": "less than a tenth of the map's pixels hold values",
+    "out_of_training_range": "the answer is at the border of what can be answered, or the values "
+    "are spread as in no room",
+    "solver_disagrees": "network and geometry exclude each other's answer",
+    "near_far_swapped": "near and far look swapped: try --negate",
+    "other_space": "depth looks like disparity, or the reverse: try the other --space",
+    "repeated_value": "one extreme value fills much of the map: missing pixels? see --invalid",
+    "panorama": "it looks like a panorama; only maps of pinhole cameras can be recovered",
+    "rgb_missing": "no image of this name in --rgb",
+    "rgb_resized": "its image in --rgb is of another size, and is resized",
+}
+
+HEIGHT = 44
+"""Of a strip, pixels."""
+
+_TRACK = "margin:0 4.5rem 0.5rem 7.486rem"
+"""Where viser (1.1) draws the track of a slider whose label is beside it, in a folder."""
+
+_BOX = "margin:0 0.8em 0.5em;font-size:0.8em;line-height:1.35"
+
+
+class Curve(NamedTuple):
+    """A score along a slider.
+
+    Attributes:
+      label: what it tells.
+      colour: of its line and label.
+      values: at places spread evenly over the slider, in [0, 1].
+      now: at the slider's place.
+    """
+
+    label: str
+    colour: str
+    values: np.ndarray
+    now: float
+
+
+def strip(
+    limits: tuple[float, float],
+    at: float,
+    curves: Sequence[Curve],
+    interval: tuple[float, float] | None,
+    truth: float | None,
+) -> str:
+    """What is drawn on and under a slider: scores, the 90 % interval, the truth.
+
+    Args:
+      limits: of the slider.
+      at: its place.
+      curves: what to draw.
+      interval: its ends; None where there is none.
+      truth: None where it is not known.
+    """
+
+    def percent(value: float) -> float:
+        return 100 * float(np.clip((value - limits[0]) / (limits[1] - limits[0]), 0, 1))
+
+    parts = []
+    if interval is not None:
+        low, high = map(percent, interval)
+        # Reaches up over the slider's own track.
+        parts.append(
+            f'<div class="interval" title="90 %: {interval[0]:.4g} to {interval[1]:.4g}" style="'
+            f"position:absolute;left:{low:.2f}%;width:max(2px,{high - low:.2f}%);top:-1.95rem;"
+            f'bottom:0;background:{BAND};opacity:0.45;border-radius:2px"></div>'
+        )
+    lines = "".join(
+        f'<polyline fill="none" stroke="{curve.colour}" stroke-width="1.5" '
+        f'vector-effect="non-scaling-stroke" points="{_points(curve.values)}"/>'
+        for curve in curves
+    )
+    parts.append(
+        f'<svg viewBox="0 0 100 {HEIGHT}" preserveAspectRatio="none" style="position:absolute;'
+        f'width:100%;height:100%;overflow:visible">{lines}</svg>'
+    )
+    if truth is not None:
+        parts.append(_tick(percent(truth), TRUE))
+    parts.append(_tick(percent(at), PALE))
+    parts += [
+        f'<div style="position:absolute;left:calc({percent(at):.2f}% - 4px);width:8px;height:8px;'
+        f"bottom:calc({100 * float(np.clip(curve.now, 0, 1)):.1f}% - 4px);border-radius:4px;"
+        f'background:{curve.colour}"></div>'
+        for curve in curves
+    ]
+    told = " &emsp; ".join(
+        f'<span class="score" style="color:{curve.colour}">{curve.label}: '
+        f"{100 * curve.now:.0f} % of the best</span>"
+        for curve in curves
+    )
+    return (
+        f'<div style="{_BOX};{_TRACK};pointer-events:none"><div style="position:relative;'
+        f'height:{HEIGHT}px;border-bottom:1px solid #ccc">{"".join(parts)}</div>{told}</div>'
+    )
+
+
+def _points(values: np.ndarray) -> str:
+    across = np.linspace(0, 100, len(values))
+    down = HEIGHT * (1 - np.clip(np.nan_to_num(values), 0, 1))
+    return " ".join(f"{x:.1f},{y:.1f}" for x, y in zip(across, down, strict=True))
+
+
+def _tick(percent: float, colour: str) -> str:
+    return (
+        f'<div style="position:absolute;left:{percent:.2f}%;top:0;bottom:0;width:1px;'
+        f'background:{colour}"></div>'
+    )
+
+
+class Line(NamedTuple):
+    """A number of the table.
+
+    Attributes:
+      name: in words.
+      key: of the answer's JSON.
+      value: the number.
+      digits: that are shown after its point; a tooltip shows all.
+      unit: may be empty.
+      interval: None where there is none.
+      error: in words; empty where the truth is not known.
+    """
+
+    name: str
+    key: str
+    value: float
+    digits: int
+    unit: str = ""
+    interval: tuple[float, float] | None = None
+    error: str = ""
+
+
+def table(source: str, lines: Sequence[Line], errors: Errors | None, flags: Sequence[str]) -> str:
+    """The values in figures, what the truth says of them, and flags in words.
+
+    Args:
+      source: where the values are from.
+      lines: the values.
+      errors: None where the truth is not known.
+      flags: of the answer.
+    """
+    rows = "".join(
+        f'<tr><td>{line.name}</td><td data-key="{line.key}" data-value="{line.value!r}" '
+        f'title="{line.value!r}" style="text-align:right;padding-right:0.8em">'
+        f"<b>{line.value:.{line.digits}f}</b> {line.unit}</td><td>{_between(line)}</td>"
+        f'<td style="color:{TRUE}">{line.error}</td></tr>'
+        for line in lines
+    )
+    heads = ("", "", "90 % interval", "" if errors is None else "off by")
+    head = "".join(f'<th style="text-align:left;color:{PALE}">{text}</th>' for text in heads)
+    off = "" if errors is None else f"points are off by {_percent(errors.points)}"
+    warned = "".join(f"<li>{html.escape(FLAG_WORDS.get(flag, flag))}</li>" for flag in flags)
+    return (
+        f'<div style="{_BOX}"><div class="source" style="color:{PALE}">{html.escape(source)}</div>'
+        f'<table style="width:100%;border-spacing:0"><tr>{head}</tr>{rows}</table>'
+        f'<div class="points" style="color:{TRUE}">{off}</div>'
+        f'<ul class="flags" style="margin:0.3em 0;padding-left:1.2em">{warned}</ul></div>'
+    )
+
+
+def _between(line: Line) -> str:
+    if line.interval is None:
+        return ""
+    low, high = line.interval
+    if low == high:
+        return "known"
+    return f"{low:.{line.digits}f} to {high:.{line.digits}f}"
+
+
+def _percent(part: float) -> str:
+    return f"{100 * part:.1f} %"
+
+
+def errors_in_words(errors: Errors | None) -> tuple[str, str]:
+    """Of the field of view and of the shift; empty where the truth is not known."""
+    if errors is None:
+        return "", ""
+    return f"{errors.fov:.1f} degrees", f"{_percent(errors.shift)} of far"
+
+
+class Thumbnail(NamedTuple):
+    """A map of the list: its name, and the address of its picture, empty where it has none."""
+
+    name: str
+    picture: str
+
+
+def thumbnails(shown: Sequence[Thumbnail], chosen: int, place: str) -> str:
+    """A page of the list; a click on a picture is the press of its number's key.
+
+    Args:
+      shown: the maps of the page.
+      chosen: which of them is looked at.
+      place: which part of the whole list this is.
+    """
+    cells = []
+    for number, each in enumerate(shown):
+        name, key = html.escape(each.name, quote=True), number + 1
+        box = "height:5.5rem;width:100%;object-fit:cover"
+        picture = f'<img src="{each.picture}" alt="" style="{box}">'
+        if not each.picture:
+            picture = f'<div style="{box};text-align:center">no picture</div>'
+        edge = BAND if number == chosen else "transparent"
+        press = f"new KeyboardEvent('keydown',{{key:'{key}',code:'Digit{key}',bubbles:true}})"
+        cells.append(
+            f'<div class="thumbnail" title="{name}" style="cursor:pointer;border:2px solid {edge};'
+            f'overflow:hidden" onclick="document.documentElement.dispatchEvent({press})">{picture}'
+            f'<div style="white-space:nowrap;overflow:hidden;text-overflow:ellipsis">'
+            f"{key} &middot; {name}</div></div>"
+        )
+    return (
+        f'<div style="{_BOX}"><div style="display:grid;gap:4px;'
+        f'grid-template-columns:repeat(3,minmax(0,1fr))">{"".join(cells)}</div>'
+        f'<div style="color:{PALE}">{html.escape(place)}</div></div>'
+    )
+
+
+def message(text: str, refused: bool = False) -> str:
+    """A line of what is being done, or of what could not be."""
+    colour, kind = ("#c92a2a", "alert") if refused else (INK, "status")
+    return f'<div role="{kind}" style="{_BOX};color:{colour}">{html.escape(text)}</div>'
+
+
+def lines_of(
+    solution: Solution, fov: Callable[[float], float], words: tuple[str, str], recovered: bool
+) -> list[Line]:
+    """The numbers that the page shows.
+
+    Args:
+      solution: what the sliders stand for.
+      fov: the field of view of a focal length, degrees.
+      words: `errors_in_words`.
+      recovered: it has intervals to show.
+    """
+    focals = solution.focal_interval if recovered else None
+    shifts = solution.shift_interval if recovered else None
+    fovs = None if focals is None else (fov(focals[1]), fov(focals[0]))
+    return [
+        Line("field of view", "fov_x_deg", fov(solution.focal), 2, "&deg;", fovs, words[0]),
+        Line("focal length", "focal_px", solution.focal, 1, "px", focals),
+        Line("shift", "shift", solution.shift, 4, "", shifts, words[1]),
+        Line("a", "a", solution.a, 6),
+        Line("b", "b", solution.b, 6),
+    ]

@@ -1,0 +1,137 @@
+"""The controls of the viewer's page: what is shown there.  What they do is in `viewer_window`."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import viser
+
+from launch.viewer import drawings as drawings
+from launch.viewer.drawings import Curve, Thumbnail
+from launch.viewer.maps import Errors, Look, Values
+from launch.viewer.scene import KINDS, SIDE_BY_SIDE, VIEWS
+from train3d_jax.evidence.fusion import Method
+from train3d_jax.inference.recovery import Solution
+
+FOVS, SHIFTS = (10.0, 150.0), (-0.49, 1.5)
+"""Ends of the sliders: degrees across, canonical units.  Answers beyond are told in figures."""
+
+PAGE = 6
+"""Maps of the list that are shown at once; as many keys choose one of them."""
+
+BACK, ON = "< previous (P)", "next (N) >"
+
+_ALONG = 160
+"""Points of a curve under a slider."""
+
+
+class Panel:
+    """The controls of one window.
+
+    Attributes:
+      fov, shift: sliders.
+      fov_known, shift_known: check boxes that fix them.
+      method: of recovery.
+      recover, save, true, upload: buttons; `true` is there where the truth is known.
+      walk: the buttons `BACK` and `ON`.
+      keys: commands of the keys for `BACK`, `ON` and each map of a page of the list.
+      show, view: what is shown, and from where.
+    """
+
+    def __init__(
+        self, client: viser.ClientHandle, methods: Sequence[Method], disparity: bool, truth: bool
+    ):
+        gui = client.gui
+        self._disparity = disparity
+        self._message = gui.add_html("")
+        with gui.add_folder("Look"):
+            kinds = KINDS if truth else KINDS[:2]
+            self.show = gui.add_button_group("Show", (SIDE_BY_SIDE, *kinds))
+            self.view = gui.add_button_group("From", VIEWS)
+        with gui.add_folder("Maps"):
+            self._list = gui.add_html("")
+            self.walk = gui.add_button_group("Go to", (BACK, ON))
+            self.upload = gui.add_upload_button("Open a depth map of yours")
+        with gui.add_folder("Straighten"):
+            self.fov = gui.add_slider("Field of view", *FOVS, step=0.01, initial_value=60.0)
+            self._fov_strip = gui.add_html("")
+            self.fov_known = gui.add_checkbox(
+                "Focal known", False, hint="Only the shift is recovered"
+            )
+            self.shift = gui.add_slider("Shift", *SHIFTS, step=0.001, initial_value=0.0)
+            self._shift_strip = gui.add_html("")
+            self.shift_known = gui.add_checkbox(
+                "Shift known", False, hint="Only the focal length is sought"
+            )
+            self.method = gui.add_dropdown("Method", tuple(methods))
+            self.recover = gui.add_button("Recover", hint="What is not known, as launch.infer does")
+            self.true = gui.add_button("Go to the truth", visible=truth)
+            self.save = gui.add_button("Save", hint="JSON, PLY and npz, as launch.infer does")
+            self._table = gui.add_html("")
+        self.keys = [
+            gui.add_command("Previous map", hotkey="P"),
+            gui.add_command("Next map", hotkey="N"),
+            *(gui.add_command(f"Map {n} of the list", hotkey=str(n)) for n in range(1, PAGE + 1)),  # pyright: ignore
+        ]
+
+    def tell(self, text: str, refused: bool = False) -> None:
+        """What is being done, or why something could not be."""
+        self._message.content = drawings.message(text, refused)
+
+    def fill_list(self, shown: Sequence[Thumbnail], chosen: int, place: str) -> None:
+        """A page of the list, see `viewer_drawings.thumbnails`."""
+        self._list.content = drawings.thumbnails(shown, chosen, place)
+
+    def put(self, look: Look, values: Values) -> None:
+        """Moves the sliders."""
+        self.fov.value = float(np.clip(look.fov(values.focal), *FOVS))
+        self.shift.value = float(np.clip(values.shift, *SHIFTS))
+
+    def clear(self) -> None:
+        """Draws nothing about values: there is no map."""
+        for part in (self._fov_strip, self._shift_strip, self._table):
+            part.content = ""
+
+    def draw(
+        self,
+        look: Look,
+        values: Values,
+        source: str,
+        solution: Solution,
+        answer: Solution | None,
+        errors: Errors | None,
+    ) -> None:
+        """What geometry, the last answer and the truth say of the values.
+
+        Args:
+          look: the map.
+          values: where the sliders are.
+          source: where the values are from, in words.
+          solution: the values as a solution.
+          answer: the last one for this map, whose intervals are drawn; None where there is none.
+          errors: None where the truth is not known.
+        """
+        fovs, shifts = (np.linspace(*limits, _ALONG) for limits in (FOVS, SHIFTS))
+        focals = np.array([look.focal(fov) for fov in fovs])
+        right = float(look.right(values.shift, values.focal))
+        angles = Curve("right angles", drawings.RIGHT, look.right(values.shift, focals), right)
+        if self._disparity:  # there no shift bends a plane, and angles tell of both
+            along = np.array([look.right(shift, values.focal) for shift in shifts])
+            planes = Curve("right angles", drawings.RIGHT, along, right)
+        else:
+            flat = float(look.flat(values.shift))
+            planes = Curve("flat planes", drawings.FLAT, look.flat(shifts), flat)
+        spread = shift_spread = None
+        if answer is not None:
+            low, high = answer.focal_interval
+            spread, shift_spread = (look.fov(high), look.fov(low)), answer.shift_interval
+        true_fov = None if look.truth is None else look.fov(look.truth.focal)
+        true_shift = None if look.truth is None else look.truth.shift
+        self._fov_strip.content = drawings.strip(
+            FOVS, look.fov(values.focal), [angles], spread, true_fov
+        )
+        self._shift_strip.content = drawings.strip(
+            SHIFTS, values.shift, [planes], shift_spread, true_shift
+        )
+        words = drawings.errors_in_words(errors)
+        lines = drawings.lines_of(solution, look.fov, words, recovered=solution is answer)
+        self._table.content = drawings.table(source, lines, errors, (*solution.flags, *look.flags))

@@ -1,0 +1,114 @@
+"""The viewer's server: a window for each browser's window, and what strangers are refused."""
+
+import contextlib
+import io
+import socket
+import warnings
+from urllib.parse import urlsplit
+
+import viser
+from viser import _messages  # see `_bound_uploads`
+
+from launch.viewer.window import Exhibition, Window
+from train3d_jax.errors import UserError
+
+MOST_UPLOADED = 1 << 28
+"""Bytes of an upload: 67 million pixels in float32, as many as are read."""
+
+# A window may be closed while its thread is about to draw in it.
+warnings.filterwarnings("ignore", message="Queued a .* on a closed connection")
+
+_LOCAL = ("127.0.0.1", "localhost", "::1")
+
+
+class Server(viser.ViserServer):
+    """Shows an exhibition to every window that is opened.
+
+    Args:
+      exhibition: what to show.
+      host: address to listen at.
+      port: 0 for any free one.
+
+    Raises:
+      UserError: the address cannot be had.
+    """
+
+    def __init__(self, exhibition: Exhibition, host: str, port: int):
+        _check_free(host, port)
+        self._host, self._exhibition = host, exhibition
+        self._windows: dict[int, Window] = {}
+        with contextlib.redirect_stdout(io.StringIO()):  # a table of addresses
+            super().__init__(host, port, label="Train-3D", verbose=False)
+        self.scene.set_up_direction("-y")
+        self.gui.configure_theme(show_logo=False, show_share_button=False, control_width="large")
+        self.gui.main_panel.dock_right()
+        self.on_client_connect(self._open)
+        self.on_client_disconnect(self._close)
+
+    def request_share_url(self, verbose: bool = True) -> str | None:
+        """Nothing: viser would have a page ask for an address on the internet."""
+        del verbose
+
+    def stop(self) -> None:
+        """Closes all windows and ends."""
+        for number in list(self._windows):
+            self._windows.pop(number).close()
+        with contextlib.redirect_stdout(io.StringIO()):
+            super().stop()
+
+    def _open(self, client: viser.ClientHandle) -> None:
+        if not self._is_own_page(client):
+            return
+        window = Window(client, self._exhibition)
+        _bound_uploads(client, window)
+        self._windows[client.client_id] = window
+        if client.client_id not in self.get_clients():  # it was closed meanwhile
+            self._close(client)
+
+    def _close(self, client: viser.ClientHandle) -> None:
+        window = self._windows.pop(client.client_id, None)
+        if window is not None:
+            window.close()
+
+    def _is_own_page(self, client: viser.ClientHandle) -> bool:
+        """Whether the page is ours: any page on the web can ask a browser to connect to here."""
+        connection = self._websock_server._live_connections.get(client.client_id)
+        if connection is None or connection.request is None:
+            return False
+        origin, host = (connection.request.headers.get(name) for name in ("Origin", "Host"))
+        if origin is not None and urlsplit(origin).netloc != host:
+            return False
+        name = urlsplit(f"//{host}").hostname
+        return self._host not in _LOCAL or name in _LOCAL
+
+
+def _bound_uploads(client: viser.ClientHandle, window: Window) -> None:
+    """Refuses uploads by the size that is told before they come; viser would take any."""
+
+    def check(_: object, started: _messages.FileTransferStartUpload) -> None:
+        if started.size_bytes <= MOST_UPLOADED:
+            return
+        client.gui._current_file_upload_states.pop(started.transfer_uuid, None)
+        # The page waits for this before another file can be sent.
+        client._websock_connection.queue_message(
+            _messages.FileTransferPartAck(
+                started.source_component_uuid, started.transfer_uuid, started.size_bytes,
+                started.size_bytes,
+            )
+        )  # fmt: skip
+        window.refuse(
+            f"{started.filename}: is {started.size_bytes / 2**20:.0f} MiB; more than "
+            f"{MOST_UPLOADED >> 20} are not taken from a browser: open it with --input"
+        )
+
+    client._websock_connection.register_handler(_messages.FileTransferStartUpload, check)
+
+
+def _check_free(host: str, port: int) -> None:
+    """Refuses what viser would not: it takes the next port, and waits forever for an address."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        socket.create_server((host, port), family=family).close()
+    except (OSError, OverflowError) as error:
+        reason = str(getattr(error, "strerror", None) or error).partition(" (")[0]
+        raise UserError(f"--host={host} --port={port}: {reason}; give another one") from None

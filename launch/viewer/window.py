@@ -1,0 +1,322 @@
+"""One window of the viewer: its state, and what its controls do.
+
+All that a window does is done by one thread of its own, one thing after the other, so that windows
+do not disturb each other.  Of things of one kind that pile up, as while a slider is dragged, only
+the latest is done.
+"""
+
+import dataclasses
+import tempfile
+import threading
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple, cast
+
+import viser
+
+from data.user_maps.known_cameras import KnownCamera
+from launch import program
+from launch.recovery import one_map as recovery
+from launch.recovery.config import METHODS, RecoveryConfig
+from launch.viewer import maps as viewer_maps
+from launch.viewer.drawings import Thumbnail
+from launch.viewer.maps import Entry, Look, Values
+from launch.viewer.panel import BACK, PAGE, Panel
+from launch.viewer.scene import Scene
+from train3d_jax.errors import UserError
+from train3d_jax.evidence.fusion import Method
+from train3d_jax.inference import recovery as inference
+from train3d_jax.inference.recovery import Model
+
+FRAMES, FRAME_SECONDS = 20, 0.03
+"""Of a glide."""
+
+BY_HAND = "by hand"
+"""In an answer's JSON, in place of the digest of settings, where the user set a value."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Exhibition:
+    """What all windows share.
+
+    Attributes:
+      entries: the maps.
+      config: how to read, recover and save them.
+      models: networks.
+      named: networks take part in the geometric method's answers too, as in launch.infer where
+        --model is given.
+      truth: the maps' truth is known.
+    """
+
+    entries: Sequence[Entry]
+    config: RecoveryConfig
+    models: Sequence[Model]
+    named: bool
+    truth: bool
+
+    def methods(self) -> list[Method]:
+        """Those that there is a network for, the most usual first."""
+        return list(METHODS if self.models else ("geometric",))
+
+    def models_for(self, method: Method) -> Sequence[Model]:
+        """The networks that launch.infer would take."""
+        return self.models if method != "geometric" or self.named else ()
+
+
+class Answer(NamedTuple):
+    """A solved map, and all that is needed to write it."""
+
+    found: recovery.Map
+    solved: recovery.Solved
+    config: RecoveryConfig
+    origin: recovery.Origin
+    source: str
+
+
+class Window:
+    """From the moment a browser's window opens until it closes."""
+
+    def __init__(self, client: viser.ClientHandle, exhibition: Exhibition):
+        self._shared = exhibition
+        self._uploads: list[Entry] = []
+        self._uploaded = tempfile.TemporaryDirectory(prefix="train3d_view_")
+        self._tasks = _Tasks(self._failed)
+        self._look: Look | None = None
+        self._values = Values(1.0, 0.0)
+        self._answer: Answer | None = None
+        self._at_answer = self._touched = False
+        self._chosen = 0
+        disparity = exhibition.config.space == "disparity"
+        self._panel = Panel(client, exhibition.methods(), disparity, exhibition.truth)
+        self._scene = Scene(client)
+        self._connect()
+        self._choose(0)
+
+    def close(self) -> None:
+        """Ends the window's thread and leaves nothing behind."""
+        self._tasks.end()
+        self._uploaded.cleanup()
+
+    def _connect(self) -> None:
+        panel, ask = self._panel, self._tasks.ask
+
+        def dragged(event: viser.GuiEvent) -> None:
+            if event.client is not None:  # else it was moved from here
+                self._touched = True
+                slider = event.target
+                ask("fov" if slider is panel.fov else "shift", lambda: self._follow(slider))
+
+        panel.fov.on_update(dragged)
+        panel.shift.on_update(dragged)
+        panel.recover.on_click(lambda _: ask("recover", self._recover))
+        panel.true.on_click(lambda _: ask("true", self._go_to_truth))
+        panel.save.on_click(lambda _: ask("save", self._save))
+        panel.show.on_click(lambda _: ask("show", lambda: self._scene.choose(panel.show.value)))
+        panel.view.on_click(lambda _: ask("view", lambda: self._scene.look_from(panel.view.value)))
+        panel.walk.on_click(lambda _: self._walk(-1 if panel.walk.value == BACK else 1))
+        panel.upload.on_upload(lambda _: ask("upload", self._take_upload))
+        for key, step in zip(panel.keys[:2], (-1, 1), strict=True):
+            key.on_trigger(lambda _, step=step: self._walk(step))
+        for number, key in enumerate(panel.keys[2:]):
+            key.on_trigger(lambda _, n=number: self._choose(self._chosen // PAGE * PAGE + n))
+
+    def refuse(self, text: str) -> None:
+        """Says on the page why something is not done."""
+        self._panel.tell(text, refused=True)
+
+    def _failed(self, error: Exception) -> None:
+        if isinstance(error, UserError):
+            self.refuse(program.message(error))
+        elif isinstance(error, MemoryError):
+            self.refuse("needs more memory than there is")
+        elif isinstance(error, OSError):
+            self.refuse(str(error))
+        else:
+            traceback.print_exception(error)
+            self.refuse("went wrong; the terminal of launch.view tells more")
+
+    # The list.
+
+    def _entries(self) -> list[Entry]:
+        return [*self._shared.entries, *self._uploads]
+
+    def _walk(self, step: int) -> None:
+        self._choose(self._chosen + step)
+
+    def _choose(self, index: int) -> None:
+        if 0 <= index < len(self._entries()):
+            self._chosen = index
+            self._touched = True
+            self._tasks.ask("open", self._open)
+
+    def _open(self) -> None:
+        entry = self._entries()[self._chosen]
+        self._look, self._answer, self._at_answer = None, None, False
+        self._scene.clear()
+        self._panel.clear()
+        self._panel.tell(f"reading {entry.name} ...")
+        self._tasks.ask("list", self._list)
+        look = Look(entry, self._shared.config)
+        self._values = look.first_guess
+        self._panel.put(look, self._values)
+        self._scene.show(look, self._values)
+        self._look = look
+        height, width = look.size
+        self._panel.tell(f"{look.name}: {width} x {height} pixels")
+        self._draw(moved=False)
+
+    def _list(self) -> None:
+        entries, first = self._entries(), self._chosen // PAGE * PAGE
+        page = entries[first : first + PAGE]
+        shown = [Thumbnail(entry.name, viewer_maps.thumbnail(entry)) for entry in page]
+        place = f"{first + 1} to {first + len(page)} of {len(entries)}"
+        self._panel.fill_list(shown, self._chosen - first, place)
+
+    def _take_upload(self) -> None:
+        sent = self._panel.upload.value
+        folder = Path(self._uploaded.name) / str(len(self._uploads))
+        entry = viewer_maps.entry_of_upload(folder, sent.name, sent.content, self._shared.config)
+        entry.read()  # one that is refused is not kept in the list
+        self._uploads.append(entry)
+        self._choose(len(self._entries()) - 1)
+
+    # The values.
+
+    def _looked_at(self) -> Look:
+        if self._look is None:
+            raise UserError("there is no map to do this with; choose another one")
+        return self._look
+
+    def _follow(self, slider: viser.GuiInputHandle) -> None:
+        """Takes a slider's value; the other one's may be finer than its slider."""
+        if self._look is None:
+            return
+        if slider is self._panel.fov:
+            values = self._values._replace(focal=self._look.focal(slider.value))
+        else:
+            values = self._values._replace(shift=slider.value)
+        self._values, self._at_answer = values, False
+        self._draw()
+
+    def _draw(self, moved: bool = True) -> None:
+        look, values = self._looked_at(), self._values
+        answer = None if self._answer is None else self._answer.solved.solution
+        source, solution = "set by hand", look.as_solution(values)
+        if self._answer is not None and self._at_answer:
+            source, solution = self._answer.source, self._answer.solved.solution
+        if moved:
+            self._scene.move(look, values)
+        self._panel.draw(look, values, source, solution, answer, look.errors(values))
+
+    def _glide(self, target: Values) -> bool:
+        """Moves the sliders to a place; False where the user took hold of one meanwhile."""
+        look, start = self._looked_at(), self._values
+        self._touched = False
+        for frame in range(1, FRAMES + 1):
+            part = (frame / FRAMES) ** 2 * (3 - 2 * frame / FRAMES)
+            fov, end = look.fov(start.focal), look.fov(target.focal)
+            shift = start.shift + part * (target.shift - start.shift)
+            self._values = Values(look.focal(fov + part * (end - fov)), shift)
+            self._panel.put(look, self._values)
+            self._draw()
+            time.sleep(FRAME_SECONDS)
+            if self._touched or self._tasks.ended:
+                return False
+        self._values = target
+        return True
+
+    def _go_to_truth(self) -> None:
+        look = self._looked_at()
+        if look.truth is None:
+            raise UserError(f"{look.name}: its truth is not known")
+        self._at_answer = False
+        self._glide(look.truth)
+        self._draw()
+
+    # Answers.
+
+    def _recover(self) -> None:
+        focal_known, shift_known = self._panel.fov_known.value, self._panel.shift_known.value
+        if focal_known and shift_known:
+            raise UserError("both are known, so nothing is left to recover; free one of them")
+        self._looked_at()
+        method = cast(Method, self._panel.method.value)
+        self._panel.tell(f"recovering ({method}) ...")
+        self._at_answer = False
+        self._answer = answer = self._solve(method, focal_known, shift_known)
+        solution = answer.solved.solution
+        if self._glide(Values(solution.focal, solution.shift)):
+            self._at_answer = True
+        self._draw()
+        self._panel.tell(f"{answer.found.file.relative}: recovered")
+
+    def _solve(self, method: Method, focal_known: bool, shift_known: bool) -> Answer:
+        look, values = self._looked_at(), self._values
+        camera = KnownCamera(focal_px=values.focal) if focal_known else KnownCamera()
+        models = self._shared.models_for(method)
+        saving = viewer_maps.saving_of(look.found.file, self._shared.config)
+        config = dataclasses.replace(
+            self._shared.config, method=method, camera=camera, saving=saving
+        )
+        inference.check_models(models, config.space, focal_known, shift_known, method)
+        found = look.found._replace(intrinsics=camera.of(look.found.file, look.size))
+        shift = values.shift if shift_known else None
+        (solved,) = recovery.solve([found], config, models, known_shift=shift)
+        if isinstance(solved, str):
+            raise UserError(f"{look.name}: {solved}")
+        origin = recovery.origin_of(config, models)
+        if shift_known:
+            origin = origin._replace(settings=BY_HAND)
+        if shift_known and focal_known:
+            origin = origin._replace(method=BY_HAND)
+        source = f"recovered: {method}" + (f", {origin.model}" if origin.model else "")
+        return Answer(found, solved, config, origin, source)
+
+    def _save(self) -> None:
+        self._looked_at()
+        answer = self._answer if self._at_answer else None
+        if answer is None:
+            answer = self._solve(self._shared.methods()[0], True, True)
+        recovery.write(answer.found, answer.solved, answer.config, answer.origin)
+        self._panel.tell(f"saved as {answer.config.out / answer.found.file.name}.json, .ply, .npz")
+
+
+class _Tasks:
+    """A thread for the tasks of a window; of those of one kind that wait, the latest is done.
+
+    Args:
+      failed: is given what a task raises.
+    """
+
+    def __init__(self, failed: Callable[[Exception], None]):
+        self._failed = failed
+        self._thread = ThreadPoolExecutor(1)
+        self._lock = threading.Lock()
+        self._waiting: dict[str, Callable[[], None]] = {}
+        self.ended = False
+
+    def ask(self, kind: str, task: Callable[[], None]) -> None:
+        with self._lock:
+            if self.ended:
+                return
+            waits = kind in self._waiting
+            self._waiting[kind] = task
+            if not waits:
+                self._thread.submit(self._run, kind)
+
+    def end(self) -> None:
+        with self._lock:
+            self.ended = True
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    def _run(self, kind: str) -> None:
+        with self._lock:
+            task = self._waiting.pop(kind)
+        try:
+            task()
+        except Exception as error:
+            if not self.ended:
+                self._failed(error)

@@ -1,0 +1,168 @@
+"""From blocks of a depth map to the cloud that the encoder sees: the one path of all programs.
+
+Canonical form, unprojection with the camera that is assumed, one point a voxel, a sample of fixed
+size.  Training and inference both come through here, so a network meets at work what it met in
+training.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from train3d_jax.geometry import affine, camera, points
+
+
+@dataclass(frozen=True)
+class CloudSettings:
+    """How depth maps become clouds; saved with every run, because inference must do the same.
+
+    Attributes:
+      space: "depth" or "disparity", of the values that come in.
+      input_channels: 3 for x, y, z; 5 for x, y, z and the rays (u - cx) / f0, (v - cy) / f0.
+      voxel_size: edge of the voxels of which one point each is kept, in canonical units; 0 for all.
+      num_points: points in a cloud; 0 for all, in the order of the grid of blocks.
+      init_fov: vertical field of view of the first guess of the camera, in degrees.
+      shift_known: clouds are made with the true shift, scaled to a far quantile of 1.
+      focal_known: clouds are made with the true focal length instead of the first guess f0.
+    """
+
+    space: affine.Space = "depth"
+    input_channels: int = 5
+    voxel_size: float = 0.005
+    num_points: int = 3072
+    init_fov: float = camera.INITIAL_FOV_DEGREES
+    shift_known: bool = False
+    focal_known: bool = False
+
+    @property
+    def size(self) -> int:
+        """Points that come out."""
+        return self.num_points or points.BLOCKS[0] * points.BLOCKS[1]
+
+
+class Blocks(NamedTuple):
+    """Depth maps averaged over blocks (`points.average_blocks`), any leading axes.
+
+    Attributes:
+      pixels: (u, v) of each block, shape (..., P, 2).
+      values: depth or disparity, shape (..., P).
+      mask: blocks that hold a value, shape (..., P).
+      size: height and width of the map in pixels, shape (..., 2).
+      centre: the principal point that is assumed, (cx, cy) in pixels, shape (..., 2).
+      valid_share: share of the map's pixels that hold a value, in [0, 1], shape (...); None where
+        the flag few_valid_pixels is not asked for, as in training.
+    """
+
+    pixels: jax.Array | np.ndarray
+    values: jax.Array | np.ndarray
+    mask: jax.Array | np.ndarray
+    size: jax.Array | np.ndarray
+    centre: jax.Array | np.ndarray
+    valid_share: jax.Array | np.ndarray | None = None
+
+
+def valid(values: np.ndarray) -> np.ndarray:
+    """Pixels that hold a value: 0 and what is not finite stand for missing ones."""
+    return np.isfinite(values) & (values != 0)
+
+
+def blocks_of(values: np.ndarray, mask: np.ndarray) -> Blocks:
+    """Averages one map over blocks, on the host.
+
+    Args:
+      values: depth or disparity, shape (H, W).
+      mask: pixels that hold a value, shape (H, W).
+
+    Returns:
+      numpy arrays without a batch axis; the principal point is assumed in the image centre.
+    """
+    height, width = values.shape
+    size = np.array([height, width], np.float32)
+    centre = np.array([(width - 1) / 2, (height - 1) / 2], np.float32)
+    valid_share = np.array(np.count_nonzero(mask) / mask.size, np.float32)
+    return Blocks(*points.average_blocks(values, mask), size, centre, valid_share)
+
+
+def mirrored(blocks: Blocks) -> Blocks:
+    """The maps as a mirror shows them, left for right about the principal point.
+
+    Args:
+      blocks: the maps, any leading axes.
+
+    Returns:
+      The same shapes; blocks are in the order of the grid again.
+    """
+
+    def turned(rows: jax.Array | np.ndarray) -> jax.Array:
+        axis = np.ndim(blocks.mask) - 1
+        grid = jnp.reshape(rows, (*rows.shape[:axis], *points.BLOCKS, *rows.shape[axis + 1 :]))
+        return jnp.reshape(jnp.flip(grid, axis + 1), rows.shape)
+
+    pixels = turned(blocks.pixels)
+    return blocks._replace(
+        pixels=pixels.at[..., 0].set(2 * blocks.centre[..., None, 0] - pixels[..., 0]),
+        values=turned(blocks.values),
+        mask=turned(blocks.mask),
+    )
+
+
+class Clouds(NamedTuple):
+    """What the encoder sees.
+
+    Attributes:
+      points: shape (..., N, input channels), 0 where masked.
+      mask: shape (..., N).
+      focal: the focal length in pixels that x and y were made with, shape (...).
+      canonical: the canonical form of the blocks.
+    """
+
+    points: jax.Array
+    mask: jax.Array
+    focal: jax.Array
+    canonical: affine.Canonical
+
+
+def make_clouds(
+    key: jax.Array,
+    blocks: Blocks,
+    settings: CloudSettings,
+    shift: jax.Array | None = None,
+    focal: jax.Array | None = None,
+    first_guess: jax.Array | None = None,
+) -> Clouds:
+    """Makes the clouds of a batch of maps.
+
+    Args:
+      key: random key of the sample of points.
+      blocks: the maps, leading axes (...).
+      settings: how.
+      shift: canonical shift, shape (...); used where `settings.shift_known`.
+      focal: focal length in pixels, shape (...); used where `settings.focal_known`.
+      first_guess: focal length in pixels, shape (...), in place of that of `settings.init_fov`.
+
+    Returns:
+      The clouds; all of a cloud is masked where its canonical form is not solvable.
+    """
+    canonical = affine.canonicalise(blocks.values, blocks.mask)
+    values = canonical.values
+    if settings.shift_known and shift is not None:
+        shift = shift[..., None]
+        values = (values + shift) / (affine.FAR_VALUE + shift)
+    mask = canonical.mask & (values > affine.SMALLEST_VALUE)
+    z = jnp.where(mask, values, 1.0)
+    z = z if settings.space == "depth" else 1 / z
+    if first_guess is None:
+        first_guess = camera.initial_focal(blocks.size[..., 0], settings.init_fov)
+    focal = focal if settings.focal_known and focal is not None else first_guess
+    centred = blocks.pixels - blocks.centre[..., None, :]
+    xy = centred / focal[..., None, None] * z[..., None]
+    cloud = jnp.concatenate([xy, z[..., None]], -1)
+    mask = points.one_point_per_voxel(cloud, mask, settings.voxel_size)
+    if settings.input_channels == 5:
+        cloud = jnp.concatenate([cloud, centred / first_guess[..., None, None]], -1)
+    if settings.num_points:
+        cloud, mask = points.sample_points(key, cloud, mask, settings.num_points)
+    return Clouds(cloud, mask, focal, canonical)

@@ -1,0 +1,129 @@
+"""Trained networks: loaded, told apart, and checked for what is asked of them."""
+
+import dataclasses
+import functools
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from train3d_jax.errors import Argument, ArgumentError
+from train3d_jax.evidence.calibration import Calibration
+from train3d_jax.evidence.fusion import Method
+from train3d_jax.evidence.targets import Target
+from train3d_jax.geometry.affine import Space
+from train3d_jax.storage import checkpoint, weights
+from train3d_jax.training.trainer import TrainingConfig
+
+DEFAULT = "default"
+"""Names the weights that come with the package."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """A trained network.
+
+    Attributes:
+      name: folder name of the run and step of the checkpoint.
+      config: what it was trained as.
+      params: its weights.
+      calibration: of a target's posterior; none where it is not told.
+    """
+
+    name: str
+    config: TrainingConfig
+    params: Any
+    calibration: Mapping[Target, Calibration] = dataclasses.field(default_factory=dict)
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """SHA-256, in hex, of all that its answers depend on: not of its name.
+
+        A run and the weights that `weights.pack` makes of it have the same digest.
+        """
+        told = {
+            "config": dataclasses.asdict(self.config),
+            "calibration": {name: self.calibration[name] for name in sorted(self.calibration)},
+        }
+        found = hashlib.sha256(json.dumps(told, sort_keys=True).encode())
+        leaves, _ = jax.tree_util.tree_flatten_with_path(jax.device_get(self.params))
+        for path, values in sorted(leaves, key=lambda leaf: jax.tree_util.keystr(leaf[0])):
+            values = np.ascontiguousarray(values)
+            found.update(f"{jax.tree_util.keystr(path)} {values.dtype} {values.shape} ".encode())
+            found.update(values.tobytes())
+        return found.hexdigest()
+
+
+def load_model(run: str | Path = DEFAULT, space: Space = "depth") -> Model:
+    """Restores the best checkpoint of a run, or the weights that come with the package.
+
+    Args:
+      run: a folder of `launch.train` or of weights; "default" for those that come along.
+      space: of the maps, which decides between the weights that come along.
+
+    Raises:
+      UserError: there is none, or it cannot be read.
+    """
+    name = str(run) if str(run) == DEFAULT and not Path(run).exists() else None
+    run = Path(run) if name is None else weights.bundled(space)
+    load = weights.load if (run / weights.WEIGHTS).is_file() else checkpoint.load_params
+    config, step, params, factors = load(run)
+    return Model(f"{name or run.resolve().name}@{step}", config, params, factors)
+
+
+def check_models(
+    models: Sequence[Model],
+    space: Space,
+    focal_known: bool,
+    shift_known: bool = False,
+    method: Method = "learned",
+) -> None:
+    """Makes sure that the networks can answer together.
+
+    Raises:
+      UserError: one is of another space, or no network covers a target that is asked for.
+    """
+    for model in models:
+        if model.config.clouds.space != space:
+            raise ArgumentError(
+                Argument("space", space),
+                f": {model.name} was trained in {model.config.clouds.space} space; "
+                "use a run that was trained in the space of the maps",
+            )
+    if method == "geometric":
+        return
+    if not models:
+        raise ArgumentError(
+            Argument("method", method),
+            ": needs a ",
+            Argument("model"),
+            "; without one use ",
+            Argument("method", "geometric"),
+        )
+    covered = {target for model in models for target in model.config.heads}
+    names = ", ".join(model.name for model in models)
+    if "shift" not in covered and not shift_known:
+        raise ArgumentError(
+            Argument("model"),
+            f": {names} cover no shift; add a run trained with ",
+            Argument("targets", 0),
+        )
+    if "focal" not in covered and not focal_known:
+        raise ArgumentError(
+            Argument("model"),
+            f": {names} cover no focal length; add a run trained with ",
+            Argument("targets", 2),
+            ", or give ",
+            Argument("focal_px"),
+            " or ",
+            Argument("intrinsics"),
+        )
+
+
+def is_metric(models: Sequence[Model]) -> bool:
+    """Whether the answers of these networks come out in metres."""
+    return any("scale" in model.config.heads for model in models)

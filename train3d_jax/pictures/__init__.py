@@ -1,0 +1,4 @@
+"""Results as pictures: sheets and turntables of maps, plots of errors and of a training.
+
+Here: drawing.  Not here: what is drawn.
+"""

@@ -1,0 +1,358 @@
+"""Runs on disk: `config.json` and orbax checkpoints.  The only module that imports orbax.
+
+<run>/config.json    what was trained, and what inference must do the same way
+<run>/checkpoints/   the latest checkpoint and the one with the lowest validation loss
+
+In each checkpoint SHA256SUMS has the hashes of its files, as `sha256sum --check` reads them: orbax
+takes a damaged file for another kind of checkpoint, or takes what it holds for weights.
+"""
+
+import contextlib
+import dataclasses
+import functools
+import hashlib
+import json
+import logging as std_logging
+import math
+import sys
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, cast
+
+import jax
+from absl import logging
+from orbax.checkpoint import v1 as ocp
+
+from train3d_jax import __version__
+from train3d_jax.errors import Argument, ArgumentError, UserError, is_lost_process
+from train3d_jax.evidence.calibration import Calibration
+from train3d_jax.evidence.targets import TARGETS, Target
+from train3d_jax.files import write_whole
+from train3d_jax.geometry.clouds import CloudSettings
+from train3d_jax.training.trainer import TrainingConfig, TrainState, build_encoder
+
+CONFIG = "config.json"
+CHECKPOINTS = "checkpoints"
+_SUMS = "SHA256SUMS"
+_METRICS = "metrics"  # of a checkpoint: orbax's folder, and the file in it
+
+
+class Checkpoints:
+    """The checkpoints of one run; a context manager, because orbax saves in the background."""
+
+    def __init__(self, run: Path):
+        policies = ocp.training.preservation_policies
+        best = policies.BestN(
+            get_metric_fn=lambda row: row["loss"],
+            reverse=True,
+            n=1,
+            keep_checkpoints_without_metrics=False,
+        )
+        kept = policies.AnyPreservationPolicy([policies.LatestN(1), best])
+        self._folder = run / CHECKPOINTS
+        for saved in sorted(self._folder.glob("[0-9]*")):
+            # Which checkpoint is best is read off all of them.
+            _refuse_damaged(saved, f"{_METRICS}/")
+        with _told_once():
+            self._orbax = ocp.training.Checkpointer(
+                str(self._folder.resolve()),
+                preservation_policy=kept,  # pyright: ignore[reportArgumentType]  # its own class
+            )
+
+    def __enter__(self) -> "Checkpoints":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            with _told_once():
+                self._orbax.close()
+        except Exception:
+            # A save that failed is told again on closing.
+            if kind is None:
+                raise
+
+    @jax.transfer_guard("allow")  # the loop forbids to move data by the way
+    def save(self, step: int, state: TrainState, summary: dict[str, float] | None) -> None:
+        """Saves the whole state, and what was measured of it; returns when it is on disk.
+
+        `params` are the averaged weights, which inference uses.
+
+        Raises:
+          UserError: it cannot be written; the checkpoint before is still there.
+          Exception: another process that saves its part is gone, see `errors.is_lost_process`.
+        """
+        memory = state._asdict()
+        try:
+            with _told_once():
+                self._orbax.save_checkpointables(
+                    step,
+                    {"params": memory.pop("average"), "memory": memory},
+                    metrics=cast(Any, summary),
+                )
+            if jax.process_index() == 0:
+                _write_sums(self._folder / str(step))
+        except Exception as error:  # orbax and tensorstore have many, for a full disk too
+            if is_lost_process(error):
+                raise
+            raise UserError(
+                f"{self._folder / str(step)}: cannot be written: {_reason(error)}; "
+                f"{self.last_saved()}; make room, then start the same command again"
+            ) from None
+
+    def last_saved(self) -> str:
+        """Names the newest checkpoint, for a message."""
+        if self.last_step is None:
+            return "no checkpoint was saved yet"
+        return f"the last good checkpoint is {self._folder / str(self.last_step)}"
+
+    @property
+    def last_step(self) -> int | None:
+        """Of the newest checkpoint; None where nothing was saved."""
+        return None if self._orbax.latest is None else self._orbax.latest.step
+
+    def resume(self, state: TrainState) -> TrainState:
+        """The latest state, or `state` where nothing was saved.
+
+        Raises:
+          UserError: the checkpoint is damaged, or not of such a state.
+        """
+        if self._orbax.latest is None:
+            return state
+        # Where each array lies is told, or orbax warns that the machine might be another.
+        memory = jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), state
+        )._asdict()
+        saved = self._load(
+            self._orbax.latest.step, {"params": memory.pop("average"), "memory": memory}
+        )
+        return TrainState(average=saved["params"], **saved["memory"])
+
+    def best_params(self, abstract: Any) -> tuple[int, Any, dict[str, float]]:
+        """Step, weights and summary of the checkpoint with the lowest loss.
+
+        Raises:
+          UserError: nothing was saved yet, or what was does not fit `abstract`.
+        """
+        if self._orbax.latest is None:
+            raise UserError(f"{self._folder}: holds no checkpoint; train the run first")
+        # One that was saved between validations only if there is no other.
+        best = min(self._orbax.checkpoints, key=_loss)
+        params = self._load(best.step, {"params": abstract})["params"]
+        return best.step, params, cast(dict[str, float], best.metrics or {})
+
+    def _load(self, step: int, wanted: dict[str, Any]) -> dict[str, Any]:
+        folder = self._folder / str(step)
+        checked = _refuse_damaged(folder)
+        try:
+            with _told_once():
+                return self._orbax.load_checkpointables(step, wanted)
+        except Exception:  # orbax and tensorstore have many, and tell of their registries
+            _silence_aftermath()
+            reason = f"is not of the network that {CONFIG} describes"
+            raise UserError(
+                f"{folder}: cannot be restored: {reason}"
+                if checked
+                else f"{folder}: cannot be restored: is damaged, or {reason}; {_way_out(folder)}"
+            ) from None
+
+
+def _write_sums(folder: Path) -> None:
+    files = sorted(file for file in folder.rglob("*") if file.is_file())
+    lines = [f"{_sha256(file)}  {file.relative_to(folder).as_posix()}\n" for file in files]
+    if lines:
+        write_whole(folder / _SUMS, "".join(lines).encode())
+
+
+def _refuse_damaged(folder: Path, prefix: str = "") -> bool:
+    """Makes sure that the files of a checkpoint whose names begin so are as they were saved.
+
+    False where it was saved by an earlier version, which kept no hashes: of its files only the
+    metrics are looked at.  Raises UserError.
+    """
+    names = {f"{_METRICS}/{_METRICS}": ""}
+    if checked := (folder / _SUMS).is_file():
+        lines = (folder / _SUMS).read_bytes().decode(errors="replace").splitlines()
+        names = {name: sha256 for sha256, _, name in (line.partition("  ") for line in lines)}
+        if not names or not all(names):
+            raise _damaged(folder / _SUMS, "is damaged")
+    for name, sha256 in names.items():
+        file = folder / name
+        try:
+            if checked and name.startswith(prefix) and _sha256(file) != sha256:
+                raise _damaged(file, "is damaged")
+            if not checked and file.exists():
+                json.loads(file.read_bytes())
+        except FileNotFoundError:
+            raise _damaged(file, "is missing") from None
+        except (OSError, ValueError) as error:
+            raise _damaged(file, f"cannot be read: {error}") from None
+    return checked
+
+
+def _damaged(file: Path, how: str) -> UserError:
+    return UserError(f"{file}: {how}; {_way_out(file)}")
+
+
+def _way_out(file: Path) -> str:
+    """What to do about a damaged file of a checkpoint, or the checkpoint."""
+    folder = next(each for each in (file, *file.parents) if each.parent.name == CHECKPOINTS)
+    if any(each != folder for each in folder.parent.glob("[0-9]*")):
+        return f"delete {folder}, and the other checkpoint takes its place"
+    return "there is no other checkpoint: train the run anew"
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def save_config(run: Path, config: TrainingConfig, facts: dict[str, Any]) -> None:
+    """Writes config.json: the configuration, and facts about the run for its reader."""
+    contents = {"version": __version__, "training": dataclasses.asdict(config), **facts}
+    write_whole(run / CONFIG, (json.dumps(contents, indent=2) + "\n").encode())
+
+
+def load_config(run: Path) -> TrainingConfig:
+    """Reads config.json.
+
+    Raises:
+      UserError: the folder holds no run, or one of another version of this program.
+    """
+    path = run / CONFIG
+    if not path.is_file():
+        raise UserError(f"{run}: is not a run, it has no {CONFIG}; train one with launch.train")
+    try:
+        contents = json.loads(path.read_text())["training"]
+        clouds = CloudSettings(**contents.pop("clouds"))
+        fields: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in contents.items()
+        }
+        return TrainingConfig(**fields, clouds=clouds)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{path}: is not a run of this version ({__version__}): {error}") from None
+
+
+def load_facts(run: Path) -> dict[str, Any] | None:
+    """What config.json holds besides the configuration; None where there is no run yet.
+
+    Raises:
+      UserError: it is damaged, or of another version of this program.
+    """
+    if not (run / CONFIG).exists():
+        return None
+    load_config(run)
+    contents = json.loads((run / CONFIG).read_text())
+    return {name: value for name, value in contents.items() if name != "training"}
+
+
+def refuse_other_settings(run: Path, config: TrainingConfig) -> None:
+    """Makes sure that a run that is there already was begun with the same settings.
+
+    Args:
+      run: its folder.
+      config: the settings now.
+
+    Raises:
+      UserError: it was not; the message shows every difference.
+    """
+    if not (run / CONFIG).exists():
+        return
+    before, now = _flat(load_config(run)), _flat(config)
+    changed = [f"{name} {before[name]} -> {now[name]}" for name in now if before[name] != now[name]]
+    if changed:
+        raise ArgumentError(
+            f"{run}: was trained with other settings ({'; '.join(changed)}); use another ",
+            Argument("run"),
+            ", or the same settings to go on with it",
+        )
+
+
+def params_to_begin_with(init_from: Path, config: TrainingConfig) -> Any:
+    """The weights of another run, on the host, for one whose network is the same.
+
+    Raises:
+      UserError: its network is another; the message shows every difference.
+    """
+    other, _, params, _ = load_params(init_from)
+    shaping = ("targets", "encoder", "width", "space", "input_channels", "shift_known")
+    before, now = _flat(other), _flat(config)
+    changed = [
+        f"{name} {before[name]} -> {now[name]}" for name in shaping if before[name] != now[name]
+    ]
+    if changed:
+        raise ArgumentError(
+            Argument("init_from", init_from),
+            f": is another network ({'; '.join(changed)}); give the same settings",
+        )
+    return jax.device_get(params)
+
+
+def load_params(run: Path) -> tuple[TrainingConfig, int, Any, dict[Target, Calibration]]:
+    """The configuration of a run; step, weights and calibration of its best checkpoint.
+
+    The calibration is `calibration.calibrate` of each target's posterior on the validation part;
+    empty where the run has none.
+    """
+    config = load_config(run)
+    points = jax.ShapeDtypeStruct((1, config.clouds.size, config.clouds.input_channels), "float32")
+    mask = jax.ShapeDtypeStruct(points.shape[:2], "bool")
+    abstract = jax.eval_shape(build_encoder(config).init, jax.random.key(0), points, mask)
+    placed = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    abstract = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=placed), abstract
+    )
+    if not (run / CHECKPOINTS).is_dir():
+        raise UserError(f"{run}: holds no checkpoint; train the run to the end of an epoch first")
+    with Checkpoints(run) as checkpoints:
+        step, params, summary = checkpoints.best_params(abstract)
+    calibration: dict[Target, Calibration] = {
+        target: Calibration(summary[f"calibration_{target}"], summary.get(f"finest_{target}"))
+        for target in TARGETS
+        if f"calibration_{target}" in summary
+    }
+    return config, step, params, calibration
+
+
+@contextlib.contextmanager
+def _told_once() -> Iterator[None]:
+    """Silences orbax: what fails in its threads comes back to the caller as one error."""
+    before = logging.get_verbosity()
+    logging.set_verbosity(logging.FATAL)
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
+
+
+@functools.cache
+def _silence_aftermath() -> None:
+    """Drops what orbax's other reads say later on, of a checkpoint that one could not read.
+
+    They end after the error was raised, in other threads or when they are collected.
+    """
+    std_logging.getLogger("asyncio").addFilter(
+        lambda record: "async_deserialize" not in record.getMessage()
+    )
+    warnings.filterwarnings("ignore", "coroutine '.*_load' was never awaited", RuntimeWarning)
+    before = sys.unraisablehook
+
+    def hook(raised: Any) -> None:
+        if str(raised.exc_value) != "Event loop is closed":
+            before(raised)
+
+    sys.unraisablehook = hook
+
+
+def _loss(saved: Any) -> float:
+    return math.inf if saved.metrics is None else saved.metrics["loss"]
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())[:300]
+
+
+def _flat(config: TrainingConfig) -> dict[str, Any]:
+    fields = dataclasses.asdict(config)
+    return {**fields.pop("clouds"), **fields}

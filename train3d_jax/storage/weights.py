@@ -1,0 +1,127 @@
+"""Weights that come with the package: a folder for each space, and one for `forms`; without orbax.
+
+weights/<space>/config.json    what was trained and how, calibration, SHA-256 of the weights
+weights/<space>/weights.npz    float32 arrays by their path in the network, as params/Dense_0/kernel
+weights/<space>/CARD.md        data, licence, figures, date and command, for people
+"""
+
+import functools
+import hashlib
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from flax import traverse_util
+
+from train3d_jax.errors import Argument, ArgumentError, UserError
+from train3d_jax.evidence.calibration import Calibration
+from train3d_jax.evidence.targets import Target
+from train3d_jax.files import write_whole
+from train3d_jax.geometry.affine import Space
+from train3d_jax.networks import forms
+from train3d_jax.storage import checkpoint
+from train3d_jax.training.trainer import TrainingConfig
+
+FOLDER = Path(__file__).parents[1] / "weights"
+WEIGHTS = "weights.npz"
+
+
+def pack(run: Path, folder: Path) -> None:
+    """Writes the best checkpoint of a run as a folder of weights.
+
+    Args:
+      run: of `launch.train`.
+      folder: to write `config.json` and `weights.npz` to; the same run gives the same bytes.
+
+    Raises:
+      UserError: the run cannot be read or was stopped before its end, or the folder not be written.
+    """
+    config, step, params, calibration = checkpoint.load_params(run)
+    contents = json.loads((run / checkpoint.CONFIG).read_text())
+    total = config.total_steps(contents["samples"][0])
+    with checkpoint.Checkpoints(run) as saved:
+        if (last := saved.last_step or 0) < total:
+            raise UserError(
+                f"{run}: was stopped at step {last} of {total}; launch.train with the same "
+                "settings goes on from there"
+            )
+    kept = {name: contents[name] for name in ("version", "training", "data", "samples")}
+    factors = {target: found._asdict() for target, found in calibration.items()}
+    write(folder, params, kept | {"step": step, "calibration": factors})
+
+
+def write(folder: Path, params: Any, contents: dict[str, Any]) -> None:
+    """Writes weights and what there is to say about them; the same ones give the same bytes.
+
+    Raises:
+      UserError: the folder cannot be written.
+    """
+    flat = traverse_util.flatten_dict(jax.device_get(params), sep="/")
+    file = io.BytesIO()
+    arrays: dict[str, Any] = {name: np.asarray(flat[name], np.float32) for name in sorted(flat)}
+    np.savez(file, **arrays)
+    contents = {**contents, "sha256": hashlib.sha256(file.getvalue()).hexdigest()}
+    write_whole(folder / WEIGHTS, file.getbuffer())
+    write_whole(folder / checkpoint.CONFIG, (json.dumps(contents, indent=2) + "\n").encode())
+
+
+def load(folder: Path) -> tuple[TrainingConfig, int, Any, dict[Target, Calibration]]:
+    """Configuration, step, weights and calibration, as `checkpoint.load_params` gives them.
+
+    Raises:
+      UserError: something is missing, or the weights are not those that config.json tells of.
+    """
+    config = checkpoint.load_config(folder)
+    params, told = read(folder)
+    calibration = {target: Calibration(**found) for target, found in told["calibration"].items()}
+    return config, told["step"], params, calibration
+
+
+def read(folder: Path) -> tuple[Any, dict[str, Any]]:
+    """Weights and what is said about them, as `write` has written them.
+
+    Raises:
+      UserError: something is missing, or the weights are not those that config.json describes.
+    """
+    try:
+        contents = (folder / WEIGHTS).read_bytes()
+        about = json.loads((folder / checkpoint.CONFIG).read_text())
+    except OSError as error:
+        raise UserError(f"{error.filename}: cannot be read: {error.strerror}") from None
+    if hashlib.sha256(contents).hexdigest() != about["sha256"]:
+        raise UserError(
+            f"{folder / WEIGHTS}: is damaged; install the package again, or pack the run again"
+        )
+    with np.load(io.BytesIO(contents)) as arrays:
+        return traverse_util.unflatten_dict(dict(arrays), sep="/"), about
+
+
+@functools.cache
+def form_model() -> forms.Model:
+    """The network of `forms` that comes with the package.
+
+    Raises:
+      UserError: its weights are missing or damaged.
+    """
+    params, about = read(FOLDER / "form")
+    return forms.Model(params, about["temper"])
+
+
+def bundled(space: Space) -> Path:
+    """The folder of the weights for a space.
+
+    Raises:
+      UserError: this version comes with none for it.
+    """
+    folder = FOLDER / space
+    if not (folder / WEIGHTS).is_file():
+        raise ArgumentError(
+            Argument("model", "default"),
+            f": no weights for {space} come with this version; train a network with launch.train, "
+            "or use ",
+            Argument("method", "geometric"),
+        )
+    return folder

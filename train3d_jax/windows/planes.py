@@ -1,0 +1,303 @@
+"""What local surfaces tell about shift and focal length, without any learning.
+
+In windows of the image plane quadrics are fitted to the canonical inverse depth w as a function of
+the viewing ray (u, v) (`quadrics`).  Three facts about planes then speak:
+
+* On a plane the true inverse depth is affine in (u, v), whatever the focal length.  Where the depth
+  lacks a shift s, w = 1 / (z - s) bends: its Hessian is q g g^T with g its gradient and
+  q = 2 s / (1 + s w).  So every window on a plane votes for a shift.
+* A plane with 1/z = g . (u, v) + m has, under a focal length alpha times the one that the rays were
+  made with, the normal (alpha g, m).  Two planes at a right angle satisfy
+  alpha^2 g1 . g2 + m1 m2 = 0.  So every pair of windows votes for a focal ratio.
+* Parallel planes have (g1, m1) and (g2, m2) in one ratio, whatever the focal length, and m depends
+  on the shift.  So every pair of windows votes for a shift, too (`parallel_misfits`).
+
+In disparity space w is the canonical disparity itself; a shift leaves planes flat there, and only
+parallels and angles tell.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from train3d_jax.geometry.affine import Space
+from train3d_jax.windows.quadrics import COEFFICIENTS, Windows
+
+
+class Votes(NamedTuple):
+    """What windows, or pairs of them, say about one unknown.
+
+    Attributes:
+      value: the unknown, shape (..., M); 0 where `mask` is False.
+      deviation: standard deviation of the value that the residuals of the fits explain, (..., M).
+      mask: votes that mean something, shape (..., M).
+    """
+
+    value: jax.Array
+    deviation: jax.Array
+    mask: jax.Array
+
+
+RESIDUAL_FLOOR = 1e-5
+"""Below this the residual of a fit is rounding (float32, 16-bit files), in units of w near 1."""
+
+_HESSIAN_NOISE = 6.7
+_TWIST_NOISE = 3.0
+_GRADIENT_NOISE = 1.73
+"""Deviation of a fitted second, mixed and first derivative per noise / sqrt(points), where the
+points are spread evenly over [-1, 1]: 2 / sqrt(4/45), 1 / (1/3) and 1 / sqrt(1/3), from the
+variances of p^2, p q and p."""
+
+
+def bending(windows: Windows) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """How w bends along its own slope, and how far from a shifted plane's the bending is.
+
+    Returns:
+      q of `hessian = q g g^T` in the least-squares sense, its deviation by the fit's residual, and
+      the root mean square of what is left of the Hessian over that of its noise, all (..., M).
+    """
+    g, h = windows.gradient, windows.hessian
+    slope = jnp.maximum((g**2).sum(-1), 1e-12)
+    along = h[..., 0] * g[..., 0] ** 2 + 2 * h[..., 1] * g[..., 0] * g[..., 1]
+    along = (along + h[..., 2] * g[..., 1] ** 2) / slope
+    q = along / slope
+    rest = h[..., 0] ** 2 + 2 * h[..., 1] ** 2 + h[..., 2] ** 2 - along**2
+    width, height = windows.extent[..., 0], windows.extent[..., 1]
+    noise = _noise(windows)
+    uu, vv = (noise * _HESSIAN_NOISE / side**2 for side in (width, height))
+    uv = noise * _TWIST_NOISE / (width * height)
+    cosine, sine = jnp.moveaxis(g / jnp.sqrt(slope)[..., None], -1, 0)
+    along_noise = jnp.sqrt(
+        (uu * cosine**2) ** 2 + (2 * uv * cosine * sine) ** 2 + (vv * sine**2) ** 2
+    )
+    whole_noise = jnp.sqrt(uu**2 + 2 * uv**2 + vv**2)
+    misfit = jnp.sqrt(jnp.maximum(rest, 0.0) + 1e-12) / whole_noise
+    return q, along_noise / slope, misfit
+
+
+def shift_votes(windows: Windows) -> Votes:
+    """Each window's vote for the near/far ratio of the true depth (see `depth.shift_to_ratio`).
+
+    With q of `bending`, the shift is s = q / (2 - q w) and the ratio, which stays finite for any
+    slope, ((2 - q w) / 2 + q) / (2 - q w + q).
+
+    Args:
+      windows: fitted to w = 1 / canonical depth.
+
+    Returns:
+      Votes for the ratio; those outside [-0.25, 1.25] are masked.
+    """
+    q, q_deviation, _ = bending(windows)
+    half_turn = 2 - q * windows.value
+    divisor = half_turn + q
+    possible = windows.mask & (divisor > 1e-3)
+    divisor = jnp.where(possible, divisor, 1.0)
+    ratio = (half_turn / 2 + q) / divisor
+    possible &= (ratio > -0.25) & (ratio < 1.25)
+    return Votes(jnp.where(possible, ratio, 0.0), q_deviation / divisor**2, possible)
+
+
+def plane_normals(windows: Windows, shift: jax.Array, space: Space) -> tuple[jax.Array, jax.Array]:
+    """The planes that touch the windows, once the shift is taken into account.
+
+    Args:
+      windows: fitted to w = 1 / canonical depth, or to canonical disparity.
+      shift: canonical units, shape (...).
+      space: of the canonical values.
+
+    Returns:
+      (g, m), shapes (..., M, 2) and (..., M): the plane's normal for a focal ratio alpha is
+      proportional to (alpha g, m).
+    """
+    w, shift = windows.value, shift[..., None]
+    true_inverse = w * (1 + shift * w) if space == "depth" else w + shift
+    return windows.gradient, true_inverse - (windows.gradient * windows.centre).sum(-1)
+
+
+class PairAngles(NamedTuple):
+    """The angle between the planes of pairs of windows, as polynomials of the focal ratio alpha.
+
+    With a = alpha^2, n1 . n2 = a * across + along; |n|^2 = a * slopes + offsets; the variance of
+    n1 . n2 by the fits' noise is a^2 * noise[0] + a * noise[1] + noise[2].  Each of shape (P,).
+    """
+
+    across: jax.Array
+    along: jax.Array
+    slopes: tuple[jax.Array, jax.Array]
+    offsets: tuple[jax.Array, jax.Array]
+    noise: tuple[jax.Array, jax.Array, jax.Array]
+    mask: jax.Array
+
+
+def pair_angles(windows: Windows, shift: jax.Array, pairs: np.ndarray, space: Space) -> PairAngles:
+    """The angles of pairs of windows' planes, for any focal ratio; arguments as of `focal_votes`.
+
+    n = (alpha g, m), and m leans on g too, by the window's centre c: n1 . n2 changes with g1 by
+    alpha^2 g2 - m2 c1.
+    """
+    g, m = plane_normals(windows, shift, space)
+    first, second = pairs[:, 0], pairs[:, 1]
+    noise = _gradient_variance(windows)
+
+    def leaning(one, other):
+        lever = m[other][:, None] * windows.centre[one]
+        return (
+            (g[other] ** 2 * noise[one]).sum(-1),
+            -2 * (g[other] * lever * noise[one]).sum(-1),
+            (lever**2 * noise[one]).sum(-1),
+        )
+
+    square = (g**2).sum(-1)
+    quadratic, linear, constant = (
+        x + y for x, y in zip(leaning(first, second), leaning(second, first), strict=True)
+    )
+    return PairAngles(
+        across=(g[first] * g[second]).sum(-1),
+        along=m[first] * m[second],
+        slopes=(square[first], square[second]),
+        offsets=(m[first] ** 2, m[second] ** 2),
+        noise=(quadratic, linear, constant),
+        mask=windows.mask[first] & windows.mask[second],
+    )
+
+
+class Pairs(NamedTuple):
+    """What is measured in pairs of windows and does not depend on a shift; each of shape (..., P).
+
+    Attributes:
+      values: w of both.
+      lean: by how much w of the first window changes up to the second's centre.
+      squares: squared gradients of w of both.
+      across: their product.
+      noise: variance of a component of the gradient by the fit's noise, of both.
+      mask: both windows mean something.
+    """
+
+    values: tuple[jax.Array, jax.Array]
+    lean: jax.Array
+    squares: tuple[jax.Array, jax.Array]
+    across: jax.Array
+    noise: tuple[jax.Array, jax.Array]
+    mask: jax.Array
+
+
+class ParallelMisfits(NamedTuple):
+    """How far the planes of pairs of windows are from parallel; each of shape (..., P).
+
+    Attributes:
+      distance2: between the gradient that was measured in the second window and the one that a
+        plane through it would have which is parallel to the first window's, squared.
+      variance: of either component of that difference by the fits' noise.
+      size2: squared gradients, of the one that was measured and the other, their mean.
+      mask: pairs in which both are in front of the camera.
+    """
+
+    distance2: jax.Array
+    variance: jax.Array
+    size2: jax.Array
+    mask: jax.Array
+
+
+LARGEST_RATIO = 20.0
+"""Of the gradients of two parallel planes.  Where one is seen nearly edge on, its noise is all that
+the other could be compared with."""
+
+
+def gather_pairs(windows: Windows, pairs: np.ndarray) -> Pairs:
+    """Takes what is measured in pairs of windows out of the windows of one map.
+
+    Args:
+      windows: fitted to w = 1 / canonical depth, or to canonical disparity, shapes (M, ...).
+      pairs: indices of windows, shape (P, 2).
+    """
+    first, second = pairs[:, 0], pairs[:, 1]
+    g, w = windows.gradient, windows.value
+    noise = _gradient_variance(windows).mean(-1)
+    square = (g**2).sum(-1)
+    return Pairs(
+        values=(w[first], w[second]),
+        lean=(g[first] * (windows.centre[second] - windows.centre[first])).sum(-1),
+        squares=(square[first], square[second]),
+        across=(g[first] * g[second]).sum(-1),
+        noise=(noise[first], noise[second]),
+        mask=windows.mask[first] & windows.mask[second],
+    )
+
+
+def parallel_misfits(pair: Pairs, shift: jax.Array, space: Space) -> ParallelMisfits:
+    """Compares the planes of pairs of windows with parallel ones, under a shift.
+
+    Parallel planes have one vanishing line: where true inverse depth is 0.  So their inverse depths
+    have one ratio everywhere, and their gradients have it too: with W1 the first plane's inverse
+    depth continued to the second window's centre, and W2 what was measured there, a parallel plane
+    has the gradient g1 W2 / W1.  No focal length is in it, and a wrong shift leaves of what is
+    parallel only what is seen at one depth.  They are compared as they are measured, before the
+    shift is taken off, or a shift that makes all gradients small would look as if all were alike.
+
+    Args:
+      pair: of `gather_pairs`.
+      shift: beside the one that the windows were fitted with, canonical units; of a shape that goes
+        with that of the pairs.
+      space: of the canonical values.
+    """
+    if space == "depth":
+        divisors = tuple(1 + shift * w for w in pair.values)
+        possible = (divisors[0] > 1e-3) & (divisors[1] > 1e-3)
+        one, other = (jnp.where(possible, divisor, 1.0) for divisor in divisors)
+        # True inverse depth is w / divisor, and changes with w by 1 / divisor^2.
+        continued = (pair.values[0] + pair.lean / one) / one
+        true, slopes = pair.values[1] / other, (other / one) ** 2
+    else:
+        true, slopes = pair.values[1] + shift, 1.0
+        continued = pair.values[0] + shift + pair.lean
+        possible = (true > 1e-3) & (pair.values[0] + shift > 1e-3)
+    mask = pair.mask & possible & (jnp.abs(continued) > 1e-4)
+    ratio = slopes * true / jnp.where(mask, continued, 1.0)
+    mask &= jnp.abs(ratio) < LARGEST_RATIO
+    ratio = jnp.where(mask, ratio, 1.0)
+    parallel2 = ratio**2 * pair.squares[0]
+    return ParallelMisfits(
+        distance2=jnp.maximum(pair.squares[1] - 2 * ratio * pair.across + parallel2, 0.0),
+        variance=pair.noise[1] + ratio**2 * pair.noise[0],
+        size2=(pair.squares[1] + parallel2) / 2,
+        mask=mask,
+    )
+
+
+def focal_votes(windows: Windows, shift: jax.Array, pairs: np.ndarray, space: Space) -> Votes:
+    """Each pair's vote for log(alpha), were its two planes at a right angle.
+
+    Args:
+      windows: fitted to w = 1 / canonical depth, or to canonical disparity.
+      shift: canonical units, shape ().
+      pairs: indices of windows, shape (P, 2).
+      space: of the canonical values.
+
+    Returns:
+      Votes for log(alpha), P of them; a pair whose planes no focal length makes orthogonal is
+      masked.
+    """
+    pair = pair_angles(windows, shift, pairs, space)
+    across, along = pair.across, pair.along
+    possible = pair.mask & (across * along < 0)
+    possible &= (jnp.abs(across) > 1e-8) & (jnp.abs(along) > 1e-8)
+    ratio = jnp.where(possible, -along, 1.0) / jnp.where(possible, across, 1.0)
+    # n1 . n2 = alpha^2 across + along changes by 2 |along| for each unit of log(alpha) there.
+    quadratic, linear, constant = pair.noise
+    variance = jnp.maximum((ratio * quadratic + linear) * ratio + constant, 0.0)
+    deviation = jnp.sqrt(variance + 1e-20) / jnp.where(possible, 2 * jnp.abs(along), 1.0)
+    log_alpha = jnp.log(ratio) / 2
+    return Votes(jnp.where(possible, log_alpha, 0.0), deviation, possible)
+
+
+def _gradient_variance(windows: Windows) -> jax.Array:
+    """Variance of both components of the gradient by the fit's noise, (..., M, 2)."""
+    return ((_noise(windows) * _GRADIENT_NOISE)[..., None] / windows.extent) ** 2
+
+
+def _noise(windows: Windows) -> jax.Array:
+    """Deviation of the mean of a window by its residual, from which six coefficients took part."""
+    freedom = jnp.maximum(windows.count - COEFFICIENTS, 1.0)
+    return jnp.maximum(windows.residual, RESIDUAL_FLOOR) / jnp.sqrt(freedom)
