@@ -21,8 +21,6 @@ from PIL import Image
 from raw_files import put
 from tiny import CONFIG
 
-from data.protocol import DataError
-from data.user_maps.depth_files import ReadSettings
 from data.user_maps.known_cameras import KnownCamera
 from launch.recovery import folder, saving, shared_camera
 from launch.recovery import one_map as recovery
@@ -30,10 +28,11 @@ from launch.recovery.config import RecoveryConfig
 from launch.recovery.folder import recover_folder
 from launch.recovery.saving import SaveSettings
 from launch.recovery.shards import Shard
-from train3d_jax.errors import UserError
+from train3d_jax.errors import DataError, UserError
 from train3d_jax.evidence.calibration import Calibration
 from train3d_jax.export import answers as export
 from train3d_jax.export import cameras as camera_exports
+from train3d_jax.formats.depth import ReadSettings
 from train3d_jax.inference import map_checks
 from train3d_jax.inference import recovery as inference
 
