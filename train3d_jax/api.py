@@ -13,6 +13,7 @@ from train3d_jax.errors import Argument, ArgumentError
 from train3d_jax.evidence import fusion
 from train3d_jax.evidence.fusion import Method
 from train3d_jax.geometry.affine import Space
+from train3d_jax.geometry.camera import centred_intrinsics
 from train3d_jax.geometry.intrinsics import form_problem, size_problem
 from train3d_jax.inference import map_checks
 from train3d_jax.inference import recovery as inference
@@ -193,8 +194,7 @@ def _checked_focals(
     focals = np.broadcast_to(focals, (count,))
     for number, (focal, values) in enumerate(zip(focals, maps, strict=True)):
         height, width = values.shape
-        centred = np.array([[focal, 0, (width - 1) / 2], [0, focal, (height - 1) / 2], [0, 0, 1]])
-        if problem := size_problem(centred, height, width):
+        if problem := size_problem(centred_intrinsics(focal, height, width), height, width):
             raise ArgumentError(name, f": that of map {number} {problem}")
     return focals
 
