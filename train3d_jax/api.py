@@ -14,8 +14,9 @@ from numpy.typing import ArrayLike
 from train3d_jax import compilation
 from train3d_jax.errors import Argument, ArgumentError
 from train3d_jax.evidence import fusion
-from train3d_jax.export import answers
 from train3d_jax.formats import depth as depth_formats
+from train3d_jax.geometry import camera
+from train3d_jax.geometry import depth_maps as straight
 from train3d_jax.geometry.affine import Space
 from train3d_jax.inference import map_checks
 from train3d_jax.inference import models as inference_models
@@ -265,12 +266,12 @@ def _shape_of(
     raised = {name: joined(lambda r, n=name: r.flags[n]) for name in fusion.FLAGS}
     intrinsics = np.stack(
         [
-            answers.camera_of(float(one), (values.shape[0], values.shape[1]), matrix)
-            for one, values, matrix in zip(focal, maps, matrices, strict=True)
+            camera.recovered_intrinsics(one, (values.shape[0], values.shape[1]), known)
+            for one, values, known in zip(focal, maps, matrices, strict=True)
         ]
     )
     depths = [
-        answers.recovered_depth(values, float(a[i]), float(b[i]), space).astype(np.float32)
+        straight.recovered_depth(values, float(a[i]), float(b[i]), space).astype(np.float32)
         if solvable[i]
         else np.zeros(values.shape, np.float32)
         for i, values in enumerate(maps)
@@ -283,7 +284,7 @@ def _shape_of(
     )
     numbers_of_maps = {
         "intrinsics": intrinsics,
-        "fov_deg": np.rad2deg(2 * np.arctan(np.array(widths) / 2 / intrinsics[:, 0, 0])),
+        "fov_deg": camera.focal_to_degrees(intrinsics[:, 0, 0], np.array(widths)),
         "focal_px": focal,
         "focal_interval_px": joined(lambda r: r.focal_interval),
         "shift": joined(lambda r: r.shift),

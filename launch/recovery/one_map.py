@@ -15,6 +15,7 @@ from launch.recovery.summary import NAME
 from train3d_jax.errors import DataError, UserError
 from train3d_jax.export import answers as export
 from train3d_jax.formats.depth import read_depth_file
+from train3d_jax.geometry import camera
 from train3d_jax.inference import map_checks
 from train3d_jax.inference import recovery as inference
 
@@ -172,7 +173,9 @@ def write(found: Map, solved: Solved, config: RecoveryConfig, origin: Origin) ->
         space=config.space,
         solution=solved.solution,
         canonical=solved.canonical,
-        intrinsics=export.camera_of(solved.solution.focal, (height, width), found.intrinsics),
+        intrinsics=camera.recovered_intrinsics(
+            solved.solution.focal, (height, width), found.intrinsics
+        ),
         camera_known=config.camera.is_known,
         unit="metres" if origin.metric else "arbitrary",
     )

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Float64, Shaped
 
 from train3d_jax.errors import Argument, ArgumentError
+from train3d_jax.geometry.camera import centred_intrinsics
 from train3d_jax.geometry.intrinsics import form_problem, size_problem
 from train3d_jax.inference.arrays import numbers
 
@@ -73,7 +74,6 @@ def checked_focals(
     focals = np.broadcast_to(focals, (count,))
     for number, (focal, values) in enumerate(zip(focals, maps, strict=True)):
         height, width = values.shape
-        centred = np.array([[focal, 0, (width - 1) / 2], [0, focal, (height - 1) / 2], [0, 0, 1]])
-        if problem := size_problem(centred, height, width):
+        if problem := size_problem(centred_intrinsics(focal, height, width), height, width):
             raise ArgumentError(name, f": that of map {number} {problem}")
     return focals
