@@ -110,7 +110,8 @@ def train(config: TrainingConfig) -> int:
     if int(state.step) < plan.total:
         tell(f"{run}: stopped at step {int(state.step)}; the same command goes on from there")
         return stop.exit_status
-    tell(f"{run}: done; use it with: python -m launch.infer --model {run} --input ... --out ...")
+    infer = program.as_typed("python -m launch.infer")
+    tell(f"{run}: done; use it with: {infer} --model {run} --input ... --out ...")
     return 0
 
 

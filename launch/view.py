@@ -6,7 +6,6 @@ Then open http://127.0.0.1:8080.  Ctrl-C ends it.  With --data in place of --inp
 prepared set, or a folder with a manifest.json, beside its truth.
 """
 
-import importlib.util
 import signal
 import time
 from pathlib import Path
@@ -59,8 +58,7 @@ def _one_source(values: dict[str, str | None]) -> bool:
 
 def main() -> None:
     """From flags to a page; ends with Ctrl-C or SIGTERM."""
-    if importlib.util.find_spec("viser") is None:
-        raise UserError("the viewer needs viser: pip install 'train3d-jax[view]'")
+    program.require("view", "viser")
     from launch.viewer.maps import entries_of_folder, entries_of_set
     from launch.viewer.server import Server
     from launch.viewer.window import Exhibition
