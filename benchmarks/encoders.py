@@ -15,7 +15,7 @@ import jax
 import numpy as np
 from absl import app, flags, logging
 
-from data.loading import pipeline
+from data.loading import pipeline, splits
 from data.prepared.prepared_set import PreparedSet
 from train3d_jax.geometry import metrics
 from train3d_jax.geometry.clouds import CloudSettings
@@ -39,7 +39,7 @@ def main(_: list[str]) -> None:
     """Prints a table."""
     logging.set_verbosity(logging.WARNING)  # jax tells of every kind of device that is not there
     prepared = PreparedSet(_DATA.value)
-    train_part, validation_part = pipeline.split_sets([prepared], 0.9, seed=0)
+    train_part, validation_part = splits.split_sets([prepared], 0.9, seed=0)
     clean = list(pipeline.validation_batches(validation_part, BATCH, "depth"))
     rng = np.random.default_rng(0)
     noisy = [

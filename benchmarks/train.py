@@ -28,7 +28,7 @@ import numpy as np
 from absl import app, flags
 
 from benchmarks.measuring import Row, in_turns, row
-from data.loading import pipeline
+from data.loading import crops, pipeline, read_ahead, samples, splits
 from data.prepared import npz_files, records
 from data.prepared import prepared_set as prepared
 from data.prepared.prepared_set import PreparedSet
@@ -74,9 +74,9 @@ def rows() -> list[Row]:
         ]
 
 
-def subsets_of(path: Path) -> list[pipeline.Subset]:
+def subsets_of(path: Path) -> list[splits.Subset]:
     samples = PreparedSet(path)
-    return [pipeline.Subset(samples, np.arange(len(samples)))]
+    return [splits.Subset(samples, np.arange(len(samples)))]
 
 
 def _loader_row(folder: Path, maps: list[DepthMap], of: str, aim: float | None) -> Row:
@@ -107,7 +107,7 @@ def _loader_row(folder: Path, maps: list[DepthMap], of: str, aim: float | None) 
     return row(name, ratio, "x", aim, floor="inflate and average, on each core")
 
 
-def _step_rows(subsets: list[pipeline.Subset]) -> list[Row]:
+def _step_rows(subsets: list[splits.Subset]) -> list[Row]:
     steps, size = _STEPS.default, _BATCH_SIZE.default
     step = Step(size)
     fixed = jax.device_put(first_batch(subsets))
@@ -236,7 +236,7 @@ class Step:
         }
 
 
-def _tell_rates(subsets: list[pipeline.Subset], step: Step) -> None:
+def _tell_rates(subsets: list[splits.Subset], step: Step) -> None:
     """Samples/s of loader, step, and both; and memory."""
     steps, size = _STEPS.value, _BATCH_SIZE.value
     fixed = jax.device_put(first_batch(subsets))
@@ -272,7 +272,7 @@ def _tell_rates(subsets: list[pipeline.Subset], step: Step) -> None:
         )
 
 
-def _tell_loader_times(subset: pipeline.Subset) -> None:
+def _tell_loader_times(subset: splits.Subset) -> None:
     """Milliseconds that each part of the loader takes a sample, on one core."""
     samples = subset.samples
     rng = np.random.default_rng(0)
@@ -298,16 +298,16 @@ def _tell_loader_times(subset: pipeline.Subset) -> None:
             timed("read", lambda: [file.read_bytes() for file in files])
             stored = timed("read from the cache and decode", lambda: samples.stored(index))
             depth, units, intrinsics = stored
-        window = timed("crop", lambda: pipeline.random_crop(depth, intrinsics, rng))
-        return timed("blocks", lambda: pipeline.to_blocks(*window, "depth", units))
+        window = timed("crop", lambda: crops.random_crop(depth, intrinsics, rng))
+        return timed("blocks", lambda: samples.to_blocks(*window, "depth", units))
 
     def run() -> None:
         rows = [sample(int(index)) for _ in range(3) for index in order][: _BATCH_SIZE.value]
         for _ in range(5):
-            batch = timed("batch", functools.partial(pipeline.stack, rows), len(rows))
+            batch = timed("batch", functools.partial(samples.stack, rows), len(rows))
             timed("to the device", functools.partial(_put, batch), len(rows))
 
-    pipeline._keep_freed_memory()
+    read_ahead.keep_freed_memory()
     with ThreadPoolExecutor(1) as executor:  # as the loader does: it reads in threads
         executor.submit(run).result()
     parts = {name: 1e3 * statistics.median(seconds) for name, seconds in taken.items()}
@@ -322,9 +322,9 @@ def _tell_step_times(step: Step) -> None:
     rng = np.random.default_rng(0)
     walls = np.maximum.outer(rng.uniform(1, 4, SIZE[0]), rng.uniform(1, 4, SIZE[1]))
     intrinsics = np.array([[500.0, 0, 320], [0, 500, 240], [0, 0, 1]])
-    row = pipeline.to_blocks(walls.astype(np.float32), intrinsics, "depth")
+    row = samples.to_blocks(walls.astype(np.float32), intrinsics, "depth")
     row["sample"] = np.int32(0)
-    batch = jax.device_put(pipeline.stack([row] * _BATCH_SIZE.value))
+    batch = jax.device_put(samples.stack([row] * _BATCH_SIZE.value))
     parts = step.parts(batch)
     taken: dict[str, list[float]] = {name: [] for name in parts}
     for turn in range(_ROUNDS.value + 1):
@@ -338,11 +338,11 @@ def _tell_step_times(step: Step) -> None:
     print(f"\nstep, ms a sample on {os.cpu_count()} cores:", _listed(own))
 
 
-def batches_of(subsets: list[pipeline.Subset], workers: int) -> Iterator[training.Batch]:
+def batches_of(subsets: list[splits.Subset], workers: int) -> Iterator[training.Batch]:
     return iter(pipeline.training_batches(subsets, None, _BATCH_SIZE.value, "depth", 0, workers))
 
 
-def first_batch(subsets: list[pipeline.Subset]) -> training.Batch:
+def first_batch(subsets: list[splits.Subset]) -> training.Batch:
     with contextlib.closing(batches_of(subsets, 0)) as batches:
         return next(batches)
 

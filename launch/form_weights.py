@@ -9,7 +9,8 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from data.loading.pipeline import split_sets, training_batches
+from data.loading.pipeline import training_batches
+from data.loading.splits import split_sets
 from data.prepared.prepared_set import PreparedSet
 from launch import compiled
 from train3d_jax import __version__

@@ -12,7 +12,7 @@ from typing import Any
 
 from absl import flags
 
-from data.loading import pipeline
+from data.loading import pipeline, splits
 from data.prepared.prepared_set import PreparedSet
 from launch import compiled, compiling, program
 from launch.training import flags as train_flags
@@ -43,7 +43,7 @@ def train(config: TrainingConfig) -> int:
     run = Path(train_flags.WORKDIR.value) / train_flags.MODEL_NAME.value
     sets = [PreparedSet(path) for path in train_flags.DATA.value]
     train_split, mix = train_flags.TRAIN_SPLIT.value, train_flags.numbers(train_flags.MIX.value)
-    train_part, validation_part = pipeline.split_sets(sets, train_split, config.seed)
+    train_part, validation_part = splits.split_sets(sets, train_split, config.seed)
     size, batch_size, space = sum(map(len, train_part)), config.batch_size, config.clouds.space
     steps_per_epoch = size // batch_size
     part = processes.part_of(batch_size)
@@ -103,7 +103,7 @@ def train(config: TrainingConfig) -> int:
                 plan,
                 checkpoints,
                 log,
-                lambda numbers: pipeline.sample_names(train_part, numbers),
+                lambda numbers: splits.sample_names(train_part, numbers),
                 processes.agreed(stop),
             )
             log.draw_curves()

@@ -26,3 +26,18 @@ def real_data() -> Path:
     if not REAL_DATA.is_dir():
         pytest.skip(f"real captures are not in the project, and not at {REAL_DATA}")
     return REAL_DATA
+
+
+@pytest.fixture(scope="session")
+def small_and_large(tmp_path_factory: pytest.TempPathFactory) -> list:
+    """Prepared sets of 4 and 12 samples, npz and array_record, without the first sample of each."""
+    import numpy as np
+    from prepared_sets import make_set
+
+    from data.loading.splits import Subset
+    from data.prepared import prepared_set as prepared
+
+    folder = tmp_path_factory.mktemp("sets")
+    small = prepared.PreparedSet(make_set(folder / "small", 4))
+    large = prepared.PreparedSet(make_set(folder / "large", 12, prepared.ARRAY_RECORD))
+    return [Subset(samples, np.arange(1, len(samples))) for samples in (small, large)]

@@ -13,7 +13,7 @@ import pytest
 from absl.testing import flagsaver
 from box_rooms import box_room
 
-from data.loading import pipeline
+from data.loading import pipeline, splits
 from data.prepared import prepared_set as prepared
 from data.prepared.prepared_set import PreparedSet
 from data.protocol import DepthMap
@@ -209,7 +209,7 @@ def test_what_is_not_on_shared_storage_is_refused(monkeypatch, tmp_path):
 @pytest.fixture
 def subsets(work):
     samples = PreparedSet(work / "prepared")
-    return [pipeline.Subset(samples, np.arange(19))]
+    return [splits.Subset(samples, np.arange(19))]
 
 
 def test_processes_read_together_what_one_reads(subsets):

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from tiny import CONFIG, Rooms
 
-from data.loading import pipeline
+from data.loading import splits
 from launch.training import run_data
 from train3d_jax.errors import UserError
 from train3d_jax.storage import checkpoint
@@ -23,7 +23,7 @@ class Set(Rooms):
 
 
 def described(*sets, train_split=0.8, mix=(), seed=0):
-    parts = pipeline.split_sets(sets or [Set("A")], train_split, seed)
+    parts = splits.split_sets(sets or [Set("A")], train_split, seed)
     return run_data.describe(*parts, train_split, mix)
 
 

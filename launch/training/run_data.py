@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from data.loading.pipeline import Subset
+from data.loading.splits import Subset
 from train3d_jax.errors import UserError
 from train3d_jax.storage import checkpoint
 
