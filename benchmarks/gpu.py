@@ -21,9 +21,11 @@ import numpy as np
 from absl import app, flags
 
 from benchmarks import train
+from benchmarks.maps import render_maps, write_set
 from benchmarks.measuring import in_turns
 from benchmarks.table import machine_in_words
-from data.prepared import prepared_set as prepared
+from benchmarks.training_step import Step
+from data.prepared import layout
 from train3d_jax.geometry import clouds
 from train3d_jax.inference import recovery as inference
 from train3d_jax.training import trainer as training
@@ -46,8 +48,8 @@ def main(_: list[str]) -> None:
     print(machine_in_words())
     sizes = [int(size) for size in _SIZES.value]
     with tempfile.TemporaryDirectory() as folder:
-        maps = train.render_maps(_MAPS.value)
-        path = train.write_set(Path(folder) / "set", maps, prepared.ARRAY_RECORD)
+        maps = render_maps(_MAPS.value)
+        path = write_set(Path(folder) / "set", maps, layout.ARRAY_RECORD)
         batch = train.first_batch(train.subsets_of(path))
         tell = {
             "loader": lambda: _tell_loader(path, [int(count) for count in _WORKERS.value]),
@@ -71,7 +73,7 @@ def _tell_agreement(batch: training.Batch) -> None:
 
 
 def _tell_steps(sizes: list[int], batch: training.Batch) -> None:
-    steps = {pair: train.Step(*pair) for pair in itertools.product(sizes, PRECISIONS)}
+    steps = {pair: Step(*pair) for pair in itertools.product(sizes, PRECISIONS)}
     batches = {size: jax.device_put(_repeated(batch, size)) for size in sizes}
     began = time.perf_counter()
 

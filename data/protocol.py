@@ -17,6 +17,7 @@ from typing import ClassVar, NamedTuple, Protocol
 
 import numpy as np
 
+from data.validity import limit_depth
 from train3d_jax.errors import UserError
 
 Frame = int | str
@@ -53,15 +54,35 @@ class UnsuitableError(DataError):
     """A raw file that is whole, but not to be trained on."""
 
 
+class Stored(NamedTuple):
+    """Depth in 16 bits, as a sensor or a file holds it.
+
+    codes: (H, W) uint16, 0 = missing.
+    units_per_metre: metres are codes / units_per_metre.
+    """
+
+    codes: np.ndarray
+    units_per_metre: float
+
+
 class DepthMap(NamedTuple):
     """A depth map and the camera that took it.
 
     depth: (H, W) float32, metres along the optical axis, 0 = missing.
     intrinsics: (3, 3) float64, pixels.
+    stored: the same depth in 16 bits, where the raw file holds it so; then no digit gets lost.
     """
 
     depth: np.ndarray
     intrinsics: np.ndarray
+    stored: Stored | None = None
+
+    def limited(self, max_depth_m: float | None) -> "DepthMap":
+        """The map with everything beyond `max_depth_m` missing; None: no limit."""
+        if max_depth_m is None:
+            return self
+        depth = limit_depth(self.depth, max_depth_m)
+        return DepthMap(depth, self.intrinsics, self.stored and _where_present(depth, *self.stored))
 
 
 @dataclass(frozen=True)
@@ -159,6 +180,28 @@ def metric_depth(
             return depth
         depth[~((raw > 0) & (raw < missing_from))] = 0  # NaN is neither
     return depth
+
+
+def depth_map_of_units(
+    raw: np.ndarray,
+    units_per_metre: float,
+    intrinsics: np.ndarray,
+    missing_from: float = math.inf,
+) -> DepthMap:
+    """A depth map from a file's 16-bit values; see `metric_depth`.
+
+    Args:
+      raw: (H, W) uint16, 0 where missing.
+      units_per_metre: a float32.
+      intrinsics: (3, 3), pixels.
+      missing_from: from this value on, in units, it is missing too.
+    """
+    depth = metric_depth(raw, units_per_metre, missing_from)
+    return DepthMap(depth, intrinsics, _where_present(depth, raw, units_per_metre))
+
+
+def _where_present(depth: np.ndarray, codes: np.ndarray, units_per_metre: float) -> Stored:
+    return Stored(np.where(depth > 0, codes, codes.dtype.type(0)), units_per_metre)
 
 
 def square_camera(field_of_view_deg: float, height: int, width: int) -> np.ndarray:

@@ -16,7 +16,7 @@ from data.parallel.work import workers
 from data.prepare import contact_sheet, distributions, plan
 from data.prepare.preparation import PrepareConfig, prepare
 from data.prepare.verify import repair, verify
-from data.prepared import prepared_set as prepared
+from data.prepared import layout
 from data.validity import DEFAULT_MIN_VALID
 from launch import program
 from train3d_jax.errors import UserError
@@ -61,8 +61,8 @@ _SCHEDULER = flags.DEFINE_string(
 )  # fmt: skip
 _FORMAT = flags.DEFINE_enum(
     "format",
-    prepared.NPZ,
-    prepared.FORMATS,
+    layout.NPZ,
+    layout.FORMATS,
     "npz: two files a sample, as the original Train-3D; array_record: shards, depth in 16 bits,"
     " three times as fast to read.",
 )

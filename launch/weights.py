@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from absl import flags
 
-from data.prepared import prepared_set as prepared
+from data.prepared import layout
 from data.rooms.building import Surroundings
 from data.rooms.raw_writers import write_raw_rooms
 from launch import form_weights, program
@@ -107,7 +107,7 @@ def make_set(
     rooms = share(all_rooms[0]), share(all_rooms[1]), share(all_rooms[2])
     cores = os.cpu_count() or 1
     made, raw = out / "prepared", out / "raw"
-    if prepared.state(made) is prepared.State.FINISHED:
+    if layout.state(made) is layout.State.FINISHED:
         return made
     rendered = out / "rendered"  # lies there once all rooms are
     if not rendered.exists():

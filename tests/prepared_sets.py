@@ -8,9 +8,8 @@ from tiny import Rooms
 
 from data.loading import pipeline
 from data.loading.splits import Subset
-from data.prepared import prepared_set as prepared
-from data.prepared import records
-from data.prepared.prepared_set import Origin
+from data.prepared import layout, manifest, records, writing
+from data.prepared.manifest import Origin
 from data.protocol import DepthMap
 
 
@@ -25,20 +24,20 @@ def training_batches(count=7, batch_size=3, seed=0, num_workers=0, **options):
     )
 
 
-def make_set(folder, samples, format=prepared.NPZ, dataset="scannet", scene="scene{:04d}_00"):
+def make_set(folder, samples, format=layout.NPZ, dataset="scannet", scene="scene{:04d}_00"):
     """Rooms in whole millimetres, which both formats keep, each a scene unless told otherwise."""
-    prepared.begin(folder)
+    writing.begin(folder)
     for index in range(samples):
         depth, intrinsics = box_room(index, (24, 32))
         millimetres = np.rint(1000 * depth).astype(np.uint16)
         millimetres[:3, :5] = 0
         depth = np.divide(millimetres, np.float32(1000), dtype=np.float32)
         origin = Origin(dataset, scene.format(index), "source", index)
-        row = prepared.write_sample(folder, index, DepthMap(depth, intrinsics), origin, format)
-        prepared.append_rows(folder, [row])
-    if format == prepared.ARRAY_RECORD:
+        row = writing.write_sample(folder, index, DepthMap(depth, intrinsics), origin, format)
+        manifest.append_rows(folder, [row])
+    if format == layout.ARRAY_RECORD:
         records.pack(folder, 0, 0, samples)
-    prepared.finish(folder, {"format": format}, software="0")
+    writing.finish(folder, {"format": format}, software="0")
     return folder
 
 

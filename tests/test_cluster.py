@@ -17,8 +17,7 @@ from data.parallel import cluster, work
 from data.prepare import preparation as preparation
 from data.prepare.plan import Slot, Task
 from data.prepare.preparation import PrepareConfig, prepare, prepare_samples
-from data.prepared import prepared_set as prepared
-from data.prepared import records
+from data.prepared import layout, manifest, records
 from data.protocol import Scene
 from data.readers.taskonomy import Taskonomy
 from launch import prepare as program
@@ -41,7 +40,7 @@ def raw(tmp_path_factory):
     return root
 
 
-@pytest.fixture(scope="module", params=prepared.FORMATS)
+@pytest.fixture(scope="module", params=layout.FORMATS)
 def undisturbed(request, raw, tmp_path_factory):
     """The set as one process makes it, and its format."""
     out = tmp_path_factory.mktemp("prepared") / "out"
@@ -137,7 +136,7 @@ def start_cluster(tmp_path_factory):
 def command(raw, out, format, address):
     """The launcher, with small shards; paths are relative to where it is started."""
     code = (
-        f"import sys; from data import records; records.SAMPLES_PER_SHARD = {SMALL_SHARD};"
+        f"import sys; from data.prepared import records; records.SAMPLES_PER_SHARD = {SMALL_SHARD};"
         "sys.argv[0] = 'prepare.py'; from launch import prepare, program; program.run(prepare.main)"
     )
     flags = ("-ns", ",".join(map(str, COUNTS)), "--max_bad_fraction", "1", "--format", format)
@@ -164,7 +163,7 @@ class Obstacle:
     """A pipe in the place of a raw file that is read half-way: its reader gets stuck there."""
 
     def __init__(self, raw, undisturbed):
-        row = list(prepared.rows(undisturbed))[COUNTS[0] + 2]  # of the first task of its dataset
+        row = list(manifest.rows(undisturbed))[COUNTS[0] + 2]  # of the first task of its dataset
         name = f"{str(row['frame']).partition('-')[0]}-meta.json"
         self._file = raw / row["dataset"] / "rgb" / row["scene"] / name
         self._whole = self._file.with_suffix(".whole")
@@ -234,7 +233,7 @@ def test_a_deadly_task_and_a_scheduler_that_is_gone_end_in_a_line_and_it_goes_on
         assert status == 2 and told in last and output == ""
         assert last.startswith(f"launch.prepare: --scheduler={cluster.address}: ")
         assert last.endswith("what is done stays, and the same command goes on")
-        assert len(list(prepared.rows(out))) == COUNTS[0]  # all before the pipe, and no more
+        assert len(list(manifest.rows(out))) == COUNTS[0]  # all before the pipe, and no more
         if killed != "scheduler":
             cluster.add_worker("second")
     cluster.close()

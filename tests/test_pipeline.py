@@ -8,7 +8,7 @@ from prepared_sets import assert_same, make_set, subset, take, training_batches
 
 from data.loading import pipeline, read_ahead, samples, splits
 from data.loading.splits import Subset
-from data.prepared import prepared_set as prepared
+from data.prepared import layout
 from data.prepared.prepared_set import PreparedSet
 from data.protocol import DataError
 from train3d_jax.errors import UserError
@@ -139,7 +139,7 @@ def test_numbers_of_samples_name_their_files(small_and_large, make_batches):
 
 def test_both_formats_give_the_same_batches(tmp_path):
     streams = []
-    for format in prepared.FORMATS:
+    for format in layout.FORMATS:
         samples = PreparedSet(make_set(tmp_path / format, 5, format))
         subsets = [Subset(samples, np.arange(5))]
         streams.append(take(pipeline.training_batches(subsets, None, 2, "depth", 0, 0), 4))
@@ -147,15 +147,15 @@ def test_both_formats_give_the_same_batches(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "format, num_workers", [(prepared.NPZ, 0), (prepared.ARRAY_RECORD, 0), (prepared.NPZ, 2)]
+    "format, num_workers", [(layout.NPZ, 0), (layout.ARRAY_RECORD, 0), (layout.NPZ, 2)]
 )
 def test_a_damaged_file_is_named_on_one_line_also_by_workers(
     tmp_path, monkeypatch, small_and_large, format, num_workers
 ):
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
-    source = small_and_large[format == prepared.ARRAY_RECORD].samples
+    source = small_and_large[format == layout.ARRAY_RECORD].samples
     shutil.copytree(source.path, tmp_path / "set")
-    file = "depths/000002.npz" if format == prepared.NPZ else "shards/00000.array_record"
+    file = "depths/000002.npz" if format == layout.NPZ else "shards/00000.array_record"
     contents = (tmp_path / "set" / file).read_bytes()
     (tmp_path / "set" / file).write_bytes(contents[: len(contents) // 2])
     samples = PreparedSet(tmp_path / "set")

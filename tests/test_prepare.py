@@ -82,7 +82,7 @@ def test_samples_are_those_that_the_manifest_names(raw, undisturbed):
         reader = preparation.READERS[row["dataset"]](raw / row["dataset"])
         (scene,) = (each for each in reader.scenes() if each.name == row["scene"])
         assert reader.file(scene, row["frame"]) == raw / row["dataset"] / row["source"]
-        depth, intrinsics = reader.read(scene, row["frame"])
+        depth, intrinsics, _ = reader.read(scene, row["frame"])
         np.testing.assert_array_equal(samples[index].depth, depth)
         np.testing.assert_array_equal(samples[index].intrinsics, intrinsics)
         assert row["size"] == list(depth.shape)
@@ -315,7 +315,7 @@ def test_workers_start_without_jax_and_other_heavy_imports():
 
 def test_workers_end_when_their_parent_is_killed():
     code = (
-        "import os, signal, time; from data import work; executor = work.make_executor(1);"
+        "import os, signal, time; from data.parallel import work; executor = work.make_executor(1);"
         "executor.submit(os.getpid).result(); executor.submit(time.sleep, 60);"
         "os.kill(os.getpid(), signal.SIGKILL)"
     )

@@ -339,7 +339,7 @@ def test_a_damaged_file_never_ends_a_reader_with_anything_but_a_clear_error(vali
             for place in list(scene.places)[:6]:
                 for frame in place[:1]:
                     try:
-                        depth, intrinsics = reader.read(scene, frame)
+                        depth, intrinsics, _ = reader.read(scene, frame)
                     except DataError as error:
                         assert "\n" not in str(error) and str(valid) in error.file
                         continue

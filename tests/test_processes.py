@@ -14,7 +14,7 @@ from absl.testing import flagsaver
 from box_rooms import box_room
 
 from data.loading import pipeline, splits
-from data.prepared import prepared_set as prepared
+from data.prepared import manifest, writing
 from data.prepared.prepared_set import PreparedSet
 from data.protocol import DepthMap
 from launch.training import processes
@@ -34,14 +34,14 @@ FLAGS = (
 
 
 def write_rooms(folder, count):
-    prepared.begin(folder)
+    writing.begin(folder)
     for index in range(count):
         depth, matrix = box_room(index)
         noise = np.random.default_rng(index).normal(1, 0.01, depth.shape)
-        origin = prepared.Origin("rooms", f"room{index}", "box", index)
+        origin = manifest.Origin("rooms", f"room{index}", "box", index)
         depth_map = DepthMap(np.float32(depth * noise), matrix)
-        prepared.append_rows(folder, [prepared.write_sample(folder, index, depth_map, origin)])
-    prepared.finish(folder, {"format": "npz"}, software="test")
+        manifest.append_rows(folder, [writing.write_sample(folder, index, depth_map, origin)])
+    writing.finish(folder, {"format": "npz"}, software="test")
     return folder
 
 
@@ -129,7 +129,8 @@ def kill_one_of_two(work, killed, step):
 
 def test_one_that_waits_in_vain_for_the_others_says_so(work):
     code = (
-        "import sys; from launch import processes, program, train; sys.argv[0] = 'train.py';"
+        "import sys; sys.argv[0] = 'train.py';"
+        "from launch import program, train; from launch.training import processes;"
         "processes.MEETING_SECONDS = 1; program.run(train.main)"
     )
     with socket.socket() as free:

@@ -4,7 +4,7 @@ from prepared_sets import make_set
 from tiny import Rooms
 
 from data.loading.splits import split_by_scene, split_sets
-from data.prepared import prepared_set as prepared
+from data.prepared import layout
 from data.prepared.prepared_set import PreparedSet
 from train3d_jax.errors import UserError
 
@@ -53,7 +53,7 @@ def test_a_scene_that_is_in_two_sets_is_on_one_side_only(tmp_path, seed):
     towns = "town{:d}-walking", "town{:d}-flying"
     sets = [
         PreparedSet(make_set(tmp_path / "a", 8)),
-        PreparedSet(make_set(tmp_path / "b", 16, prepared.ARRAY_RECORD, scene="scene{:04d}_01")),
+        PreparedSet(make_set(tmp_path / "b", 16, layout.ARRAY_RECORD, scene="scene{:04d}_01")),
         *(
             PreparedSet(make_set(tmp_path / town[:7] / town[-6:], 6, "npz", "kenburns", town))
             for town in towns

@@ -5,7 +5,7 @@ import pytest
 from box_rooms import box_room
 from raw_files import png16, put
 
-from data.prepared import prepared_set as prepared
+from data.prepared import manifest, writing
 from data.protocol import DataError, DepthMap
 from data.user_maps.true_maps import TrueMaps
 from train3d_jax.errors import UserError
@@ -51,14 +51,14 @@ def test_files_are_found_beside_the_manifest_or_else_above_it(tmp_path):
 
 
 def test_a_prepared_set_gives_its_maps_and_scenes(tmp_path):
-    prepared.begin(tmp_path)
+    writing.begin(tmp_path)
     rows = []
     for index in range(2):
         true = DepthMap(*box_room(index))
-        origin = prepared.Origin("scannet", f"scene000{index}_00", "x", 0)
-        rows.append(prepared.write_sample(tmp_path, index, true, origin))
-    prepared.append_rows(tmp_path, rows)
-    prepared.finish(tmp_path, {}, "0")
+        origin = manifest.Origin("scannet", f"scene000{index}_00", "x", 0)
+        rows.append(writing.write_sample(tmp_path, index, true, origin))
+    manifest.append_rows(tmp_path, rows)
+    writing.finish(tmp_path, {}, "0")
     maps = TrueMaps(tmp_path)
     assert len(maps) == 2
     assert (maps[1].name, maps[1].scene) == ("000001", "scannet/scene0001")

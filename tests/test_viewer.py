@@ -11,7 +11,7 @@ import pytest
 from box_rooms import box_room
 from PIL import Image
 
-from data.prepared import prepared_set as prepared
+from data.prepared import manifest, writing
 from data.protocol import DepthMap
 from data.user_maps.known_cameras import KnownCamera
 from launch.recovery.config import RecoveryConfig
@@ -342,12 +342,12 @@ def test_two_windows_do_not_disturb_each_other_and_leave_nothing(browser, server
 def test_on_prepared_sets_errors_are_told_and_the_truth_is_a_click_away(
     browser, model, tmp_path, config
 ):
-    prepared.begin(tmp_path / "set")
+    writing.begin(tmp_path / "set")
     for number_, seed in enumerate((3, 4)):
-        origin = prepared.Origin("rooms", f"room{seed}", "computed", number_)
-        row = prepared.write_sample(tmp_path / "set", number_, DepthMap(*box_room(seed)), origin)
-        prepared.append_rows(tmp_path / "set", [row])
-    prepared.finish(tmp_path / "set", {}, software="test")
+        origin = manifest.Origin("rooms", f"room{seed}", "computed", number_)
+        row = writing.write_sample(tmp_path / "set", number_, DepthMap(*box_room(seed)), origin)
+        manifest.append_rows(tmp_path / "set", [row])
+    writing.finish(tmp_path / "set", {}, software="test")
     own = RecoveryConfig(tmp_path / "set", tmp_path / "out", config.runs, "depth")
     server = serve(own, [model], viewer_maps.entries_of_set(own), truth=True)
     try:

@@ -5,8 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data.prepared import npz_files, records
-from data.prepared import prepared_set as prepared
+from data.prepared import layout, manifest, npz_files, records
 from data.protocol import DataError
 from train3d_jax.files import write_whole
 
@@ -25,7 +24,7 @@ def draw(folder: Path, format: str) -> None:
     from matplotlib.figure import Figure  # heavy, and not needed by the workers
 
     chosen = _spread(folder)
-    shards = records.Shards(folder) if format == prepared.ARRAY_RECORD else None
+    shards = records.Shards(folder) if format == layout.ARRAY_RECORD else None
     lines = -(-len(chosen) // _COLUMNS)
     size = (_INCHES[0] * min(len(chosen), _COLUMNS), _INCHES[1] * lines)
     figure = Figure(figsize=size, layout="constrained")
@@ -49,10 +48,10 @@ def draw(folder: Path, format: str) -> None:
     write_whole(folder / PICTURE, picture.getvalue())
 
 
-def _spread(folder: Path) -> list[tuple[int, prepared.Row]]:
+def _spread(folder: Path) -> list[tuple[int, manifest.Row]]:
     """Index and row of samples at even distances in each dataset, grouped by dataset."""
     counts: dict[str, int] = {}
-    for row in prepared.rows(folder):
+    for row in manifest.rows(folder):
         counts[row["dataset"]] = counts.get(row["dataset"], 0) + 1
     wanted = {
         name: {k * count // _MAPS_PER_DATASET for k in range(_MAPS_PER_DATASET)}
@@ -60,7 +59,7 @@ def _spread(folder: Path) -> list[tuple[int, prepared.Row]]:
     }
     seen = dict.fromkeys(counts, 0)
     chosen = []
-    for index, row in enumerate(prepared.rows(folder)):
+    for index, row in enumerate(manifest.rows(folder)):
         if seen[row["dataset"]] in wanted[row["dataset"]]:
             chosen.append((index, row))
         seen[row["dataset"]] += 1

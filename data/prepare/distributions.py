@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data.prepared import prepared_set as prepared
+from data.prepared import manifest
 from train3d_jax.files import write_whole
 
 PICTURE = "distributions.png"
@@ -29,7 +29,7 @@ def draw(folder: Path) -> None:
         "valid share of the pixels",
     )
     values: dict[str, array] = defaultdict(lambda: array("d"))  # millions of rows fit
-    for row in prepared.rows(folder):
+    for row in manifest.rows(folder):
         field_of_view = 2 * math.degrees(math.atan(row["size"][0] / 2 / row["focal"]))
         values[row["dataset"]].extend((row["focal"], field_of_view, row["scale"], row["valid"]))
     figure = Figure(figsize=_INCHES, layout="constrained")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from data.prepare.sampling import allocate_scenes, choose
-from data.prepared import prepared_set as prepared
+from data.prepared import layout
 from data.protocol import DataError, Frame, Reader, Scene, UnsuitableError
 from data.readers.kenburns import KenBurns
 from data.readers.listing import contents
@@ -44,7 +44,7 @@ class PrepareConfig:
     num_samples: how many of each.  out: where the set comes to be.
     num_workers: processes; with 0 all is done in this one.  scheduler: address of a Dask
     scheduler whose workers do it in their place; they must see all folders, by absolute paths.
-    format: one of `prepared.FORMATS`.
+    format: one of `layout.FORMATS`.
     max_depth_m: what is farther, in metres, is missing; None: no limit.
     min_valid: share of the pixels, 0 to 1, that must be valid for a map to be taken.
     max_bad_fraction: of the samples asked for and the broken, 0 to 1; past it the run stops.
@@ -55,7 +55,7 @@ class PrepareConfig:
     out: Path
     seed: int = 0
     num_workers: int = 2
-    format: str = prepared.NPZ
+    format: str = layout.NPZ
     max_depth_m: float | None = None
     min_valid: float = DEFAULT_MIN_VALID
     max_bad_fraction: float = DEFAULT_MAX_BAD_FRACTION
@@ -76,8 +76,8 @@ class PrepareConfig:
             raise UserError("--num_samples: all counts are 0, there is nothing to prepare")
         if self.num_workers < 0:
             raise UserError(f"--num_workers={self.num_workers}: give 0 or more processes")
-        if self.format not in prepared.FORMATS:
-            raise UserError(f"--format={self.format}: give one of {', '.join(prepared.FORMATS)}")
+        if self.format not in layout.FORMATS:
+            raise UserError(f"--format={self.format}: give one of {', '.join(layout.FORMATS)}")
         if self.max_depth_m is not None and not 0 < self.max_depth_m < math.inf:
             raise UserError(f"--max_depth_m={self.max_depth_m:g}: give metres above 0")
         for flag, value in (

@@ -23,9 +23,8 @@ from data.prepare import contact_sheet, distributions, quarantine, resume
 from data.prepare.plan import READERS, PrepareConfig, Selection, Slot, Task, select, tasks
 from data.prepare.quarantine import Rejected, Tally
 from data.prepare.sampling import Replacements
-from data.prepared import prepared_set as prepared
-from data.prepared import records
-from data.protocol import DataError, DepthMap, Reader, licence_of
+from data.prepared import layout, manifest, records, writing
+from data.protocol import DataError, Reader, licence_of
 from train3d_jax import __version__, locks
 from train3d_jax.errors import UserError
 
@@ -96,7 +95,7 @@ def _prepare(config: PrepareConfig, selections: list[Selection], start: float) -
         "unsuitable": run.tally.unsuitable,
         **({"shards": shards} if shards else {}),
     }
-    prepared.finish(config.out, config.settings(), __version__, facts)
+    writing.finish(config.out, config.settings(), __version__, facts)
     return Summary(
         {each.reader.name: sum(each.counts) for each in selections},
         first - done,
@@ -131,7 +130,7 @@ class _Run:
         with tqdm(total=total, initial=before, desc=name, unit="map") as progress:
             for task, outcomes in results:
                 rows = self._complete(task, outcomes, selection, replacements)
-                prepared.append_rows(self._config.out, rows)
+                manifest.append_rows(self._config.out, rows)
                 self._pack_shards(task.slots[-1].index + 1)
                 progress.update(len(rows))
                 if self.tally.broken or self.tally.unsuitable:
@@ -139,25 +138,25 @@ class _Run:
 
     def finish_shards(self, total: int) -> list[str]:
         """Packs what is left; the SHA-256 of every shard, none in other formats."""
-        if self._config.format != prepared.ARRAY_RECORD:
+        if self._config.format != layout.ARRAY_RECORD:
             return []
         self._pack_shards(total, last=True)
         self._await_packing(0)
         out = self._config.out
-        prepared.drop_staged(out)  # left by a run that was killed while it deleted them
+        writing.drop_staged(out)  # left by a run that was killed while it deleted them
         files = (records.shard(out, number) for number in range(self._next_shard))
-        hashes = run_in_order(self._executor, prepared.hash_file, files, self._num_workers)
+        hashes = run_in_order(self._executor, writing.hash_file, files, self._num_workers)
         return [sha256 for _, sha256 in hashes]
 
     def _complete(
         self,
         task: Task,
-        outcomes: list[prepared.Row | Rejected],
+        outcomes: list[manifest.Row | Rejected],
         selection: Selection,
         replacements: Replacements,
-    ) -> list[prepared.Row]:
+    ) -> list[manifest.Row]:
         """The rows of a task, other frames having taken the place of those that were rejected."""
-        rows: dict[int, prepared.Row] = {}
+        rows: dict[int, manifest.Row] = {}
         while True:
             others = []
             rejected = [each for each in outcomes if isinstance(each, Rejected)]
@@ -190,7 +189,7 @@ class _Run:
         return UserError(
             f"--num_samples asks for {sum(selection.counts)} of {name}, but only {usable} of the"
             f" {selection.available} in {selection.reader.root} can be used; the others are in"
-            f" {self._config.out / prepared.QUARANTINE}. Ask for {usable} at most, in another --out"
+            f" {self._config.out / layout.QUARANTINE}. Ask for {usable} at most, in another --out"
         )
 
     def _draw_again(self, replacements: Replacements, selection: Selection, first: int) -> None:
@@ -206,7 +205,7 @@ class _Run:
 
     def _pack_shards(self, complete: int, last: bool = False) -> None:
         """Starts to pack the shards whose samples are complete; `last`: the one not full too."""
-        if self._config.format != prepared.ARRAY_RECORD:
+        if self._config.format != layout.ARRAY_RECORD:
             return
         while (first := self._next_shard * records.SAMPLES_PER_SHARD) < complete:
             number, size = self._next_shard, min(records.SAMPLES_PER_SHARD, complete - first)
@@ -228,7 +227,7 @@ class _Run:
             records.drop(self._config.out, first, size)
 
 
-def prepare_samples(task: Task) -> list[prepared.Row | Rejected]:
+def prepare_samples(task: Task) -> list[manifest.Row | Rejected]:
     """Reads and writes the samples of one task; runs in a worker.
 
     It may run twice, even at once: after a worker was lost, or was only taken for lost.  The same
@@ -236,7 +235,7 @@ def prepare_samples(task: Task) -> list[prepared.Row | Rejected]:
 
     Raises UserError where the worker does not see the folders.
     """
-    for seen in (task.reader.root, task.config.out / prepared.MANIFEST):
+    for seen in (task.reader.root, task.config.out / layout.MANIFEST):
         if not seen.exists():
             raise UserError(
                 f"{seen}: is not there for the worker on {platform.node()}; all workers must see"
@@ -245,16 +244,15 @@ def prepare_samples(task: Task) -> list[prepared.Row | Rejected]:
     return [_prepare_sample(task.reader, slot, task.config) for slot in task.slots]
 
 
-def _prepare_sample(reader: Reader, slot: Slot, config: PrepareConfig) -> prepared.Row | Rejected:
+def _prepare_sample(reader: Reader, slot: Slot, config: PrepareConfig) -> manifest.Row | Rejected:
     file = reader.file(slot.scene, slot.frame)
     sample = (f"{slot.index:06d}", slot.scene.name, slot.frame)
     stage = quarantine.READ
     try:
-        depth, intrinsics = reader.read(slot.scene, slot.frame)
+        depth_map = reader.read(slot.scene, slot.frame).limited(config.max_depth_m)
         stage = quarantine.CHECK
-        depth = validity.limit_depth(depth, config.max_depth_m)
-        unfit = validity.unfit_camera(intrinsics, *depth.shape)
-        if reason := unfit or validity.unsuitable(depth, config.min_valid):
+        unfit = validity.unfit_camera(depth_map.intrinsics, *depth_map.depth.shape)
+        if reason := unfit or validity.unsuitable(depth_map.depth, config.min_valid):
             raise DataError(file, reason)
     except DataError as error:
         rejected = error
@@ -265,9 +263,9 @@ def _prepare_sample(reader: Reader, slot: Slot, config: PrepareConfig) -> prepar
         rejected = DataError(file, f"{type(error).__name__}: {error}")
     else:
         source = file.relative_to(reader.root).as_posix()
-        origin = prepared.Origin(reader.name, slot.scene.name, source, slot.frame)
-        depth_map = DepthMap(depth, intrinsics)
-        return prepared.write_sample(config.out, slot.index, depth_map, origin, config.format)
+        origin = manifest.Origin(reader.name, slot.scene.name, source, slot.frame)
+
+        return writing.write_sample(config.out, slot.index, depth_map, origin, config.format)
     return quarantine.reject(rejected, stage, reader.name, reader.root, sample)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from data.prepared import prepared_set as prepared
+from data.prepared import layout, manifest
 from data.protocol import DataError, Frame
 from train3d_jax.errors import UserError
 
@@ -58,7 +58,7 @@ def reject(
 def read(folder: Path) -> Iterator[tuple[Rejected, int]]:
     """The rows of quarantine.jsonl and where each ends in the file, up to one that is not whole."""
     end = 0
-    with (folder / prepared.QUARANTINE).open("rb") as file:
+    with (folder / layout.QUARANTINE).open("rb") as file:
         for line in file:
             end += len(line)
             try:
@@ -69,7 +69,7 @@ def read(folder: Path) -> Iterator[tuple[Rejected, int]]:
 
 def append(folder: Path, rejected: list[Rejected]) -> None:
     """Adds rows to quarantine.jsonl."""
-    prepared.append_lines(folder / prepared.QUARANTINE, (each._asdict() for each in rejected))
+    manifest.append_lines(folder / layout.QUARANTINE, (each._asdict() for each in rejected))
 
 
 class Tally:
@@ -99,6 +99,6 @@ class Tally:
             raise UserError(
                 f"{self.broken} broken for {self._asked} samples, more than"
                 f" --max_bad_fraction={self._max_bad_fraction:g} ({'; '.join(self._told)}{more});"
-                f" see {self._out / prepared.QUARANTINE}. What is done stays: mend the files or"
+                f" see {self._out / layout.QUARANTINE}. What is done stays: mend the files or"
                 " give a larger --max_bad_fraction, and the same command goes on"
             )

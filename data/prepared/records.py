@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from data.protocol import DataError
+from data.protocol import DataError, DepthMap, Stored
 from train3d_jax.errors import UserError
 from train3d_jax.files import own_part
 
@@ -44,24 +44,23 @@ _READER_OPTIONS = "readahead_buffer_size:0,max_parallelism:0"  # the fastest for
 _MAX_OPEN_SHARDS = 128  # of a process; systems allow some 1000 open files
 
 
-def encode(depth: np.ndarray, intrinsics: np.ndarray, facts: dict[str, Any]) -> bytes:
+def encode(depth_map: DepthMap, facts: dict[str, Any]) -> bytes:
     """One record.
 
     Args:
-      depth: (H, W) float32 metres, 0 = missing, otherwise positive and finite.
-      intrinsics: (3, 3) pixels.
-      facts: what else the record shall tell, as JSON.
+      depth_map: positive and finite where it is not missing.
+      facts: further fields of the record's JSON.
     """
-    units_per_metre, codes = _quantise(depth)
+    codes, units_per_metre = depth_map.stored or _quantise(depth_map.depth)
     header = json.dumps(
         {
             **facts,
-            "size": list(depth.shape),
-            "intrinsics": intrinsics.tolist(),
+            "size": list(codes.shape),
+            "intrinsics": depth_map.intrinsics.tolist(),
             "units_per_metre": units_per_metre,
         }
     ).encode()
-    return _LENGTH.pack(len(header)) + header + codes.tobytes()
+    return _LENGTH.pack(len(header)) + header + codes.astype("<u2", copy=False).tobytes()
 
 
 def decode(record: bytes) -> tuple[np.ndarray, np.ndarray]:
@@ -85,18 +84,19 @@ def decode_units(record: bytes) -> tuple[np.ndarray, float, np.ndarray]:
         raise ValueError(f"not a record of a depth map: {error!r}") from None
 
 
-def _quantise(depth: np.ndarray) -> tuple[float, np.ndarray]:
-    """Units per metre and (H, W) u16."""
+def _quantise(depth: np.ndarray) -> Stored:
+    """Depth in float32 metres to 16 bits, without loss where it is in whole units."""
     largest = float(depth.max())
     for units_per_metre in _EXACT_UNITS_PER_METRE:
         if largest * units_per_metre <= _LARGEST:
             codes = np.rint(depth * np.float32(units_per_metre)).astype("<u2")
             if np.array_equal(_metres(codes, units_per_metre), depth):
-                return units_per_metre, codes
+                return Stored(codes, units_per_metre)
     units_per_metre = _LARGEST / largest if largest else 1.0
     codes = np.rint(depth.astype(np.float64) * units_per_metre)
     # What is valid stays valid, however near it is.
-    return units_per_metre, np.where(depth > 0, np.clip(codes, 1, _LARGEST), 0).astype("<u2")
+    codes = np.where(depth > 0, np.clip(codes, 1, _LARGEST), 0).astype("<u2")
+    return Stored(codes, units_per_metre)
 
 
 def _metres(codes: np.ndarray, units_per_metre: float) -> np.ndarray:

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from data.formats.images import read_png
-from data.protocol import DataError, DepthMap, Frame, metric_depth, refuse_no_camera
+from data.protocol import DataError, DepthMap, Frame, depth_map_of_units, refuse_no_camera
 from data.readers.listing import first_file
 
 _DEPTHS = "depth"
@@ -52,7 +52,7 @@ def file(folder: Path, frame: Frame) -> Path:
 def read(folder: Path, frame: Frame) -> DepthMap:
     """The depth of a frame, with the camera of its scene.  Raises DataError."""
     intrinsics = _read_camera(_camera_file(folder))
-    return DepthMap(metric_depth(read_png(file(folder, frame)), _UNITS_PER_METRE), intrinsics)
+    return depth_map_of_units(read_png(file(folder, frame)), _UNITS_PER_METRE, intrinsics)
 
 
 class _Names(Sequence[str]):

@@ -30,7 +30,7 @@ from data.protocol import (
     Frame,
     Scene,
     SingleViews,
-    metric_depth,
+    depth_map_of_units,
     refuse,
     square_camera,
     unique_scenes,
@@ -97,7 +97,7 @@ class Taskonomy:
             intrinsics = square_camera(field_of_view_deg, height, width)
         except ValueError as error:
             raise DataError(path, f"with {info.name}: {error}") from None
-        return DepthMap(metric_depth(units, _UNITS_PER_METRE, _MISSING), intrinsics)
+        return depth_map_of_units(units, _UNITS_PER_METRE, intrinsics, _MISSING)
 
     def _buildings(self) -> Iterator[tuple[str, Path]]:
         """Name and image folder of every folder that may be a building, in any layout."""

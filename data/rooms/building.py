@@ -8,8 +8,9 @@ from typing import Literal
 
 import numpy as np
 
-from data.rooms.furniture import FREE_PIECES, SMALL_THINGS, WALL_PIECES, Piece, tumbled, with_things
+from data.rooms.furniture import FREE_PIECES, WALL_PIECES, with_things
 from data.rooms.meshes import Mesh, ball, beam, box, box_at, cylinder, merge, place, transform
+from data.rooms.pieces import Piece, tumbled
 from data.rooms.shells import (
     Opening,
     edge_frame,
@@ -19,6 +20,7 @@ from data.rooms.shells import (
     surrounding_walls,
     walls,
 )
+from data.rooms.small_things import SMALL_THINGS
 
 Surroundings = Literal["homes", "halls", "streets", "rocks"]
 """What is rendered: rooms of all kinds, mostly of homes; the same with rooms as large as halls, up

@@ -10,9 +10,10 @@ from dataclasses import replace
 import numpy as np
 
 from data.rooms.building import Room, RoomBuilder, Surroundings, random_point
-from data.rooms.furniture import FREE_PIECES, ODD_PIECES, ROUND_PIECES, WALL_PIECES, Piece
+from data.rooms.furniture import FREE_PIECES, ODD_PIECES, ROUND_PIECES, WALL_PIECES
 from data.rooms.meshes import box, box_at, cylinder, lump, merge, place, relief, rotation, transform
 from data.rooms.outdoors import STREET_PIECES, barrier, front
+from data.rooms.pieces import Piece
 from data.rooms.shells import chamfered_plan, l_plan, polygon_plan, rectangle_plan, sloped_ceiling
 
 

@@ -17,7 +17,8 @@ from typing import Any, NamedTuple, cast
 
 import numpy as np
 
-from data.prepared.prepared_set import DATASET, PreparedSet
+from data.prepared.layout import DATASET
+from data.prepared.prepared_set import PreparedSet
 from data.protocol import MAX_FIELD_OF_VIEW_DEG, MIN_FIELD_OF_VIEW_DEG, DataError
 from data.user_maps.depth_files import ReadSettings, read_depth_file
 from train3d_jax.errors import UserError
