@@ -169,11 +169,12 @@ def test_the_library_knows_neither_data_nor_programs_nor_their_flags():
         assert not outside & {"data", "launch"}, module
         assert not imports(module) & {"absl.app", "absl.flags"}, module
         tree = ast.parse(modules()[module].read_text())
+        holders = (ast.Module, ast.ClassDef, ast.FunctionDef)
         docstrings = {
             id(node.value)
             for holder in ast.walk(tree)
-            for node in getattr(holder, "body", [])
-            if isinstance(getattr(holder, "body", 0), list)
+            if isinstance(holder, holders)
+            for node in holder.body
             if isinstance(node, ast.Expr)
         }
         texts = [
