@@ -19,11 +19,12 @@ import numpy as np
 
 from benchmarks.measuring import Row, in_turns, row
 from benchmarks.operations import SIZE, room_like
-from data.user_maps.depth_files import find_depth_files, read_depth_file
+from data.user_maps.depth_files import find_depth_files
 from launch.recovery import saving
 from launch.recovery.config import RecoveryConfig
 from launch.recovery.folder import recover_folder
 from train3d_jax.export import answers as export
+from train3d_jax.formats.depth import read_depth_file
 from train3d_jax.inference import recovery as inference
 
 MAPS = 64

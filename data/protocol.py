@@ -18,7 +18,7 @@ from typing import ClassVar, NamedTuple, Protocol
 import numpy as np
 
 from data.validity import limit_depth
-from train3d_jax.errors import UserError
+from train3d_jax.errors import DataError
 
 Frame = int | str
 
@@ -27,27 +27,6 @@ MIN_FIELD_OF_VIEW_DEG = 1.0
 MAX_FIELD_OF_VIEW_DEG = 179.0
 
 _NARROWEST_DEG = 1e-3  # ours: far below any lens, far above where focal lengths are infinite
-
-
-class DataError(UserError):
-    """A raw or prepared file that cannot be used; the message names the file and says why."""
-
-    def __init__(self, file: Path | str, reason: object):
-        # Both parts stay in `args`, so that the error survives the way back from a worker process.
-        super().__init__(str(file), " ".join(str(reason).split()))
-
-    @property
-    def file(self) -> str:
-        """The file at fault."""
-        return self.args[0]
-
-    @property
-    def reason(self) -> str:
-        """What is wrong with it, on one line."""
-        return self.args[1]
-
-    def __str__(self) -> str:
-        return f"{self.file}: {self.reason}"
 
 
 class UnsuitableError(DataError):

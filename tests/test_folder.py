@@ -25,14 +25,13 @@ from folders import (
 from folders import solver as solver
 from raw_files import put
 
-from data.protocol import DataError
-from data.user_maps.depth_files import ReadSettings
 from data.user_maps.known_cameras import KnownCamera
 from launch.recovery import folder
 from launch.recovery import one_map as recovery
 from launch.recovery.saving import SaveSettings
-from train3d_jax.errors import UserError
+from train3d_jax.errors import DataError, UserError
 from train3d_jax.export import answers as export
+from train3d_jax.formats.depth import ReadSettings
 
 # pytest sets the filters of data.images aside.
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL")

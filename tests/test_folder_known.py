@@ -9,11 +9,11 @@ from folders import NAMES, SIZE, config_of, fill, recovered
 from folders import solver as solver
 from raw_files import put
 
-from data.user_maps.depth_files import ReadSettings
 from data.user_maps.known_cameras import KnownCamera
 from launch.recovery.saving import SaveSettings
 from train3d_jax.errors import UserError
 from train3d_jax.export import answers as export
+from train3d_jax.formats.depth import ReadSettings
 
 # What is known.
 

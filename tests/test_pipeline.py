@@ -10,8 +10,7 @@ from data.loading import pipeline, read_ahead, samples, splits
 from data.loading.splits import Subset
 from data.prepared import layout
 from data.prepared.prepared_set import PreparedSet
-from data.protocol import DataError
-from train3d_jax.errors import UserError
+from train3d_jax.errors import DataError, UserError
 
 # Batches.
 

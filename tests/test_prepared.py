@@ -11,8 +11,8 @@ from data.prepared import layout, manifest, writing
 from data.prepared.layout import State
 from data.prepared.manifest import Origin
 from data.prepared.prepared_set import PreparedSet
-from data.protocol import DataError, DepthMap
-from train3d_jax.errors import UserError
+from data.protocol import DepthMap
+from train3d_jax.errors import DataError, UserError
 from train3d_jax.files import own_part
 
 

@@ -12,7 +12,8 @@ from data.prepared import manifest, records, writing
 from data.prepared.layout import ARRAY_RECORD
 from data.prepared.manifest import Origin
 from data.prepared.prepared_set import PreparedSet
-from data.protocol import DataError, DepthMap
+from data.protocol import DepthMap
+from train3d_jax.errors import DataError
 
 CAMERA = np.array([[500.25, 0, 3.1], [0, 501.75, 2.7], [0, 0, 1]])
 

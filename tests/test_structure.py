@@ -13,7 +13,7 @@ MOST_LINES = 400
 LAYERS = (
     ("train3d_jax.errors",),
     ("train3d_jax.files", "train3d_jax.locks", "train3d_jax.chunking"),
-    ("train3d_jax.compiled",),
+    ("train3d_jax.compilation",),
     ("train3d_jax.formats",),
     ("train3d_jax.geometry",),
     ("train3d_jax.windows",),
@@ -28,7 +28,6 @@ LAYERS = (
     ("train3d_jax.api",),
     ("data.validity", "data.walking"),
     ("data.protocol",),
-    ("data.formats",),
     ("data.readers", "data.prepared", "data.user_maps"),
     ("data.parallel",),
     ("data.prepare", "data.loading", "data.rooms"),

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from data.prepared import layout, manifest, npz_files, records
-from data.protocol import DataError
+from train3d_jax.errors import DataError
 from train3d_jax.files import write_whole
 
 PICTURE = "contact_sheet.png"

@@ -24,9 +24,9 @@ from data.prepare.plan import READERS, PrepareConfig, Selection, Slot, Task, sel
 from data.prepare.quarantine import Rejected, Tally
 from data.prepare.sampling import Replacements
 from data.prepared import layout, manifest, records, writing
-from data.protocol import DataError, Reader, licence_of
+from data.protocol import Reader, licence_of
 from train3d_jax import __version__, locks
-from train3d_jax.errors import UserError
+from train3d_jax.errors import DataError, UserError
 
 __all__ = ["READERS", "InProcess", "PrepareConfig", "Summary", "prepare", "prepare_samples"]
 

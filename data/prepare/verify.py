@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 from data.parallel.work import Number, run_in_order
 from data.prepare.plan import READERS
 from data.prepared import layout, manifest, npz_files, records, writing
-from data.protocol import DataError, DepthMap, Reader, Scene
+from data.protocol import DepthMap, Reader, Scene
 from train3d_jax import locks
-from train3d_jax.errors import UserError
+from train3d_jax.errors import DataError, UserError
 from train3d_jax.files import write_whole
 
 

@@ -23,8 +23,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from data.protocol import DataError
-from train3d_jax.errors import UserError
+from train3d_jax.errors import DataError, UserError
 from train3d_jax.locks import LOCK
 
 FORMAT_VERSION = 1

@@ -11,7 +11,7 @@ import numpy as np
 
 from data.prepared import npz_files
 from data.prepared.layout import FOCALS, MANIFEST, SCALES
-from data.protocol import DataError
+from train3d_jax.errors import DataError
 
 # Scenes whose names differ in this ending only show the same place: ScanNet's second scan of a
 # room, 3D Ken Burns' other way through a town.  Split between training and validation, they leak.

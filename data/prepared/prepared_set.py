@@ -10,8 +10,7 @@ from data.prepared import npz_files, records
 from data.prepared.layout import ARRAY_RECORD, DATASET, MANIFEST, State, description, state
 from data.prepared.manifest import place, rows
 from data.prepared.writing import hash_file
-from data.protocol import DataError
-from train3d_jax.errors import UserError
+from train3d_jax.errors import DataError, UserError
 
 
 class Sample(NamedTuple):

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from data.protocol import DataError
-from data.user_maps.depth_files import DepthFile, ReadSettings, read_depth_file
-from train3d_jax.errors import UserError
+from data.user_maps.depth_files import DepthFile
+from train3d_jax.errors import DataError, UserError
+from train3d_jax.formats.depth import ReadSettings, read_depth_file
 from train3d_jax.geometry.intrinsics import form_problem, size_problem
 
 SUFFIXES = (".npy", ".json")

@@ -19,9 +19,9 @@ import numpy as np
 
 from data.prepared.layout import DATASET
 from data.prepared.prepared_set import PreparedSet
-from data.protocol import MAX_FIELD_OF_VIEW_DEG, MIN_FIELD_OF_VIEW_DEG, DataError
-from data.user_maps.depth_files import ReadSettings, read_depth_file
-from train3d_jax.errors import UserError
+from data.protocol import MAX_FIELD_OF_VIEW_DEG, MIN_FIELD_OF_VIEW_DEG
+from train3d_jax.errors import DataError, UserError
+from train3d_jax.formats.depth import ReadSettings, read_depth_file
 
 MANIFEST = "manifest.json"
 

@@ -13,13 +13,12 @@ import numpy as np
 from tqdm import tqdm
 
 from data.parallel.work import run_in_order
-from data.protocol import DataError
 from data.user_maps.true_maps import TrueMap, TrueMaps
 from launch import compiling
 from launch.evaluation.config import WORST, EvaluationConfig
 from launch.evaluation.methods import COLUMNS, SOLVED_AT_ONCE, Case, Methods, make_case
 from launch.recovery.folder import printable
-from train3d_jax.errors import UserError
+from train3d_jax.errors import DataError, UserError
 from train3d_jax.evaluation import views as evaluation
 from train3d_jax.evaluation.views import Constants, Truth
 from train3d_jax.export import answers as export

@@ -9,12 +9,11 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from data.formats.images import read_colours
-from data.protocol import DataError
 from data.user_maps.depth_files import DepthFile
-from train3d_jax.errors import UserError
+from train3d_jax.errors import DataError, UserError
 from train3d_jax.export import answers as export
 from train3d_jax.export import cameras as camera_exports
+from train3d_jax.formats.pictures import read_colours
 from train3d_jax.geometry.affine import Space
 from train3d_jax.geometry.camera import INITIAL_FOV_DEGREES
 from train3d_jax.inference.recovery import Solution
