@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 from box_rooms import box_room
 
-from launch.recovery.config import RecoveryConfig
+from launch.recovery.config import RecoveryConfig, SaveSettings
 from launch.recovery.folder import recover_folder
-from launch.recovery.saving import SaveSettings
 from train3d_jax.inference import map_checks
 from train3d_jax.inference import recovery as inference
 

@@ -20,7 +20,7 @@ from data.prepare.preparation import PrepareConfig, prepare, prepare_samples
 from data.prepared import layout, manifest, records
 from data.protocol import Scene
 from data.readers.taskonomy import Taskonomy
-from launch import prepare as program
+from launch.preparation import flags as prepare_flags
 from train3d_jax.errors import UserError
 
 ROOT = Path(__file__).parents[1]
@@ -296,7 +296,7 @@ def test_without_dask_it_says_what_to_install(monkeypatch):
 def test_flags_that_do_not_fit_are_refused(flags):
     given = {"out": "out", "num_samples": "1,0,0", **flags}
     with flagsaver.flagsaver(**given), pytest.raises(UserError, match="go together"):
-        program.config_from_flags()
+        prepare_flags.configuration()
 
 
 def test_a_worker_that_does_not_see_the_folders_refuses(raw, tmp_path):

@@ -6,7 +6,7 @@ import pytest
 from box_rooms import box_room
 
 from data.user_maps.true_maps import TrueMap
-from launch.evaluation import summary as evaluation_summary
+from launch.evaluation import summary
 from launch.evaluation.config import EvaluationConfig
 from launch.evaluation.methods import (
     BEST,
@@ -291,7 +291,7 @@ def evaluated():
 
 def test_the_report_counts_scenes_what_is_unsolved_and_what_is_worse_than_constants(tmp_path):
     config = EvaluationConfig((tmp_path,), tmp_path / "out")
-    told = evaluation_summary.report(config, ROWS, ["m@1"], evaluated())
+    told = summary.report(config, ROWS, ["m@1"], evaluated())
     known, unknown = told["data"]["known"], told["data"]["unknown"]
     assert (known["scenes"], unknown["scenes"], told["overall"]["scenes"]) == (2, 2, 4)
     learned = known["rows"]["learned"]
@@ -300,11 +300,11 @@ def test_the_report_counts_scenes_what_is_unsolved_and_what_is_worse_than_consta
     assert learned["unsolved"] == 1 and learned["shift_coverage"] is None
     assert learned["focal_coverage"] == pytest.approx(1 / 3)
     assert known["rows"][BEST]["errors"]["fov_error_deg"]["mean"] == pytest.approx(0.2)
-    assert b"NaN" not in evaluation_summary.as_json(told)
-    assert str(tmp_path / "out") not in evaluation_summary.as_json(told).decode()
-    table = evaluation_summary.as_table(told)
+    assert b"NaN" not in summary.as_json(told)
+    assert str(tmp_path / "out") not in summary.as_json(told).decode()
+    table = summary.as_table(told)
     assert table.count(NOTHING) == 3 and "all: 5 views, 4 scenes" in table
-    rows = list(csv.DictReader(io.StringIO(evaluation_summary.as_csv(ROWS, evaluated()).decode())))
+    rows = list(csv.DictReader(io.StringIO(summary.as_csv(ROWS, evaluated()).decode())))
     assert len(rows) == 5 * len(ROWS) and rows[0]["shift_held"] == "" and rows[2]["map"] == "m0"
 
 

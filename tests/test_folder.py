@@ -26,9 +26,8 @@ from folders import solver as solver
 from raw_files import put
 
 from data.user_maps.known_cameras import KnownCamera
-from launch.recovery import folder
-from launch.recovery import one_map as recovery
-from launch.recovery.saving import SaveSettings
+from launch.recovery import folder, one_map
+from launch.recovery.config import SaveSettings
 from train3d_jax.errors import DataError, UserError
 from train3d_jax.export import answers as export
 from train3d_jax.formats.depth import ReadSettings
@@ -83,8 +82,8 @@ def test_bad_files_between_good_ones_are_told_counted_and_hinder_none(tmp_path, 
     assert len(lines) - len(notes) == len(failed) == counts.failed > 50
     summary = json.loads((out / "summary.json").read_text())
     assert sum(summary["failures"].values()) == summary["failed"] == counts.failed
-    assert summary["failures"][recovery.NOT_SOLVABLE] >= 5
-    assert summary["failures"][recovery.NOT_FINITE] >= 1
+    assert summary["failures"][one_map.NOT_SOLVABLE] >= 5
+    assert summary["failures"][one_map.NOT_FINITE] >= 1
 
 
 def test_names_and_reasons_cannot_break_the_page_or_the_terminal(tmp_path, solver, capsys):
@@ -118,8 +117,8 @@ def test_no_more_maps_are_held_than_a_few_batches(tmp_path, solver, monkeypatch)
         count(1)
         return read(self, file)
 
-    def writing(self, found, solution):
-        row = write(self, found, solution)
+    def writing(self, recovered):
+        row = write(self, recovered)
         count(-1)
         return row
 
@@ -179,14 +178,14 @@ def test_medians_are_of_what_was_recovered(tmp_path, solver):
 
 def test_an_input_that_vanishes_fails_alone(tmp_path, solver, monkeypatch):
     fill(tmp_path / "in", NAMES)
-    read = recovery.read_depth_file
+    read = one_map.read_depth_file
 
     def vanished(path, settings):
         if path.name == "map1.npy":
             path.unlink()
         return read(path, settings)
 
-    monkeypatch.setattr(recovery, "read_depth_file", vanished)
+    monkeypatch.setattr(one_map, "read_depth_file", vanished)
     assert recovered(tmp_path) == (6, 3, 0)
     assert "No such file" in rows_of(tmp_path / "out")[1]["error"]
     with pytest.raises(DataError):

@@ -10,7 +10,7 @@ from folders import solver as solver
 from raw_files import put
 
 from data.user_maps.known_cameras import KnownCamera
-from launch.recovery.saving import SaveSettings
+from launch.recovery.config import SaveSettings
 from train3d_jax.errors import UserError
 from train3d_jax.export import answers as export
 from train3d_jax.formats.depth import ReadSettings

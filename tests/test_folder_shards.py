@@ -55,8 +55,10 @@ def test_a_shard_without_maps_is_done_at_once(tmp_path, solver):
 def test_every_shard_finds_the_one_camera_from_all_maps(tmp_path, solver, monkeypatch):
     fill(tmp_path / "in", [f"{number}.npy" for number in range(5)])
     seen = []
-    shared = shared_camera.Shared(30.0, (29.0, 31.0), 5, 5)
-    monkeypatch.setattr(shared_camera, "find", lambda files, *_: seen.append(len(files)) or shared)
+    shared = shared_camera.SharedCamera(30.0, (29.0, 31.0), 5, 5)
+    monkeypatch.setattr(
+        shared_camera, "estimate", lambda files, *_: seen.append(len(files)) or shared
+    )
     for number in (1, 2):
         recovered(tmp_path, shard=Shard(number, 2), shared_camera=True)
     assert seen == [5, 5]

@@ -60,6 +60,7 @@ def test_help_shows_what_the_program_is_for_and_its_flags(tmp_path, program):
             "--focal_px",
         ),
         ("infer", ["--input", "d", "--out", "o", *_RUN, "--ray_depth"], "--ray_depth"),
+        ("infer", ["--input", "d", "--out", "o", *_RUN, "--method", "hybrid"], "was removed"),
         ("infer", ["--input", "nowhere", "--out", "o", *_RUN], "nowhere"),
         ("infer", ["--input", str(ROOT / "docs"), "--out", "o", *_RUN, "--rgb", "r"], "--rgb=r: "),
         ("view", ["--input", str(ROOT / "docs"), "--space", "depth", "--rgb", "r"], "--rgb=r: "),

@@ -14,7 +14,7 @@ from PIL import Image
 from raw_files import put
 
 from launch.recovery import saving
-from launch.recovery.saving import SaveSettings
+from launch.recovery.config import SaveSettings
 from train3d_jax.errors import UserError
 from train3d_jax.export import answers as export
 from train3d_jax.export import cameras as camera_exports

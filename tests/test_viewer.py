@@ -22,7 +22,7 @@ from train3d_jax.inference import recovery as inference
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 viewer_maps = pytest.importorskip("launch.viewer.maps", reason="viser is not installed")
 viewer_server = pytest.importorskip("launch.viewer.server", reason="viser is not installed")
-from launch.viewer.window import BY_HAND, Exhibition  # noqa: E402
+from launch.viewer.window import BY_HAND, ViewerContext  # noqa: E402
 
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
@@ -59,7 +59,7 @@ def config(folder, tmp_path_factory):
 
 
 def serve(config, models, entries, truth=False):
-    exhibition = Exhibition(entries, config, models, named=False, truth=truth)
+    exhibition = ViewerContext(entries, config, models, named=False, truth=truth)
     return viewer_server.Server(exhibition, "127.0.0.1", 0)
 
 

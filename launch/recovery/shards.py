@@ -1,4 +1,4 @@
-"""Parts of a folder that programs on several machines do, each its own."""
+"""Parts of a folder, one for each of several machines."""
 
 import re
 from collections.abc import Sequence
@@ -10,13 +10,13 @@ _Item = TypeVar("_Item")
 
 
 class Shard(NamedTuple):
-    """One of so many parts, counted from 1."""
+    """Part `number` of `count`, counted from 1."""
 
     number: int
     count: int
 
     def take(self, items: Sequence[_Item]) -> Sequence[_Item]:
-        """Every so manieth: neighbours, which are alike and cost alike, go to different parts."""
+        """Every count-th item: neighbours, which take similar time, go to different parts."""
         return items[self.number - 1 :: self.count]
 
     def __str__(self) -> str:
@@ -24,7 +24,7 @@ class Shard(NamedTuple):
 
 
 def shard_of(text: str | None, merge: bool) -> Shard | None:
-    """The shard that --shard names; None where all is to be done.
+    """The shard that --shard names; None for the whole folder.
 
     Raises:
       UserError: it names none, or --merge is given with it.

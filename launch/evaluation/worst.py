@@ -1,0 +1,68 @@
+"""Pictures of the views with the largest errors."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from data.user_maps.true_maps import TrueMaps
+from launch.evaluation.config import WORST, EvaluationConfig
+from launch.evaluation.methods import COLUMNS, Methods
+from launch.evaluation.run import EvaluatedSet, view_of
+from launch.recovery.folder import printable
+from train3d_jax.evaluation import views
+from train3d_jax.export import answers
+from train3d_jax.geometry.camera import initial_focal
+from train3d_jax.pictures import sheets
+
+
+def draw_worst(
+    config: EvaluationConfig,
+    sets: Sequence[TrueMaps],
+    evaluated: Sequence[EvaluatedSet],
+    methods: Methods,
+) -> list[Path]:
+    """Draws the views with the largest point errors: as given, and as estimated."""
+    point_error = COLUMNS.index("point_error")
+    measured_views = [
+        (maps, result.name, view)
+        for maps, result in zip(sets, evaluated, strict=True)
+        for view in result.views
+    ]
+    measured_views.sort(key=lambda each: -each[2].table[methods.pictured, point_error])
+    drawn = []
+    for place, (maps, name, measured) in enumerate(measured_views[: config.worst], start=1):
+        view = view_of(config, maps[measured.map_number], measured.map_number, measured.view_number)
+        row = dict(zip(COLUMNS, measured.table[methods.pictured], strict=True))
+        height, width = view.values.shape
+        label = f"{measured.name.replace('/', '_')}_{measured.view_number}"
+        path = config.out / WORST / f"{place:02d}_{printable(name).replace('/', '_')}_{label}.png"
+        before, after = (
+            _shape(view.values, focal, shift, config)
+            for focal, shift in (
+                (float(initial_focal(height)), 0.0),
+                (row["focal_px"], row["shift"]),
+            )
+        )
+        true_fov = views.focal_to_fov(measured.truth.focal, width)
+        sheets.draw_sheet(
+            path,
+            view.values,
+            before,
+            after,
+            f"{label}, {methods.rows[methods.pictured]}: points {100 * row['point_error']:.1f} %, "
+            f"field of view {row['fov_error_deg']:.1f} degrees, shift "
+            f"{100 * row['shift_error']:.1f} %; true focal length {measured.truth.focal:.0f} px "
+            f"({true_fov:.1f} degrees wide)",
+        )
+        drawn.append(path)
+    return drawn
+
+
+def _shape(
+    values: np.ndarray, focal: float, shift: float, config: EvaluationConfig
+) -> sheets.Shape:
+    scale, offset = views.canonical_of(values) or (1.0, 0.0)
+    straight = answers.recovered_depth(values, scale, offset + shift, config.space)
+    height, width = values.shape
+    return sheets.Shape(straight, answers.camera_of(focal, (height, width)))
