@@ -7,7 +7,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from train3d_jax.views.views import Constants, Truth, View
+from train3d_jax.evaluation.views import Constants, Truth, View
 
 from data.user_maps.true_maps import TrueMap
 from train3d_jax.evaluation import views
