@@ -19,6 +19,7 @@ import numpy as np
 
 from data.validity import limit_depth
 from train3d_jax.errors import DataError
+from train3d_jax.geometry import camera
 
 Frame = int | str
 
@@ -193,9 +194,8 @@ def square_camera(field_of_view_deg: float, height: int, width: int) -> np.ndarr
         raise ValueError(f"the image is {width}x{height}, not square")
     if not _NARROWEST_DEG <= field_of_view_deg < 180:
         raise ValueError(f"a field of view of {field_of_view_deg:g} degrees has no focal length")
-    focal = width / 2 / math.tan(math.radians(field_of_view_deg) / 2)
-    centre = (width - 1) / 2
-    return np.array([[focal, 0, centre], [0, focal, centre], [0, 0, 1]], np.float64)
+    focal = camera.degrees_to_focal(field_of_view_deg, width)
+    return camera.centred_intrinsics(focal, height, width)
 
 
 def refuse_no_camera(file: Path, intrinsics: np.ndarray) -> None:

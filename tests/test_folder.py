@@ -29,7 +29,7 @@ from data.user_maps.known_cameras import KnownCamera
 from launch.recovery import folder, one_map
 from launch.recovery.config import SaveSettings
 from train3d_jax.errors import DataError, UserError
-from train3d_jax.export import answers as export
+from train3d_jax.export import point_clouds
 from train3d_jax.formats.depth import ReadSettings
 
 # pytest sets the filters of data.images aside.
@@ -137,7 +137,7 @@ def test_a_full_disk_ends_the_run_in_one_line(tmp_path, solver, monkeypatch):
         except OSError as error:
             raise UserError(f"{path}: cannot be written: {error.strerror}") from None
 
-    monkeypatch.setattr(export, "write_ply", full)
+    monkeypatch.setattr(point_clouds, "write_ply", full)
     with pytest.raises(UserError, match="No space left"):
         recovered(tmp_path)
 

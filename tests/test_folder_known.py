@@ -7,13 +7,14 @@ import pytest
 from box_rooms import box_room
 from folders import NAMES, SIZE, config_of, fill, recovered
 from folders import solver as solver
+from ply_files import read_ply
 from raw_files import put
 
 from data.user_maps.known_cameras import KnownCamera
 from launch.recovery.config import SaveSettings
 from train3d_jax.errors import UserError
-from train3d_jax.export import answers as export
 from train3d_jax.formats.depth import ReadSettings
+from train3d_jax.geometry.depth_maps import point_cloud
 
 # What is known.
 
@@ -30,8 +31,8 @@ def test_known_intrinsics_reach_the_solver_the_answer_and_the_cloud(tmp_path, so
     answer = json.loads((tmp_path / "out" / "a/map1.json").read_text())
     assert answer["intrinsics"] == [[41, 0, 14], [0, 51, 13], [0, 0, 1]]
     depth = answer["a"] * np.load(tmp_path / "in" / NAMES[1]).astype(float) + answer["b"]
-    cloud = export.cloud_of(depth, np.array(answer["intrinsics"]))
-    np.testing.assert_allclose(export.read_ply(tmp_path / "out" / "a/map1.ply"), cloud, rtol=1e-6)
+    cloud = point_cloud(depth, np.array(answer["intrinsics"]))
+    np.testing.assert_allclose(read_ply(tmp_path / "out" / "a/map1.ply"), cloud, rtol=1e-6)
 
 
 def test_a_map_without_intrinsics_fails_alone(tmp_path, solver):
@@ -52,7 +53,7 @@ def test_the_answer_of_one_run_is_a_camera_for_the_next(tmp_path, solver):
 
 def test_ray_lengths_are_converted_before_they_are_solved(tmp_path, solver):
     depth, intrinsics = box_room(0, SIZE)
-    points = export.cloud_of(depth, intrinsics).reshape(*SIZE, 3)
+    points = point_cloud(depth, intrinsics).reshape(*SIZE, 3)
     put(tmp_path / "in" / "map.npy", b"")
     np.save(tmp_path / "in" / "map.npy", np.linalg.norm(points, axis=-1))
     recovered(
@@ -71,7 +72,7 @@ def test_values_that_mean_missing_are_left_out_of_the_cloud(tmp_path, solver):
     put(tmp_path / "in" / "map.npy", b"")
     np.save(tmp_path / "in" / "map.npy", values)
     recovered(tmp_path, reading=ReadSettings(invalid=(65535.0,)))
-    assert len(export.read_ply(tmp_path / "out" / "map.ply")) <= (SIZE[0] - 5) * SIZE[1]
+    assert len(read_ply(tmp_path / "out" / "map.ply")) <= (SIZE[0] - 5) * SIZE[1]
 
 
 @pytest.mark.parametrize(

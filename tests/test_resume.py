@@ -25,7 +25,8 @@ from launch.recovery import folder
 from launch.recovery.folder import recover_folder
 from train3d_jax.errors import UserError
 from train3d_jax.evidence.calibration import Calibration
-from train3d_jax.export import answers as export
+from train3d_jax.export import point_clouds
+from train3d_jax.export.answers import read_answer
 from train3d_jax.inference import recovery as inference
 
 
@@ -102,7 +103,7 @@ def test_an_answer_is_written_after_all_that_it_vouches_for(tmp_path, solver, mo
         assert not (out / "a/map0.json").exists()  # the old one vouched for the old cloud
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(export, "write_ply", stop)
+    monkeypatch.setattr(point_clouds, "write_ply", stop)
     with pytest.raises(KeyboardInterrupt):
         recovered(tmp_path)
     assert not (out / "a/map0.json").exists()
@@ -129,5 +130,5 @@ def test_ctrl_c_leaves_whole_files_only(tmp_path, solver, monkeypatch):
     answers = list(out.rglob("*.json"))
     assert answers
     for path in answers:
-        assert export.read_answer(path) and path.with_suffix(".ply").exists()
+        assert read_answer(path) and path.with_suffix(".ply").exists()
     assert recovered(tmp_path, resume=True)[:2] == (9, 0)

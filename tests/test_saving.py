@@ -11,13 +11,13 @@ from broken_files import picture
 from folders import NAMES, REPORTS, SIZE, fill, recovered, rows_of, written
 from folders import solver as solver
 from PIL import Image
+from ply_files import read_ply
 from raw_files import put
 
 from launch.recovery import saving
 from launch.recovery.config import SaveSettings
 from train3d_jax.errors import UserError
-from train3d_jax.export import answers as export
-from train3d_jax.export import cameras as camera_exports
+from train3d_jax.export import cameras
 
 # pytest sets the filters of data.images aside.
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL")
@@ -129,7 +129,7 @@ def test_the_edge_filter_thins_clouds_and_leaves_depth_whole(tmp_path, solver):
     put(tmp_path / "in" / "map.npy", b"")
     np.save(tmp_path / "in" / "map.npy", values)
     recovered(tmp_path, saving=SaveSettings(("ply", "npz"), edge_filter=0.1))
-    assert len(export.read_ply(tmp_path / "out" / "map.ply")) == SIZE[0] * (SIZE[1] - 2)
+    assert len(read_ply(tmp_path / "out" / "map.ply")) == SIZE[0] * (SIZE[1] - 2)
     with np.load(tmp_path / "out" / "map.npz") as held:
         assert (held["depth"] > 0).all()
 
@@ -140,7 +140,7 @@ def test_everything_that_can_be_saved_is_and_the_page_links_it(tmp_path, solver)
     out = tmp_path / "out"
     assert written(out) == REPORTS | {
         "a/map0.json", "a/map0.ply", "a/map0.npz", "a/map0.glb", "a/map0.png", "a/map0.gif",
-        *(f"a/map0.colmap/{name}" for name in camera_exports.COLMAP_FILES),
+        *(f"a/map0.colmap/{name}" for name in cameras.COLMAP_FILES),
         "a/map0.nerfstudio/transforms.json",
     }  # fmt: skip
     transforms = json.loads((out / "a/map0.nerfstudio/transforms.json").read_text())

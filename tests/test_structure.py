@@ -25,6 +25,7 @@ LAYERS = (
     ("train3d_jax.inference",),
     ("train3d_jax.export",),
     ("train3d_jax.evaluation",),
+    ("train3d_jax.shape",),
     ("train3d_jax.api",),
     ("data.validity", "data.walking"),
     ("data.protocol",),

@@ -10,7 +10,7 @@ from launch.evaluation.run import evaluate
 from launch.evaluation.worst import draw_worst
 from train3d_jax.files import write_whole
 from train3d_jax.inference import models as networks
-from train3d_jax.pictures import plots
+from train3d_jax.pictures.curves import render_error_curves
 
 
 class Outcome(NamedTuple):
@@ -50,7 +50,7 @@ def evaluate_sets(config: EvaluationConfig) -> Outcome:
     names = [model.name for model in models]
     report = summary.report(config, methods.rows, names, evaluated)
     table = summary.as_table(report)
-    curves = plots.render_error_curves(summary.curves(methods.rows, evaluated))
+    curves = render_error_curves(summary.curves(methods.rows, evaluated))
     config.clear_out()
     draw_worst(config, sets, evaluated, methods)
     write_whole(config.out / CURVES, curves)

@@ -7,10 +7,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from train3d_jax.evaluation.views import Constants, Truth, View
 
 from data.user_maps.true_maps import TrueMap
 from train3d_jax.evaluation import views
+from train3d_jax.evaluation.views import Constants, Truth, View
 from train3d_jax.evidence.fusion import Method
 from train3d_jax.geometry import affine, camera, clouds, metrics
 from train3d_jax.inference import recovery
@@ -86,7 +86,7 @@ def make_case(
 ) -> Case | None:
     """A view as it is solved and measured; None where too few of its pixels are valid."""
     truth = views.truth_of(view, space)
-    canonical = views.canonical_of(view.values)
+    canonical = views.canonical_form(view.values)
     if truth is None or canonical is None:
         return None
     height, width = view.depth.shape
@@ -206,9 +206,9 @@ def _stacked(blocks: Sequence[clouds.Blocks]) -> clouds.Blocks:
 
 
 def _constant(cases: Sequence[Case], constants: Constants) -> _Estimates:
-    focals = [views.fov_to_focal(constants.fov, case.size[1]) for case in cases]
-    shift = views.ratio_to_shift(constants.ratio)
-    return _Estimates(np.array(focals), np.full(len(cases), shift))
+    focals = camera.degrees_to_focal(constants.fov, np.array([case.size[1] for case in cases]))
+    shift = affine.ratio_to_shift(constants.ratio)
+    return _Estimates(focals, np.full(len(cases), shift))
 
 
 def _estimates_of(batch: recovery.Recovery) -> _Estimates:

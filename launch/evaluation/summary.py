@@ -19,7 +19,7 @@ from launch.evaluation.methods import (
 )
 from launch.evaluation.run import EvaluatedSet, Measured
 from train3d_jax import __version__
-from train3d_jax.evaluation.views import RESAMPLES, Resamples, share_of, spread
+from train3d_jax.evaluation.bootstrap import RESAMPLES, Resamples, share_of, spread
 
 _COLUMN = {name: number for number, name in enumerate(COLUMNS)}
 

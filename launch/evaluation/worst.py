@@ -11,9 +11,9 @@ from launch.evaluation.methods import COLUMNS, Methods
 from launch.evaluation.run import EvaluatedSet, view_of
 from launch.recovery.folder import printable
 from train3d_jax.evaluation import views
-from train3d_jax.export import answers
-from train3d_jax.geometry.camera import initial_focal
-from train3d_jax.pictures import sheets
+from train3d_jax.geometry import camera, depth_maps
+from train3d_jax.pictures.shapes import Shape
+from train3d_jax.pictures.sheets import draw_sheet
 
 
 def draw_worst(
@@ -40,12 +40,12 @@ def draw_worst(
         before, after = (
             _shape(view.values, focal, shift, config)
             for focal, shift in (
-                (float(initial_focal(height)), 0.0),
+                (float(camera.initial_focal(height)), 0.0),
                 (row["focal_px"], row["shift"]),
             )
         )
-        true_fov = views.focal_to_fov(measured.truth.focal, width)
-        sheets.draw_sheet(
+        true_fov = camera.focal_to_degrees(measured.truth.focal, width)
+        draw_sheet(
             path,
             view.values,
             before,
@@ -59,10 +59,8 @@ def draw_worst(
     return drawn
 
 
-def _shape(
-    values: np.ndarray, focal: float, shift: float, config: EvaluationConfig
-) -> sheets.Shape:
-    scale, offset = views.canonical_of(values) or (1.0, 0.0)
-    straight = answers.recovered_depth(values, scale, offset + shift, config.space)
+def _shape(values: np.ndarray, focal: float, shift: float, config: EvaluationConfig) -> Shape:
+    scale, offset = views.canonical_form(values) or (1.0, 0.0)
+    straight = depth_maps.recovered_depth(values, scale, offset + shift, config.space)
     height, width = values.shape
-    return sheets.Shape(straight, answers.camera_of(focal, (height, width)))
+    return Shape(straight, camera.centred_intrinsics(focal, height, width))

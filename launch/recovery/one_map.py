@@ -7,6 +7,7 @@ import numpy as np
 
 from data.user_maps.depth_files import DepthFile, Found, search
 from data.user_maps.known_cameras import ray_length_to_depth
+from launch import program
 from launch.recovery import saving
 from launch.recovery.config import RecoveryConfig
 from launch.recovery.recovered import Map, Recovered
@@ -193,5 +194,6 @@ def reason(file: DepthFile, error: BaseException) -> str:
     if isinstance(error, OSError):
         return f"cannot be written: {error.strerror or ' '.join(str(error).split())}"
     if isinstance(error, DataError) and error.file == str(file.path):
-        return error.reason
-    return " ".join(str(error).split())
+        return error.reason_spelled(program.flag_of)
+    message = program.message(error) if isinstance(error, UserError) else str(error)
+    return " ".join(message.split())

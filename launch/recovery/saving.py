@@ -12,9 +12,10 @@ from data.user_maps.depth_files import DepthFile
 from launch.recovery.config import RecoveryConfig
 from launch.recovery.recovered import Recovered
 from train3d_jax.errors import DataError, UserError
-from train3d_jax.export import answers, cameras
+from train3d_jax.export import cameras, point_clouds
+from train3d_jax.export.depth_files import write_depth
 from train3d_jax.formats.pictures import read_colours
-from train3d_jax.geometry.camera import INITIAL_FOV_DEGREES
+from train3d_jax.geometry import camera, depth_maps
 
 ENDINGS = {
     "ply": ".ply",
@@ -68,31 +69,31 @@ def save(recovered: Recovered, config: RecoveryConfig, unit: str) -> tuple[str, 
     """
     file, found, solution = recovered.file, recovered.map, recovered.solution
     assert found is not None and solution is not None
-    intrinsics = answers.camera_of(solution.focal, found.size, found.intrinsics)
+    intrinsics = camera.recovered_intrinsics(solution.focal, found.size, found.intrinsics)
     kinds, edge_filter = config.saving.kinds, config.saving.edge_filter
     paths = {kind: config.out / f"{file.name}{ending}" for kind, ending in ENDINGS.items()}
-    depth = answers.recovered_depth(found.values, solution.a, solution.b, config.space)
+    depth = depth_maps.recovered_depth(found.values, solution.a, solution.b, config.space)
     if "npz" in kinds:
-        answers.write_depth(paths["npz"], depth, intrinsics, unit)
+        write_depth(paths["npz"], depth, intrinsics, unit)
     image, size, pixels, flags = colours_of(file, found.size, config.saving.rgb)
     # COLMAP and nerfstudio get the camera of the image that they are to read.
-    camera = cameras.resized_camera(intrinsics, found.size, size)
+    resized = camera.resized_intrinsics(intrinsics, found.size, size)
     if edge_filter:
-        depth = np.where(answers.edges(depth, edge_filter), 0, depth)
+        depth = np.where(depth_maps.depth_edges(depth, edge_filter), 0, depth)
     if {"ply", "glb", "colmap"} & set(kinds):
-        points = answers.cloud_of(depth, intrinsics)
+        points = depth_maps.point_cloud(depth, intrinsics)
         colours = None if pixels is None else pixels[depth > 0]
         if "ply" in kinds:
-            comments = (f"axes: {answers.AXES}", f"unit: {unit}")
-            answers.write_ply(paths["ply"], points, comments, colours)
+            comments = (f"axes: {camera.AXES}", f"unit: {unit}")
+            point_clouds.write_ply(paths["ply"], points, comments, colours)
         if "glb" in kinds:
-            answers.write_glb(paths["glb"], points, unit, colours)
+            point_clouds.write_glb(paths["glb"], points, unit, colours)
         if "colmap" in kinds:
-            cameras.write_colmap(paths["colmap"], image.name, size, camera, points, unit, colours)
+            cameras.write_colmap(paths["colmap"], image.name, size, resized, points, unit, colours)
     if "nerfstudio" in kinds:
         folder = paths["nerfstudio"]
         cameras.write_nerfstudio(
-            folder / "transforms.json", os.path.relpath(image, folder), size, camera, unit,
+            folder / "transforms.json", os.path.relpath(image, folder), size, resized, unit,
             os.path.relpath(paths["ply"], folder) if "ply" in kinds else None,
         )  # fmt: skip
     if {"picture", "turntable"} & set(kinds):
@@ -166,25 +167,30 @@ def _draw(
     intrinsics: np.ndarray,
     pixels: np.ndarray | None,
 ) -> None:
-    from train3d_jax.pictures import sheets  # imports matplotlib, which few runs need
+    # They import matplotlib, which few runs need.
+    from train3d_jax.pictures.shapes import Shape
+    from train3d_jax.pictures.sheets import draw_sheet
+    from train3d_jax.pictures.turntables import draw_turntable
 
     found, solution, canonical = recovered.map, recovered.solution, recovered.canonical
     assert found is not None and solution is not None and canonical is not None
-    first_guess = found.size[0] / 2 / np.tan(np.radians(INITIAL_FOV_DEGREES) / 2)
-    before = sheets.Shape(
-        answers.recovered_depth(found.values, *canonical, config.space),
+    first_guess = camera.initial_focal(found.size[0])
+    before = Shape(
+        depth_maps.recovered_depth(found.values, *canonical, config.space),
         # A known camera is not corrected, so that the picture "before" has it too.
-        intrinsics if config.camera.is_known else answers.camera_of(first_guess, found.size),
+        intrinsics
+        if config.camera.is_known
+        else camera.centred_intrinsics(first_guess, *found.size),
     )
     if config.saving.edge_filter:
         before = before._replace(depth=np.where(depth > 0, before.depth, 0))
-    after = sheets.Shape(depth, intrinsics)
+    after = Shape(depth, intrinsics)
     if "picture" in config.saving.kinds:
         shown = np.where(np.isfinite(found.values), found.values, 0)
         title = f"{recovered.file.relative}   shift {solution.shift:.3f}"
-        sheets.draw_sheet(paths["picture"], shown, before, after, title, pixels)
+        draw_sheet(paths["picture"], shown, before, after, title, pixels)
     if "turntable" in config.saving.kinds:
-        sheets.draw_turntable(paths["turntable"], before, after, pixels)
+        draw_turntable(paths["turntable"], before, after, pixels)
 
 
 def remove(out: Path, name: str) -> None:

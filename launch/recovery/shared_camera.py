@@ -10,7 +10,7 @@ import numpy as np
 from tqdm import tqdm
 
 from data.user_maps.depth_files import DepthFile
-from launch import compiling
+from launch import compiling, program
 from launch.recovery.config import RecoveryConfig
 from train3d_jax.errors import UserError
 from train3d_jax.formats.depth import read_depth_file
@@ -93,8 +93,11 @@ def estimate(
             path = files[int(index)].path
             try:
                 values = read_depth_file(path, config.reading)
-            except (UserError, MemoryError) as error:
-                unread = unread or str(error) or f"{path}: needs more memory than there is"
+            except UserError as error:
+                unread = unread or program.message(error)
+                continue
+            except MemoryError:
+                unread = unread or f"{path}: needs more memory than there is"
                 continue
             if first is None:
                 first = path, values.shape

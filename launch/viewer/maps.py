@@ -19,13 +19,10 @@ from launch.recovery.config import RecoveryConfig, SaveSettings
 from launch.recovery.folder import printable
 from launch.recovery.recovered import Map
 from train3d_jax.errors import UserError
-from train3d_jax.evaluation.views import fov_to_focal
-from train3d_jax.export import answers
 from train3d_jax.files import write_whole
-from train3d_jax.geometry import affine, metrics
-from train3d_jax.geometry.camera import INITIAL_FOV_DEGREES
+from train3d_jax.geometry import affine, camera, metrics
 from train3d_jax.inference import recovery, viewing
-from train3d_jax.pictures.sheets import in_colours
+from train3d_jax.pictures.shapes import value_colours
 
 THUMBNAIL = 96
 """Width in pixels; chosen to fit three in a row of the panel."""
@@ -122,7 +119,7 @@ def thumbnail(entry: Entry) -> str:
         return ""
     step = max(1, shown.values.shape[1] // (2 * THUMBNAIL))
     values = shown.values[::step, ::step]
-    picture = Image.fromarray(in_colours(np.where(np.isfinite(values), values, 0)))
+    picture = Image.fromarray(value_colours(np.where(np.isfinite(values), values, 0)))
     picture.thumbnail((THUMBNAIL, THUMBNAIL))
     file = io.BytesIO()
     picture.save(file, "PNG")
@@ -188,10 +185,9 @@ class MapView:
         rgb = saving_of(self.map.file, config).rgb
         _, _, pixels, self.flags = saving.colours_of(self.map.file, self.size, rgb)
         if pixels is None:
-            pixels = in_colours(np.where(np.isfinite(values), values, 0))
+            pixels = value_colours(np.where(np.isfinite(values), values, 0))
         self.colours = pixels[places[:, 0], places[:, 1]]
-        half = np.radians(INITIAL_FOV_DEGREES) / 2
-        self.first_guess = Values(float(self.size[0] / 2 / np.tan(half)), 0.0)
+        self.first_guess = Values(float(camera.initial_focal(self.size[0])), 0.0)
         self.distorted = self.cloud(self.first_guess)
         self.truth: Values | None = None
         self.true_cloud: np.ndarray | None = None
@@ -199,7 +195,7 @@ class MapView:
             self.truth = Values(float(true_camera[1, 1]), -offset)
             self._true_points = self._unproject(self.truth.shift, true_camera)
             self.true_cloud = np.asarray(self._true_points)[: self._count]
-            self._true_fov = answers.fov_degrees(true_camera[0, 0], self.size[1])
+            self._true_fov = self.fov(true_camera[0, 0])
 
     @property
     def name(self) -> str:
@@ -213,11 +209,11 @@ class MapView:
 
     def fov(self, focal: float) -> float:
         """The horizontal field of view of a focal length, degrees."""
-        return answers.fov_degrees(focal, self.size[1])
+        return float(camera.focal_to_degrees(focal, self.size[1]))
 
     def focal(self, fov: float) -> float:
         """The inverse of `fov`."""
-        return fov_to_focal(fov, self.size[1])
+        return float(camera.degrees_to_focal(fov, self.size[1]))
 
     def cloud(self, values: Values) -> np.ndarray:
         """The points under some values, (N, 3), see `viewing.unproject`."""
@@ -250,7 +246,7 @@ class MapView:
         )
 
     def _points(self, values: Values) -> jax.Array:
-        return self._unproject(values.shift, answers.camera_of(values.focal, self.size))
+        return self._unproject(values.shift, camera.centred_intrinsics(values.focal, *self.size))
 
     def _unproject(self, shift: float, intrinsics: np.ndarray) -> jax.Array:
         return viewing.unproject(

@@ -10,6 +10,7 @@ import numpy as np
 import viser
 
 from launch.viewer.maps import MapView, Values
+from train3d_jax.geometry.camera import focal_to_fov
 
 DISTORTED, CORRECTED, TRUE = KINDS = ("as given", "corrected", "truth")
 """Clouds, from left to right."""
@@ -194,4 +195,4 @@ def _extent(points: np.ndarray) -> np.ndarray:
 
 def _height_fov(map_view: MapView, focal: float) -> float:
     """The vertical field of view, radians."""
-    return 2 * math.atan(map_view.size[0] / 2 / focal)
+    return float(focal_to_fov(focal, map_view.size[0]))
