@@ -2,8 +2,8 @@
 
     python -m benchmarks.infer
 
-With the weights that come along.  Reading, solving and writing overlap in the program, so the parts
-add up to more than the whole; wall and CPU time are told.
+With the weights of the package.  Reading, solving and writing overlap in the program, so the parts
+add up to more than the whole; wall and CPU time are printed.
 
 The floor is the network and the geometry on the device; what is beyond it reads, averages over
 blocks, unprojects every pixel, and writes 3.7 MB of PLY and npz.

@@ -5,7 +5,7 @@
 One core.  Of each dataset that is given, or of rendered rooms where none is, some maps are read by
 our reader and by the bare decoder (zlib, OpenEXR, PNG) from the same bytes in memory; then written
 in both formats, beside `np.savez_compressed` of float32; then read back.  All are run in turns,
-medians are told, and ratios are of the same run.
+medians are printed, and ratios are of the same run.
 """
 
 import dataclasses
@@ -30,7 +30,7 @@ from data.rooms.raw_writers import write_raw_rooms
 
 _ROOTS = {name: flags.DEFINE_string(name, None, f"Folder of {name}.") for name in plan.READERS}
 _MAPS = flags.DEFINE_integer("maps", 12, "How many maps of each dataset.")
-_ROUNDS = flags.DEFINE_integer("rounds", 7, "How often each is run; the median is told.")
+_ROUNDS = flags.DEFINE_integer("rounds", 7, "How often each is run; the median is printed.")
 
 
 def main(_: list[str]) -> None:

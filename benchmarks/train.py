@@ -4,7 +4,7 @@
 
 Without a set, maps of rendered rooms as a depth camera gives them (640x480, whole millimetres,
 steps of disparity, holes) are prepared in both formats.  What is compared is run in turns, and
-medians are told: per sample, in samples/s or ms.
+medians are printed: per sample, in samples/s or ms.
 """
 
 import contextlib
@@ -60,7 +60,7 @@ def rows() -> list[Row]:
 
     How long `np.load` takes is a question of the maps: 10 ms where depth has all digits of a float
     (3D Ken Burns, rendered maps, those of networks), 3 ms for the few steps that a stereo camera
-    tells apart.  Ours takes 0.4 ms on two cores for either.
+    distinguishes.  Ours takes 0.4 ms on two cores for either.
     """
     with tempfile.TemporaryDirectory() as folder:
         smooth = render_maps(_MAPS.default, seen_by_a_camera=False)
@@ -141,12 +141,12 @@ def main(_: list[str]) -> None:
             samples = subsets[0].samples
             size = "x".join(map(str, samples[0].depth.shape[::-1]))
             print(f"\n{path}: {len(samples)} maps, the first of {size}")
-            _tell_rates(subsets, step)
-            _tell_loader_times(subsets[0])
-        _tell_step_times(step)
+            _print_rates(subsets, step)
+            _print_loader_times(subsets[0])
+        _print_step_times(step)
 
 
-def _tell_rates(subsets: list[splits.Subset], step: Step) -> None:
+def _print_rates(subsets: list[splits.Subset], step: Step) -> None:
     """Samples/s of loader, step, and both; and memory."""
     steps, size = _STEPS.value, _BATCH_SIZE.value
     fixed = jax.device_put(first_batch(subsets))
@@ -182,7 +182,7 @@ def _tell_rates(subsets: list[splits.Subset], step: Step) -> None:
         )
 
 
-def _tell_loader_times(subset: splits.Subset) -> None:
+def _print_loader_times(subset: splits.Subset) -> None:
     """Milliseconds that each part of the loader takes a sample, on one core."""
     samples = subset.samples
     rng = np.random.default_rng(0)
@@ -227,7 +227,7 @@ def _tell_loader_times(subset: splits.Subset) -> None:
     print(f"  {crossing / 1e3:.0f} kB a sample go to the device, as from worker processes")
 
 
-def _tell_step_times(step: Step) -> None:
+def _print_step_times(step: Step) -> None:
     """Milliseconds that each part of a step takes a sample, on all cores."""
     rng = np.random.default_rng(0)
     walls = np.maximum.outer(rng.uniform(1, 4, SIZE[0]), rng.uniform(1, 4, SIZE[1]))

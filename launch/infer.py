@@ -20,8 +20,8 @@ flags.adopt_module_key_flags(infer_flags)
 def main() -> int:
     """From flags to a folder of answers; the exit status is 1 where a map failed."""
     compiled.start()
-    config, found = infer_flags.configuration()
-    outcome = recover_folder(config, found=found)
+    config, listing = infer_flags.configuration()
+    outcome = recover_folder(config, listing=listing)
     see = "--merge joins all shards" if config.shard else "see index.html and summary.csv"
     print(f"{config.out}: {closing(outcome)}; {see}")
     return program.EXIT_SOME_FAILED if outcome.counts.failed else 0

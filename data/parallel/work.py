@@ -75,8 +75,8 @@ def workers(num_workers: int, scheduler: str | None = None) -> Iterator[tuple[Ex
     if scheduler is not None:
         from data.parallel.cluster import cluster_workers
 
-        with cluster_workers(scheduler) as found:
-            yield found
+        with cluster_workers(scheduler) as pool:
+            yield pool
         return
     executor = make_executor(num_workers)
     try:

@@ -31,9 +31,9 @@ READERS: dict[str, Callable[[Path], Reader]] = {
 }
 
 DEFAULT_MAX_BAD_FRACTION = 0.01
-"""Share of broken samples from which on a dataset is rather a bad copy than a real one."""
+"""Share of broken samples above which a dataset is taken for a damaged copy; chosen."""
 
-_SAMPLES_PER_TASK = 8  # enough to hide the cost of a task, few enough for a smooth progress bar
+_SAMPLES_PER_TASK = 8  # chosen: hides the cost of a task, and the progress bar stays smooth
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ class Selection(NamedTuple):
         by_size = sorted(
             range(len(self.scenes)), key=lambda number: sum(self.scenes[number].rounds())
         )
-        told = [
+        extremes = [
             f"{self.counts[number]} of the {sum(self.scenes[number].rounds())} of the {which}"
             f" scene ({self.scenes[number].name})"
             for which, number in (("smallest", by_size[0]), ("largest", by_size[-1]))
@@ -142,7 +142,7 @@ class Selection(NamedTuple):
         unreadable = f", {len(self.broken)} more left out" if self.broken else ""
         return (
             f"{self.reader.name}: {len(self.scenes)} scenes{unreadable}, {self.available} samples"
-            f" available, {sum(self.counts)} asked for: {', '.join(told)}"
+            f" available, {sum(self.counts)} asked for: {', '.join(extremes)}"
         )
 
 
@@ -186,7 +186,7 @@ def select(config: PrepareConfig) -> list[Selection]:
             what = named(root, contents, root)
             raise UserError(
                 f"--{name}={root}: holds no scene of {name}{unreadable}; looked for {searched};"
-                f" found {what}"
+                f" there is {what}"
             )
         if count > available:
             raise UserError(

@@ -168,10 +168,10 @@ class _Run:
                 if not isinstance(outcome, Rejected):
                     rows[slot.index] = outcome
                     continue
-                found = replacements.replace(slot.home, slot.number, slot.frame)
-                if found is None:
+                replacement = replacements.replace(slot.home, slot.number, slot.frame)
+                if replacement is None:
                     raise self._too_few(selection)
-                number, frame = found
+                number, frame = replacement
                 scene = selection.scenes[number].without_places()
                 others.append(Slot(slot.index, slot.home, number, scene, frame))
             if not others:

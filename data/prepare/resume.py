@@ -1,4 +1,4 @@
-"""Goes on from where a run was ended: what is done is told by the manifest and by the files.
+"""Resumes an interrupted run: the manifest and the files show what is done.
 
 Rows are appended in the order of the samples, a task at a time, after their files are in place.  So
 after a kill at any moment all samples up to some task are whole, and what follows is made again.

@@ -111,7 +111,7 @@ class Spares:
         heapq.heapify(self._waiting)
 
     def broken(self, frame: Frame) -> None:
-        """Tells that a frame, chosen or drawn, gave nothing: its place has given one less."""
+        """Records that a frame, chosen or drawn, was broken: its place has given one less."""
         for view in self._views.get(frame, ()):
             if view in self._rank:
                 self._rank[view] -= 1
@@ -152,16 +152,16 @@ class Replacements:
         Returns the number of a scene and a frame of it; None when the dataset has none left.
         """
         self._of(scene).broken(frame)
-        found = self._of(home).draw()
-        if found is not None:
-            return home, found
+        drawn = self._of(home).draw()
+        if drawn is not None:
+            return home, drawn
         giver = self._next_giver()
         if giver is None:
             return None
         self._giver = giver + 1
-        found = self._of(giver).draw()
-        assert found is not None
-        return giver, found
+        drawn = self._of(giver).draw()
+        assert drawn is not None
+        return giver, drawn
 
     def _next_giver(self) -> int | None:
         """The scene to ask: in turns, but no second view while any scene has an unused place."""

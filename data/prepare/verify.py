@@ -44,7 +44,7 @@ def verify(folder: Path, executor: Executor, num_workers: Number) -> Iterator[Fa
     """Every file of a finished set that is missing or changed, in the order of the samples.
 
     Raises UserError when there is no finished set, or when its listing itself is damaged, without
-    which nothing can be told.
+    which nothing can be checked.
     """
     _finished(folder)
     for name, contents in manifest.summaries(folder).items():

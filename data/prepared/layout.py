@@ -42,7 +42,7 @@ NPZ, ARRAY_RECORD = FORMATS = ("npz", "array_record")
 
 
 class State(Enum):
-    """What a folder is to someone who wants to prepare a set there."""
+    """The states of a folder for a prepared set."""
 
     EMPTY = "not there, or empty"
     UNFINISHED = "the beginning of a set"
@@ -69,7 +69,7 @@ def settings(folder: Path) -> dict[str, Any]:
 
 
 def description(folder: Path) -> dict[str, Any]:
-    """What dataset.json tells.  Raises DataError."""
+    """The contents of dataset.json.  Raises DataError."""
     path = folder / DATASET
     try:
         fields = json.loads(path.read_bytes())

@@ -14,14 +14,14 @@ from data.prepared.layout import FOCALS, MANIFEST, SCALES
 from train3d_jax.errors import DataError
 
 # Scenes whose names differ in this ending only show the same place: ScanNet's second scan of a
-# room, 3D Ken Burns' other way through a town.  Split between training and validation, they leak.
+# room, 3D Ken Burns' other route through a town.  Training and validation must not share one.
 _SAME_PLACE = re.compile(
     r"(?P<place>scannet/scene\d{4})_\d{2}|(?P<set>kenburns/.+)-(?:walking|flying)"
 )
 
 
 class Row(TypedDict):
-    """One sample in manifest.jsonl; more may be told, these are always there.
+    """One sample in manifest.jsonl; there may be further fields.
 
     id: the name of its files without their suffix.  dataset, scene: where it is from.
     source: the raw file, relative to the dataset's folder.  frame: which one of the scene.
@@ -46,7 +46,7 @@ class Row(TypedDict):
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a sample is from, as the manifest tells it."""
+    """Where a sample is from, as fields of its row."""
 
     dataset: str
     scene: str

@@ -30,7 +30,7 @@ class PreparedSet:
     """A prepared set as a random-access source for grain: `len`, `[index]`, pickle, a stable repr.
 
     scenes: for each sample the place that it shows, such as `scannet/scene0000`, to split by;
-    None where no manifest tells.
+    None without a manifest.
 
     Raises UserError when the folder holds no set, or one that is not finished.
     """
@@ -53,9 +53,9 @@ class PreparedSet:
         return Sample(depth, intrinsics, identity, self.scenes[index] if self.scenes else "")
 
     def stored(self, index: int) -> tuple[np.ndarray, float, np.ndarray]:
-        """Depth as it is stored, its units in a metre, and intrinsics; raises DataError.
+        """Depth as it is stored, its units per metre, and intrinsics; raises DataError.
 
-        So (H, W) u16 of an array_record, of which a part can be cut out before it is divided.
+        (H, W) u16 for array_record, of which a crop is cut out before it is divided.
         """
         if self._shards is not None:
             return self._shards.read_units(range(len(self))[index])
@@ -66,10 +66,10 @@ class PreparedSet:
         return f"PreparedSet({str(self.path)!r})"
 
     def facts(self) -> dict[str, Any]:
-        """What a run should remember of its data, as JSON.
+        """The facts that a run keeps of its data, as JSON.
 
         path; sha256, of the manifest, None where there is none; samples, their number; datasets,
-        the number from each; licences, what the owners of each allow, as far as dataset.json tells.
+        the number from each; licences, of each dataset, `unknown` where dataset.json has none.
         """
         known = self.scenes is not None
         described = description(self.path) if known else {}
@@ -85,7 +85,7 @@ class PreparedSet:
 
 
 def _contents(folder: Path) -> tuple[list[str], list[str] | None, records.Shards | None]:
-    """Ids and, where known, places of all samples; their shards, if they are in shards."""
+    """Ids and, with a manifest, places of all samples; the shards of an array_record."""
     again = "run launch.prepare again with the same flags"
     match state(folder):
         case State.EMPTY:

@@ -4,12 +4,12 @@
 
 A record is a u32, the length of a JSON object, that object, and the depth, all little-endian:
 
-    {"id", "dataset", "scene", "source", "frame",          where it is from, as in the manifest
+    {"id", "dataset", "scene", "source", "frame",          as in the manifest
      "size": [H, W], "intrinsics": 3x3 pixels, "units_per_metre": ...}
     u16[H * W]   metres times units_per_metre; 0 = missing
 
-Sensors give whole millimetres, Taskonomy 1/512 m: such maps are kept as they are.  Others get the
-scale that puts their largest depth at 65535: steps of 1.5e-5 of it.
+Depth that a raw file holds in 16 bits is stored as it is, and so are whole millimetres and 1/512 m.
+Other maps get the scale that puts their largest depth at 65535: steps of 1.5e-5 of it.
 
 Workers stage a record in a file of its own; once all records of a shard are there, it is packed and
 they are deleted.  Records are compressed one by one (zstd), for random access.  The same records
@@ -32,7 +32,8 @@ from train3d_jax.files import own_part
 SHARDS, STAGED = "shards", "staged"
 SUFFIX = "array_record"
 SAMPLES_PER_SHARD = 256
-"""About 25 MB of 640x480 sensor depth: large enough for shared storage, small enough to mend."""
+"""About 25 MB of 640x480 sensor depth.  Chosen: large enough for shared storage, small enough to
+repair."""
 
 _EXACT_UNITS_PER_METRE = (1000.0, 512.0)
 _LARGEST = 65535  # of 16 bits

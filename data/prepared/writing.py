@@ -28,16 +28,16 @@ from train3d_jax.files import own_part, write_whole
 
 
 def begin(folder: Path, made_with: dict[str, Any] | None = None) -> None:
-    """Makes the folder ready for a new set: no samples, and what tells that it is not finished.
+    """Makes the folder ready for a new set: no samples, and a file that marks it as unfinished.
 
-    What an unfinished set left behind is deleted, by name: nothing else is.
+    The files of an unfinished set are deleted by their names; others are not touched.
 
     Args:
-      folder: where the set comes to be; made if it is not there.
-      made_with: what the set is to become; kept in unfinished.json until it is.
+      folder: of the set; made if it is not there.
+      made_with: settings of the set, kept in unfinished.json until it is finished.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    # First of all: from here on the folder is known as ours, and as not finished.
+    # First of all: from here on the folder is an unfinished set.
     write_whole(folder / UNFINISHED, to_json(made_with or {}))
     for name in (MANIFEST, QUARANTINE):
         write_whole(folder / name, b"")
@@ -56,7 +56,7 @@ def sample_files(folder: Path) -> Iterator[tuple[Path, int]]:
 
 
 def clean(folder: Path) -> None:
-    """Deletes what a killed run has begun to write beside its place, and empty folders of ours."""
+    """Deletes half-written files of a killed run, and empty folders of the set."""
     for kind in (DEPTHS, INTRINSICS, records.STAGED, records.SHARDS):
         for file in listed(folder / kind):
             if re.fullmatch(r"\d{5,}\.\w+(\.\w+)?\.part", file.name):
@@ -69,7 +69,7 @@ def clean(folder: Path) -> None:
 
 
 def drop_staged(folder: Path) -> None:
-    """Deletes records that are in their shards already, or shall not come into one."""
+    """Deletes staged records: those that are packed already, and those of a killed run."""
     for file in listed(folder / records.STAGED):
         if re.fullmatch(r"\d{6,}\.record((\.\w+)?\.part)?", file.name):
             file.unlink()
@@ -115,13 +115,13 @@ def write_sample(
 def finish(
     folder: Path, made_with: dict[str, Any], software: str, more: dict[str, Any] | None = None
 ) -> None:
-    """Writes what sums the manifest up, and dataset.json last of all.
+    """Writes the summaries of the manifest, and dataset.json last of all.
 
     Args:
       folder: of the set.
       made_with: the settings.
       software: version of this program.
-      more: what else dataset.json shall tell.
+      more: further fields of dataset.json.
     """
     counts: dict[str, int] = {}
     for row in rows(folder):

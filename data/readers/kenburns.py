@@ -61,7 +61,7 @@ class KenBurns:
         return scene.path / f"{frame}-depth.exr"
 
     def read(self, scene: Scene, frame: Frame) -> DepthMap:
-        """The depth of one view, with the camera that its id's meta.json tells of."""
+        """The depth of one view, with the camera of its id's meta.json."""
         path = self.file(scene, frame)
         identity = str(frame).rpartition("-")[0]
         beside = self.root / ("rgb" if scene.path.parent != self.root else "") / scene.name

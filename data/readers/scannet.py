@@ -52,7 +52,7 @@ _SCENES = ("scans", "scannet_frames_25k", "tasks/scannet_frames_25k", "")
 
 _VERSION = 4
 _RAW_USHORT, _ZLIB_USHORT, _OCCI_USHORT = 0, 1, 2
-_MAX_SENSOR_NAME_BYTES = 4096  # ours; real names have some twenty
+_MAX_SENSOR_NAME_BYTES = 4096  # chosen; real names have some twenty
 _BYTES_PER_PIXEL = 2
 
 _PREFIX = struct.Struct("<IQ")  # version, length of the sensor's name
@@ -135,7 +135,7 @@ def _is_sens(scene: Scene) -> bool:
 
 
 class _Header(NamedTuple):
-    """What the head of a `.sens` tells of its depth frames; `end` is where the first one starts."""
+    """The fields of a `.sens` header on depth frames; `end` is where the first frame starts."""
 
     intrinsics: np.ndarray
     compression: int
@@ -194,7 +194,7 @@ def _known_scan(path: Path, size: int, modified_ns: int) -> _Scan:
 
 
 def _depth_payload(sens: BinaryIO, path: Path, scan: _Scan, frame: int) -> bytes:
-    """The compressed depth of one frame, found by hopping over the frames before it."""
+    """The compressed depth of one frame, reached by hopping over the frames before it."""
     header, starts, size = scan
     if not 0 <= frame < header.frames:
         raise DataError(path, f"has no frame {frame}, it holds {header.frames}")

@@ -81,7 +81,7 @@ class Taskonomy:
         return scene.path / f"{frame}_domain_depth_zbuffer.png"
 
     def read(self, scene: Scene, frame: Frame) -> DepthMap:
-        """The depth of one view, with the camera that its JSON tells of."""
+        """The depth of one view, with the camera of its JSON."""
         path = self.file(scene, frame)
         folders_of_images = scene.path.relative_to(self.root).as_posix()
         infos = self.root / folders_of_images.replace(_IMAGES, _INFOS)
@@ -132,7 +132,7 @@ class _Frames(Sequence[str]):
 
 
 def _read_info(info: Path) -> tuple[float, int | None]:
-    """The full field of view in degrees, and the resolution in pixels where it is told."""
+    """The full field of view in degrees, and the resolution in pixels where it is given."""
     try:
         fields = json.loads(info.read_bytes())
         return math.degrees(float(fields["field_of_view_rads"])), fields.get("resolution")

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from absl import flags
 
-from data.user_maps.depth_files import Found
+from data.user_maps.depth_files import Listing
 from data.user_maps.known_cameras import KnownCamera
 from launch.recovery import shared_flags, space_guess
 from launch.recovery.config import METHODS, REMOVED_METHODS, RecoveryConfig
@@ -83,7 +83,7 @@ def _one_known_camera(values: dict[str, float | None]) -> bool:
     )
 
 
-def configuration() -> tuple[RecoveryConfig, Found]:
+def configuration() -> tuple[RecoveryConfig, Listing]:
     """The configuration that the flags make, and the maps that it names; prints a guessed space.
 
     Raises:
@@ -106,12 +106,12 @@ def configuration() -> tuple[RecoveryConfig, Found]:
         shard=shard_of(_SHARD.value, _MERGE.value),
         merge=_MERGE.value,
     )
-    found = find_maps(config)
+    listing = find_maps(config)
     if _SPACE.value == space_guess.GUESS:
-        guess = space_guess.guess(found.files, config.reading)
+        guess = space_guess.guess(listing.files, config.reading)
         print(guess.text, flush=True)
         config = dataclasses.replace(config, space=guess.space, reading=guess.reading)
-    return config, found
+    return config, listing
 
 
 def _needs_networks() -> bool:

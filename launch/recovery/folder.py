@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from tqdm import tqdm
 
 from data.parallel.work import run_in_order
-from data.user_maps.depth_files import DepthFile, Found
+from data.user_maps.depth_files import DepthFile, Listing
 from launch import compiling
 from launch.recovery import one_map, saving, shared_camera
 from launch.recovery.config import RecoveryConfig
@@ -57,20 +57,20 @@ class _Row(NamedTuple):
 
 
 def recover_folder(
-    config: RecoveryConfig, models: Sequence[Model] | None = None, found: Found | None = None
+    config: RecoveryConfig, models: Sequence[Model] | None = None, listing: Listing | None = None
 ) -> Outcome:
     """Recovers every map and writes its answer; prints progress, and each failure as it happens.
 
     Args:
       config: settings.
       models: in place of those that `config.runs` names.
-      found: what `one_map.find_maps` has found, where it was called already.
+      listing: the result of `one_map.find_maps`, where it was called already.
 
     Raises:
       UserError: there is no map, or networks do not fit, before any work; later only where no other
         map could be written either.
     """
-    files, others = one_map.find_maps(config) if found is None else found
+    files, others = one_map.find_maps(config) if listing is None else listing
     if models is None:
         models = [networks.load_model(run, config.space) for run in config.runs]
     networks.check_models(

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from data.user_maps.depth_files import DepthFile, Found, search
+from data.user_maps.depth_files import DepthFile, Listing, search
 from data.user_maps.known_cameras import ray_length_to_depth
 from launch import program
 from launch.recovery import saving
@@ -46,18 +46,18 @@ def origin_of(config: RecoveryConfig, models: Sequence[Model]) -> Origin:
     return Origin(config.method, names, is_metric(models), config.digest(models))
 
 
-def find_maps(config: RecoveryConfig) -> Found:
+def find_maps(config: RecoveryConfig) -> Listing:
     """The depth maps of `config.input`, with the names of their answers; and what else lies there.
 
     Raises:
       UserError: there is no map, `config.out` is the folder of the maps, or --rgb is missing or one
         image for many maps.
     """
-    found = search(config.input, leave_out=config.out, reserved=(NAME,))
-    if config.out.resolve() == found.files[0].root.resolve():
+    listing = search(config.input, leave_out=config.out, reserved=(NAME,))
+    if config.out.resolve() == listing.files[0].root.resolve():
         raise UserError(f"--out={config.out}: is where the input is; give another folder")
-    saving.check_images(config.saving.rgb, len(found.files))
-    return found
+    saving.check_images(config.saving.rgb, len(listing.files))
+    return listing
 
 
 def read_map(file: DepthFile, config: RecoveryConfig) -> Map:

@@ -67,17 +67,17 @@ def save(recovered: Recovered, config: RecoveryConfig, unit: str) -> tuple[str, 
     Raises:
       UserError: a file cannot be written, or an image that is there cannot be read.
     """
-    file, found, solution = recovered.file, recovered.map, recovered.solution
-    assert found is not None and solution is not None
-    intrinsics = camera.recovered_intrinsics(solution.focal, found.size, found.intrinsics)
+    file, depth_map, solution = recovered.file, recovered.map, recovered.solution
+    assert depth_map is not None and solution is not None
+    intrinsics = camera.recovered_intrinsics(solution.focal, depth_map.size, depth_map.intrinsics)
     kinds, edge_filter = config.saving.kinds, config.saving.edge_filter
     paths = {kind: config.out / f"{file.name}{ending}" for kind, ending in ENDINGS.items()}
-    depth = depth_maps.recovered_depth(found.values, solution.a, solution.b, config.space)
+    depth = depth_maps.recovered_depth(depth_map.values, solution.a, solution.b, config.space)
     if "npz" in kinds:
         write_depth(paths["npz"], depth, intrinsics, unit)
-    image, size, pixels, flags = colours_of(file, found.size, config.saving.rgb)
+    image, size, pixels, flags = colours_of(file, depth_map.size, config.saving.rgb)
     # COLMAP and nerfstudio get the camera of the image that they are to read.
-    resized = camera.resized_intrinsics(intrinsics, found.size, size)
+    resized = camera.resized_intrinsics(intrinsics, depth_map.size, size)
     if edge_filter:
         depth = np.where(depth_maps.depth_edges(depth, edge_filter), 0, depth)
     if {"ply", "glb", "colmap"} & set(kinds):
@@ -142,14 +142,13 @@ def colours_of(file: DepthFile, size: tuple[int, int], rgb: Path | None) -> Colo
     """
     if rgb is None:
         return Colours(file.path, size)
-    image = rgb
+    image: Path | None = rgb
     if not rgb.is_file():
         bare = rgb / Path(file.relative).with_suffix("")
         images = [bare.with_name(bare.name + suffix) for suffix in _COLOUR_SUFFIXES]
-        found = next((path for path in images if path.is_file()), None)
-        if found is None:
+        image = next((path for path in images if path.is_file()), None)
+        if image is None:
             return Colours(file.path, size, flags=(NO_COLOURS,))
-        image = found
     pixels = read_colours(image)
     own_size = (pixels.shape[0], pixels.shape[1])
     if own_size == size:
@@ -172,21 +171,21 @@ def _draw(
     from train3d_jax.pictures.sheets import draw_sheet
     from train3d_jax.pictures.turntables import draw_turntable
 
-    found, solution, canonical = recovered.map, recovered.solution, recovered.canonical
-    assert found is not None and solution is not None and canonical is not None
-    first_guess = camera.initial_focal(found.size[0])
+    depth_map, solution, canonical = recovered.map, recovered.solution, recovered.canonical
+    assert depth_map is not None and solution is not None and canonical is not None
+    first_guess = camera.initial_focal(depth_map.size[0])
     before = Shape(
-        depth_maps.recovered_depth(found.values, *canonical, config.space),
+        depth_maps.recovered_depth(depth_map.values, *canonical, config.space),
         # A known camera is not corrected, so that the picture "before" has it too.
         intrinsics
         if config.camera.is_known
-        else camera.centred_intrinsics(first_guess, *found.size),
+        else camera.centred_intrinsics(first_guess, *depth_map.size),
     )
     if config.saving.edge_filter:
         before = before._replace(depth=np.where(depth > 0, before.depth, 0))
     after = Shape(depth, intrinsics)
     if "picture" in config.saving.kinds:
-        shown = np.where(np.isfinite(found.values), found.values, 0)
+        shown = np.where(np.isfinite(depth_map.values), depth_map.values, 0)
         title = f"{recovered.file.relative}   shift {solution.shift:.3f}"
         draw_sheet(paths["picture"], shown, before, after, title, pixels)
     if "turntable" in config.saving.kinds:

@@ -33,8 +33,8 @@ def shard_of(text: str | None, merge: bool) -> Shard | None:
         return None
     if merge:
         raise UserError(f"--shard={text} and --merge: merge once all shards are done, without it")
-    found = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})", text)
-    shard = Shard(*map(int, found.groups())) if found else Shard(0, 0)
+    match = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})", text)
+    shard = Shard(*map(int, match.groups())) if match else Shard(0, 0)
     if not 1 <= shard.number <= shard.count:
         raise UserError(f"--shard={text}: give the number of the part and how many, such as 2/8")
     return shard

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from data.user_maps.depth_files import Found
+from data.user_maps.depth_files import Listing
 from launch.recovery.config import RecoveryConfig
 
 
@@ -11,7 +11,7 @@ class ViewConfig(NamedTuple):
 
     Attributes:
       recovery: how maps are read, recovered and saved; its input holds the maps.
-      found: the maps of --input; None where --data names a set with a known truth.
+      listing: the maps of --input; None where --data names a set with a known truth.
       host: address to listen at.
       port: 0 for any free one.
       geometry_with_networks: the geometric method is compared with the networks, as in launch.infer
@@ -19,7 +19,7 @@ class ViewConfig(NamedTuple):
     """
 
     recovery: RecoveryConfig
-    found: Found | None
+    listing: Listing | None
     host: str
     port: int
     geometry_with_networks: bool

@@ -59,10 +59,10 @@ def configuration() -> ViewConfig:
         reading=shared_flags.reading(),
         saving=shared_flags.saving(),
     )
-    found = find_maps(config) if _DATA.value is None else None
-    if guessed and found is not None:
-        guess = space_guess.guess(found.files, config.reading)
+    listing = find_maps(config) if _DATA.value is None else None
+    if guessed and listing is not None:
+        guess = space_guess.guess(listing.files, config.reading)
         print(guess.text, flush=True)
         config = dataclasses.replace(config, space=guess.space, reading=guess.reading)
     named = shared_flags.model_was_given()
-    return ViewConfig(config, found, _HOST.value, _PORT.value, named)
+    return ViewConfig(config, listing, _HOST.value, _PORT.value, named)

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 from PIL import Image
 
-from data.user_maps.depth_files import DepthFile, Found
+from data.user_maps.depth_files import DepthFile, Listing
 from data.user_maps.true_maps import TrueMaps
 from launch.recovery import one_map, saving
 from launch.recovery.config import RecoveryConfig, SaveSettings
@@ -48,14 +48,14 @@ class Entry:
     read: Callable[[], tuple[Map, np.ndarray | None]]
 
 
-def entries_of_folder(config: RecoveryConfig, found: Found | None = None) -> list[Entry]:
+def entries_of_folder(config: RecoveryConfig, listing: Listing | None = None) -> list[Entry]:
     """The maps that launch.infer recovers, under the names that it gives them.
 
     Args:
       config: how to read them.
-      found: what `one_map.find_maps` has found, where it was called already.
+      listing: the result of `one_map.find_maps`, where it was called already.
     """
-    files = (one_map.find_maps(config) if found is None else found).files
+    files = (one_map.find_maps(config) if listing is None else listing).files
     return [_entry_of_file(file, config) for file in files]
 
 

@@ -127,8 +127,8 @@ def serve(config: ViewConfig) -> tuple[Server, int]:
     recovery = config.recovery
     entries = (
         maps.entries_of_set(recovery)
-        if config.found is None
-        else maps.entries_of_folder(recovery, config.found)
+        if config.listing is None
+        else maps.entries_of_folder(recovery, config.listing)
     )
     try:
         models = [networks.load_model(run, recovery.space) for run in recovery.runs]
@@ -137,6 +137,6 @@ def serve(config: ViewConfig) -> tuple[Server, int]:
     if models:
         networks.check_models(models, recovery.space, focal_known=False)
     context = ViewerContext(
-        entries, recovery, models, config.geometry_with_networks, truth=config.found is None
+        entries, recovery, models, config.geometry_with_networks, truth=config.listing is None
     )
     return Server(context, config.host, config.port), len(entries)
