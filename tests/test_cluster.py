@@ -80,9 +80,9 @@ class Cluster:
         self.folder, self.started = folder, {}
         self._environment = os.environ | {"PYTHONPATH": str(ROOT)} | environment
         self._start("scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard")
-        told = folder / "scheduler.log"
-        wait_until(lambda: "Scheduler at:" in told.read_text(), told)
-        line = next(line for line in told.read_text().splitlines() if "Scheduler at:" in line)
+        message = folder / "scheduler.log"
+        wait_until(lambda: "Scheduler at:" in message.read_text(), message)
+        line = next(line for line in message.read_text().splitlines() if "Scheduler at:" in line)
         self.address = line.split()[-1]
 
     def add_worker(self, name):
@@ -224,13 +224,13 @@ def test_a_deadly_task_and_a_scheduler_that_is_gone_end_in_a_line_and_it_goes_on
     whole, format = undisturbed
     cluster = start_cluster("first", DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES="0")
     out = tmp_path / "out"
-    for killed, told in (("first", "1 workers died at the same task"), ("scheduler", "is gone")):
+    for killed, message in (("first", "1 workers died at the same task"), ("scheduler", "is gone")):
         with preparing(raw, out, format, cluster.address) as process:
             pipe = obstacle.wait_for_reader()
             cluster.kill(killed)
             status, output, last = ended(process)
         os.close(pipe)
-        assert status == 2 and told in last and output == ""
+        assert status == 2 and message in last and output == ""
         assert last.startswith(f"launch.prepare: --scheduler={cluster.address}: ")
         assert last.endswith("what is done stays, and the same command goes on")
         assert len(list(manifest.rows(out))) == COUNTS[0]  # all before the pipe, and no more
@@ -243,7 +243,9 @@ def test_a_deadly_task_and_a_scheduler_that_is_gone_end_in_a_line_and_it_goes_on
     assert files_of(out) == files_of(whole)
 
 
-def test_a_cluster_is_told_of_in_one_line_when_it_cannot_work(start_cluster, tmp_path, monkeypatch):
+def test_a_cluster_is_reported_in_one_line_when_it_cannot_work(
+    start_cluster, tmp_path, monkeypatch
+):
     started = start_cluster()
     address = started.address
 

@@ -42,7 +42,7 @@ def test_without_weights_sets_are_drawn_from_as_one(small_and_large):
     assert sorted(epoch) == [1, 2, 3, *range(5, 16)]
 
 
-def test_a_place_far_out_is_found_at_once(small_and_large):
+def test_a_place_far_out_takes_no_longer_than_a_near_one(small_and_large):
     draws = Draws.of(small_and_large, (1, 3), seed=0)
     far = 10**12
     window = Counter(draws[far + place] < 4 for place in range(400))

@@ -39,11 +39,11 @@ def test_an_evaluation_of_a_run_is_the_same_however_it_is_run(folder, trained):
     assert len(list((out / "worst").iterdir())) == 3
     assert first.startswith((out / "table.txt").read_text())
     report = (out / "evaluation.json").read_bytes()
-    told = json.loads(report)
-    assert told["models"][0].startswith("both@") and told["overall"]["views"] == 14
+    output = json.loads(report)
+    assert output["models"][0].startswith("both@") and output["overall"]["views"] == 14
     # Five maps of 28, evenly spread, are of different scenes.
-    assert [part["scenes"] for part in told["data"].values()] == [5, 2]
-    rows = told["overall"]["rows"]
+    assert [part["scenes"] for part in output["data"].values()] == [5, 2]
+    rows = output["overall"]["rows"]
     assert [*rows] == [
         *("nothing corrected", "constant guess", "best constants in hindsight"),
         *("geometric", "learned", "oracle: true focal length", "oracle: true shift"),
@@ -62,27 +62,27 @@ def test_an_evaluation_of_a_run_is_the_same_however_it_is_run(folder, trained):
     assert list((out / "worst").iterdir()) == []
 
 
-def test_without_a_run_geometry_is_evaluated_and_a_broken_map_is_told(folder):
+def test_without_a_run_geometry_is_evaluated_and_a_broken_map_is_reported(folder):
     put_listed(folder / "broken", broken=True)
     ended = run(
         folder, "evaluate", "--data", "broken", "--out", "geometry", "--nocrop", "--model=",
         status=1,
     )  # fmt: skip
     assert "0.png: is missing" in ended.stdout + ended.stderr
-    told = json.loads((folder / "geometry" / "evaluation.json").read_text())
-    assert (told["data"]["broken"]["maps"], told["data"]["broken"]["failed_maps"]) == (2, 1)
-    assert told["overall"]["views"] == 1 and "learned" not in told["overall"]["rows"]
+    output = json.loads((folder / "geometry" / "evaluation.json").read_text())
+    assert (output["data"]["broken"]["maps"], output["data"]["broken"]["failed_maps"]) == (2, 1)
+    assert output["overall"]["views"] == 1 and "learned" not in output["overall"]["rows"]
 
 
-def test_what_cannot_be_evaluated_is_told_in_one_line(tmp_path):
+def test_what_cannot_be_evaluated_is_reported_in_one_line(tmp_path):
     put(tmp_path / "text" / "manifest.json", b"no JSON")
     put_listed(tmp_path / "listed")
     (tmp_path / "empty").mkdir()
-    for flags, told in (
+    for flags, output in (
         (["--data", "text", "--out", "o"], "manifest.json: is no JSON"),
         (["--data", "empty", "--out", "o"], "empty: there is no prepared set"),
         (["--data", "listed", "--out", "text"], "--out=text: holds manifest.json"),
     ):
         ended = run(tmp_path, "evaluate", *flags, status=2)
-        assert told in ended.stderr and len(ended.stderr.splitlines()) == 1
+        assert output in ended.stderr and len(ended.stderr.splitlines()) == 1
         assert not (tmp_path / "o").exists()

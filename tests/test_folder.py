@@ -47,7 +47,9 @@ def test_every_map_has_an_answer_and_a_row_in_the_order_of_their_names(tmp_path,
     assert [len(blocks.size) for blocks, _ in solver] == [4, 4, 4]
 
 
-def test_bad_files_between_good_ones_are_told_counted_and_hinder_none(tmp_path, solver, capsys):
+def test_bad_files_between_good_ones_are_reported_and_counted_and_hinder_none(
+    tmp_path, solver, capsys
+):
     rng = np.random.default_rng(0)
     values = rng.integers(1, 2000, (37, 21)).astype(np.uint16)
     fill(tmp_path / "in", NAMES)
@@ -73,10 +75,10 @@ def test_bad_files_between_good_ones_are_told_counted_and_hinder_none(tmp_path, 
         answer = json.loads((out / f"odd_{name}.json").read_text())
         assert answer["error"] and answer["focal_px"] is None and answer["intrinsics"] is None
         assert not (out / f"odd_{name}.ply").exists()
-    told = capsys.readouterr()
-    assert "Traceback" not in told.out + told.err
+    message = capsys.readouterr()
+    assert "Traceback" not in message.out + message.err
     failed = [name for name, row in rows.items() if row["error"]]
-    lines = told.out.splitlines()
+    lines = message.out.splitlines()
     notes = [line for line in lines if "summary.json counts all" in line]
     assert any(line.startswith("odd_negative.npy: all its values are below 0") for line in notes)
     assert len(lines) - len(notes) == len(failed) == counts.failed > 50

@@ -15,13 +15,13 @@ from train3d_jax.errors import UserError
 
 
 def summaries(out):
-    """What is told of a folder, but for the time it took."""
-    told = json.loads((out / "summary.json").read_text())
-    del told["seconds"], told["settings"]["out"]
-    return told, (out / "summary.csv").read_text(), (out / "index.html").read_text()
+    """The reports on a folder, without the time it took."""
+    output = json.loads((out / "summary.json").read_text())
+    del output["seconds"], output["settings"]["out"]
+    return output, (out / "summary.csv").read_text(), (out / "index.html").read_text()
 
 
-def test_shards_merged_tell_what_one_run_tells(tmp_path, solver):
+def test_shards_merged_report_what_one_run_reports(tmp_path, solver):
     fill(tmp_path / "in", [f"{number}.npy" for number in range(7)])
     put(tmp_path / "in" / "broken.npy", b"no array")
     recovered(tmp_path, out=tmp_path / "whole")

@@ -60,7 +60,7 @@ def test_the_cloud_is_the_map_with_the_answer_applied(folder, recovered):
     np.testing.assert_allclose(points, np.stack([x, y, z], -1), rtol=1e-5, atol=1e-6)
 
 
-def test_maps_that_fail_are_told_and_the_others_are_done(folder, recovered):
+def test_maps_that_fail_are_reported_and_the_others_are_done(folder, recovered):
     assert "broken.npy: " in recovered.stdout + recovered.stderr
     assert re.search(r"5 recovered( \(\d flagged: .*\))?, 2 failed", recovered.stdout)
     with (folder / "out" / "summary.csv").open() as file:

@@ -118,7 +118,7 @@ def test_a_set_is_a_source_for_grain_and_can_be_pickled(tmp_path):
     assert sorted(dataset) == ["000000", "000001", "000002"]
 
 
-def test_a_set_tells_what_a_run_should_remember_of_it(tmp_path):
+def test_a_set_gives_the_facts_that_a_run_keeps(tmp_path):
     folder = make_set(tmp_path / "set")
     manifest = hashlib.sha256((folder / "manifest.jsonl").read_bytes()).hexdigest()
     expected = {

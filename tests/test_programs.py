@@ -42,7 +42,7 @@ def test_help_shows_what_the_program_is_for_and_its_flags(tmp_path, program):
 
 
 @pytest.mark.parametrize(
-    ("program", "arguments", "told"),
+    ("program", "arguments", "message"),
     [
         ("prepare", ["--out", "new", "-ns", "1,0,0", "-ss", "nowhere"], "nowhere"),
         ("train", ["--data", "d", "--model_name", "m", "--targets", "0,5"], "--targets"),
@@ -68,25 +68,27 @@ def test_help_shows_what_the_program_is_for_and_its_flags(tmp_path, program):
         ("evaluate", ["--data", "nowhere", "--out", "o"], "nowhere"),
     ],
 )
-def test_a_mistake_is_told_in_one_line_and_nothing_is_written(tmp_path, program, arguments, told):
+def test_a_mistake_is_reported_in_one_line_and_nothing_is_written(
+    tmp_path, program, arguments, message
+):
     ended = run(tmp_path, program, *arguments, status=2)
     assert len(ended.stderr.splitlines()) == 1
-    assert ended.stderr.startswith(f"launch.{program}: ") and told in ended.stderr
+    assert ended.stderr.startswith(f"launch.{program}: ") and message in ended.stderr
     assert ended.stdout == "" and list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("module", ["data.py", "data/__init__.py"])
-def test_a_module_of_the_user_s_that_hides_ours_is_told_in_one_line(tmp_path, module):
+def test_a_module_of_the_user_that_hides_ours_is_reported_in_one_line(tmp_path, module):
     (tmp_path / module).parent.mkdir(exist_ok=True)
     (tmp_path / module).write_text("raise RuntimeError('run by mistake')")
-    told = run(tmp_path, "infer", "--help", status=2).stderr
-    assert len(told.splitlines()) == 1 and "-P" in told
-    assert f"{module.split('/')[0]} in {tmp_path} hides" in told
+    message = run(tmp_path, "infer", "--help", status=2).stderr
+    assert len(message.splitlines()) == 1 and "-P" in message
+    assert f"{module.split('/')[0]} in {tmp_path} hides" in message
     run(tmp_path, "infer", "--help", PYTHONSAFEPATH="1")
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
-    told = run(elsewhere, "infer", "--help", status=2, PYTHONPATH=f"{tmp_path}:{ROOT}").stderr
-    assert len(told.splitlines()) == 1 and "PYTHONPATH" in told
+    message = run(elsewhere, "infer", "--help", status=2, PYTHONPATH=f"{tmp_path}:{ROOT}").stderr
+    assert len(message.splitlines()) == 1 and "PYTHONPATH" in message
 
 
 def test_a_folder_of_data_hides_nothing(tmp_path):
@@ -97,7 +99,7 @@ def test_a_folder_of_data_hides_nothing(tmp_path):
 
 @pytest.mark.parametrize("program", ["infer", "evaluate", "view"])
 @pytest.mark.parametrize("platform", ["nonsense", "tpu"])
-def test_a_platform_that_jax_cannot_use_is_told_before_any_work(tmp_path, program, platform):
+def test_a_platform_that_jax_cannot_use_is_reported_before_any_work(tmp_path, program, platform):
     np.save(tmp_path / "map.npy", box_room(0)[0])
     flags = {
         "infer": ["--input", "map.npy", "--out", "o", "--space", "depth", "--method", "geometric"],
@@ -110,16 +112,16 @@ def test_a_platform_that_jax_cannot_use_is_told_before_any_work(tmp_path, progra
     assert [path.name for path in tmp_path.iterdir()] == ["map.npy"]
 
 
-def test_a_platform_without_its_plugin_is_told_too(monkeypatch, capsys):
+def test_a_platform_without_its_plugin_is_reported_too(monkeypatch, capsys):
     def devices():
         raise AssertionError  # as JAX does for cuda
 
     monkeypatch.setattr(jax, "devices", devices)
-    for platform, told in (("cuda", "JAX_PLATFORMS=cuda: "), ("", "JAX finds no device")):
+    for platform, message in (("cuda", "JAX_PLATFORMS=cuda: "), ("", "JAX finds no device")):
         monkeypatch.setenv("JAX_PLATFORMS", platform)
         with pytest.raises(SystemExit) as ended, program.one_line_for_mistakes():
             raise AssertionError
-        assert ended.value.code == 2 and told in capsys.readouterr().err
+        assert ended.value.code == 2 and message in capsys.readouterr().err
 
 
 def test_a_defect_of_ours_keeps_its_traceback():
@@ -143,9 +145,9 @@ def test_what_prepare_makes_is_what_the_contract_says(folder):
 def test_the_recipe_of_the_weights_makes_weights_and_begun_again_nothing_anew(tmp_path):
     """A thousandth of the rooms: that it works, not how well."""
     arguments = ["--out", "made", "--space", "disparity", "--share", "0.001", "--epochs", "1"]
-    told = run(tmp_path, "weights", *arguments)
+    message = run(tmp_path, "weights", *arguments)
     packed = tmp_path / "made" / "disparity"
-    assert "packed" in told.stdout
+    assert "packed" in message.stdout
     before = (packed / "weights.npz").read_bytes()
     finished = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("dataset.json")}
     assert len(finished) == 2

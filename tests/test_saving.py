@@ -40,8 +40,8 @@ def test_clouds_are_coloured_by_images_of_the_same_name(tmp_path, solver, capsys
     np.testing.assert_array_equal(rows[:, 12:], colours[depth > 0])
     flags = [json.loads((out / f"a/map{n}.json").read_text())["flags"] for n in range(3)]
     assert flags == [[], [saving.RESIZED_COLOURS], [saving.NO_COLOURS]]
-    told = capsys.readouterr().out
-    assert "another size" in told and "no colours" in told
+    message = capsys.readouterr().out
+    assert "another size" in message and "no colours" in message
     counted = json.loads((out / "summary.json").read_text())["flags"]
     assert counted == {saving.RESIZED_COLOURS: 1, saving.NO_COLOURS: 1}
 
@@ -60,16 +60,16 @@ def test_one_map_gets_the_one_image_that_is_given(tmp_path, solver, photo):
 
 
 @pytest.mark.parametrize(
-    ("rgb", "told"),
+    ("rgb", "message"),
     [
         ("nowhere", r"--rgb=.*nowhere: is not there"),
         ("photo.png", r"--rgb=.*photo\.png: is one image, and there are 9 depth maps"),
     ],
 )
-def test_a_flag_rgb_that_fits_no_map_stops_the_run_before_any_work(tmp_path, solver, rgb, told):
+def test_a_flag_rgb_that_fits_no_map_stops_the_run_before_any_work(tmp_path, solver, rgb, message):
     fill(tmp_path / "in", NAMES)
     put(tmp_path / "photo.png", picture(np.zeros((*SIZE, 3), np.uint8), "png"))
-    with pytest.raises(UserError, match=told) as error:
+    with pytest.raises(UserError, match=message) as error:
         recovered(tmp_path, saving=SaveSettings(rgb=tmp_path / rgb))
     assert "\n" not in str(error.value) and not (tmp_path / "out").exists()
 
@@ -97,13 +97,13 @@ def test_exports_describe_the_image_that_they_name(tmp_path, solver):
         model = pycolmap.Reconstruction(out / f"{stem}.colmap")
         (image,) = model.images.values()
         place = out / f"{stem}.nerfstudio"
-        told = json.loads((place / "transforms.json").read_text())
-        path = (place / told["frames"][0]["file_path"]).resolve()
+        message = json.loads((place / "transforms.json").read_text())
+        path = (place / message["frames"][0]["file_path"]).resolve()
         assert path.is_file() and path.name == image.name
         size = photos.get(image.name, SIZE)
-        assert (image.camera.height, image.camera.width) == (told["h"], told["w"]) == size
+        assert (image.camera.height, image.camera.width) == (message["h"], message["w"]) == size
         np.testing.assert_allclose(
-            image.camera.params, [told["fl_x"], told["fl_y"], told["cx"], told["cy"]]
+            image.camera.params, [message["fl_x"], message["fl_y"], message["cx"], message["cy"]]
         )
         # The solver answers 30 pixels of the map, and the image's centre.
         ratio = np.array([size[1] / SIZE[1], size[0] / SIZE[0]])

@@ -76,7 +76,7 @@ def evaluated(listed, shard=None, **changes):
     return config, list(evaluate(config, [TrueMaps(listed / "maps")], Guesses()))
 
 
-def told(config, results):
+def output(config, results):
     report = summary.report(config, Guesses.rows, ["net@3"], results)
     return summary.as_json(report), summary.as_csv(Guesses.rows, results)
 
@@ -86,11 +86,11 @@ def save(listed, number, count, **changes):
     return shards.save(config, Shard(number, count), ["net@3"], results)
 
 
-def test_shards_of_an_evaluation_come_to_what_one_run_tells(listed):
+def test_shards_of_an_evaluation_merge_to_the_report_of_one_run(listed):
     whole, results = evaluated(listed)
     for number in (3, 1, 2):  # in any order
         save(listed, number, 3)
-    assert told(whole, shards.load(whole, ["net@3"])) == told(whole, results)
+    assert output(whole, shards.load(whole, ["net@3"])) == output(whole, results)
 
 
 def test_shards_that_are_missing_or_of_another_evaluation_are_named(listed, monkeypatch):

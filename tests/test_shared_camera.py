@@ -17,7 +17,7 @@ from train3d_jax.inference import recovery as inference
 
 @pytest.fixture
 def evidence(monkeypatch):
-    """Each map votes for a focal length of its own number of valid blocks; the sum is told."""
+    """Stands in for the evidence: the sum of the numbers of valid blocks, and of maps."""
 
     def focal_evidence(models, blocks, method, known, space):
         votes = np.stack([np.asarray(blocks.mask).sum(-1), np.ones(len(blocks.size))], -1)
@@ -88,7 +88,7 @@ def test_shards_of_a_folder_that_grew_are_not_merged_with_two_cameras(tmp_path, 
     assert len(focal_lengths(tmp_path / "out")) == 1
 
 
-def test_without_any_map_for_the_camera_the_first_reason_is_told(tmp_path, solver, evidence):
+def test_without_any_map_for_the_camera_the_first_reason_is_reported(tmp_path, solver, evidence):
     put(tmp_path / "in" / "b.npy", b"nothing")
     np.save(tmp_path / "in" / "a.npy", np.ones((2, *SIZE)))
     with pytest.raises(UserError, match=r"none of 2 maps .* first: .*a\.npy: .*\(2, 24, 32\)"):

@@ -16,7 +16,7 @@ from programs import ROOT, metrics_of, run
 from train3d_jax import locks
 
 
-def test_processes_read_for_a_gpu_and_threads_for_a_cpu_unless_told_otherwise():
+def test_processes_read_for_a_gpu_and_threads_for_a_cpu_by_default():
     # A process of its own: prepare has a flag of the same name.
     code = """
 import jax, sys
@@ -31,14 +31,14 @@ print(train_flags.num_workers())
         ("gpu", [], "16"),
         ("gpu", ["--num_workers=0"], "0"),
     ):
-        told = subprocess.run(
+        output = subprocess.run(
             [sys.executable, "-c", code, backend, *given],
             cwd=ROOT,
             capture_output=True,
             text=True,
             check=True,
         )
-        assert told.stdout.strip() == expected
+        assert output.stdout.strip() == expected
 
 
 def test_without_a_device_no_run_is_begun(folder):
@@ -49,9 +49,9 @@ def test_without_a_device_no_run_is_begun(folder):
 
 
 def test_a_run_holds_all_that_the_contract_says(folder, trained):
-    run_folder, told = trained
+    run_folder, output = trained
     # 0.9 of 28 is 25.2, but scenes stay whole: 3 or 4 samples each.
-    assert "25 samples to train on, 3 to validate, 9 steps" in told
+    assert "25 samples to train on, 3 to validate, 9 steps" in output
     names = {path.name for path in run_folder.iterdir()}
     assert {name.split(".tfevents")[0] for name in names} == {
         *("run.flags", "config.json", "metrics.jsonl", "checkpoints", "curves.png", "events.out")
@@ -92,8 +92,8 @@ def test_a_run_that_is_finished_is_not_trained_on_when_started_again_from_its_fl
 ):
     run_folder, _ = trained
     before = (run_folder / "metrics.jsonl").read_text()
-    told = run(folder, "train", "--flagfile", run_folder / "run.flags").stdout
-    assert "going on from step 9" in told
+    output = run(folder, "train", "--flagfile", run_folder / "run.flags").stdout
+    assert "going on from step 9" in output
     assert (run_folder / "metrics.jsonl").read_text() == before
 
 
@@ -116,18 +116,18 @@ def test_a_run_that_is_stopped_again_and_again_ends_as_one_left_alone(folder, tr
             env=os.environ | {"PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
         )  # fmt: skip
-        told = ""
-        # Each step's row is told: `--print_losses_every=1`.
-        while f"step {after:>6}  train" not in told:
+        output = ""
+        # Each step's row is printed: `--print_losses_every=1`.
+        while f"step {after:>6}  train" not in output:
             line = program.stdout.readline()
-            assert line, told
-            told += line
+            assert line, output
+            output += line
         program.send_signal(number)
-        told += program.communicate()[0]
-        assert program.returncode == (0 if number == signal.SIGTERM else -signal.SIGKILL), told
-        assert "Traceback" not in told
+        output += program.communicate()[0]
+        assert program.returncode == (0 if number == signal.SIGTERM else -signal.SIGKILL), output
+        assert "Traceback" not in output
         if number == signal.SIGTERM:
-            assert "saving, then stopping" in told and "stopped at step" in told
+            assert "saving, then stopping" in output and "stopped at step" in output
     run(folder, "train", "--flagfile", "stopped.flags")
     assert (stopped / "metrics.jsonl").read_bytes() == (alone / "metrics.jsonl").read_bytes()
 
@@ -135,21 +135,21 @@ def test_a_run_that_is_stopped_again_and_again_ends_as_one_left_alone(folder, tr
 def test_other_settings_and_other_data_for_a_run_are_refused(folder, trained):
     run_folder, _ = trained
     flags = ["--flagfile", run_folder / "run.flags", "--learning_rate", 0.5]
-    told = run(folder, "train", *flags, status=2).stderr
-    assert "learning_rate 0.003 -> 0.5" in told and len(told.splitlines()) == 1
+    output = run(folder, "train", *flags, status=2).stderr
+    assert "learning_rate 0.003 -> 0.5" in output and len(output.splitlines()) == 1
     shutil.copytree(folder / "prepared", folder / "moved")
     run(folder, "train", "--flagfile", run_folder / "run.flags", "--data", "moved")
     manifest = (folder / "moved" / "manifest.jsonl").read_text()
     (folder / "moved" / "manifest.jsonl").write_text(manifest.replace("scene0001", "scene0009"))
     flags = ["--flagfile", run_folder / "run.flags", "--data", "moved"]
-    told = run(folder, "train", *flags, status=2).stderr
-    assert "was trained on --data=moved before it changed: moved (28 samples" in told
-    assert len(told.splitlines()) == 1
+    output = run(folder, "train", *flags, status=2).stderr
+    assert "was trained on --data=moved before it changed: moved (28 samples" in output
+    assert len(output.splitlines()) == 1
     # Of 28 samples some 21 to train on, not 25.
     flags = ["--flagfile", run_folder / "run.flags", "--data", "prepared", "--train_split", 0.75]
-    told = run(folder, "train", *flags, status=2).stderr
-    assert "was trained with --train_split=0.9 of prepared, not --train_split=0.75;" in told
-    assert len(told.splitlines()) == 1
+    output = run(folder, "train", *flags, status=2).stderr
+    assert "was trained with --train_split=0.9 of prepared, not --train_split=0.75;" in output
+    assert len(output.splitlines()) == 1
 
 
 def test_a_run_that_another_process_trains_is_left_alone(folder, trained):
@@ -157,9 +157,9 @@ def test_a_run_that_another_process_trains_is_left_alone(folder, trained):
     before = (run_folder / "metrics.jsonl").read_bytes()
     flags = ["--flagfile", run_folder / "run.flags", "--learning_rate", 0.5]  # whatever is asked
     with locks.hold(run_folder, "trains"):
-        told = run(folder, "train", *flags, status=2).stderr
-    assert told.startswith(f"launch.train: runs/both: process {os.getpid()} on ")
-    assert "trains it" in told and len(told.splitlines()) == 1
+        output = run(folder, "train", *flags, status=2).stderr
+    assert output.startswith(f"launch.train: runs/both: process {os.getpid()} on ")
+    assert "trains it" in output and len(output.splitlines()) == 1
     assert (run_folder / "metrics.jsonl").read_bytes() == before
     assert not (run_folder / locks.LOCK).exists()
 
@@ -174,15 +174,15 @@ def test_a_run_begins_with_the_weights_of_another(folder, trained):
     )
     # With those of the best checkpoint; three steps at this learning rate change nothing.
     assert after == [pytest.approx(min(before), rel=1e-3)]
-    told = run(
+    output = run(
         folder, "train", *flags, "--model_name", "wide", "--init_from", "runs/both",
         "--width", 8, status=2,
     ).stderr  # fmt: skip
-    assert "width 64 -> 8" in told and not (folder / "runs" / "wide").exists()
+    assert "width 64 -> 8" in output and not (folder / "runs" / "wide").exists()
 
 
 @pytest.mark.parametrize(
-    ("flags", "told"),
+    ("flags", "output"),
     [
         (["--shift_range", "0.8,-0.25"], "--shift_range"),
         (["--alpha_range", "1"], "--alpha_range"),
@@ -193,9 +193,9 @@ def test_a_run_begins_with_the_weights_of_another(folder, trained):
         (["--init_from", "nowhere"], "nowhere"),
     ],
 )
-def test_settings_that_make_no_sense_are_told_in_one_line_and_nothing_is_written(
-    folder, flags, told
+def test_settings_that_make_no_sense_are_reported_in_one_line_and_nothing_is_written(
+    folder, flags, output
 ):
     ended = run(folder, "train", "--data", "prepared", "--model_name", "x", *flags, status=2)
-    assert told in ended.stderr and len(ended.stderr.splitlines()) == 1
+    assert output in ended.stderr and len(ended.stderr.splitlines()) == 1
     assert not (folder / "runs" / "x").exists()

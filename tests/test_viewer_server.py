@@ -80,7 +80,7 @@ def test_nothing_but_the_page_is_served_and_no_tunnel_is_opened(server, config):
     assert server.request_share_url() is None
 
 
-def test_an_address_that_cannot_be_had_is_told(config):
+def test_an_address_that_is_taken_is_reported(config):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(UserError, match=f"--port={port}"):
@@ -164,7 +164,7 @@ def test_scores_peak_and_errors_vanish_at_the_truth(config, space):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_the_program_shows_a_folder_until_it_is_told_to_end(config, number):
+def test_the_program_shows_a_folder_until_it_is_asked_to_end(config, number):
     command = [sys.executable, "-m", "launch.view", "--input", str(config.input), "--model="]
     with subprocess.Popen(
         [*command, "--space", "depth", "--port", "0"],
