@@ -253,7 +253,9 @@ def test_some_views_among_halls_face_a_wall_and_some_among_streets_show_much_sky
     homes, halls, streets = (seen(among) for among in ("homes", "halls", "streets"))
     assert halls[0] > 1.5 * homes[0]
     assert homes[1] < 0.1 < streets[1]
-    assert streets[2] < views.HABITS["streets"].most_missing + 0.1  # `is_worthwhile` uses a coarse grid
+    assert (
+        streets[2] < views.HABITS["streets"].most_missing + 0.1
+    )  # `is_worthwhile` uses a coarse grid
 
 
 @pytest.mark.parametrize("surroundings", ["halls", "streets", "rocks"])

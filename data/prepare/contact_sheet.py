@@ -1,4 +1,7 @@
-"""A picture of some depth maps of a prepared set, to see that they are what they should be."""
+"""A picture of some depth maps of a prepared set, to be checked by eye.
+
+All numbers are chosen for a sheet that fits a screen.
+"""
 
 import io
 from pathlib import Path
@@ -15,8 +18,8 @@ _MAPS_PER_DATASET = 12
 _COLUMNS = 6
 _INCHES = (2.4, 2.2)  # of one map
 _DOTS_PER_INCH = 90
-_LARGEST_SIDE = 240  # pixels; more are not seen
-_FAR_QUANTILE = 0.98  # the last colour: a few far pixels shall not make all others alike
+_LARGEST_SIDE = 240  # pixels; the sheet shows no more
+_FAR_QUANTILE = 0.98  # of the last colour, so that a few far pixels do not flatten the others
 
 
 def draw(folder: Path, format: str) -> None:

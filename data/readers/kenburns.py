@@ -30,7 +30,7 @@ from data.readers.listing import first_file, folders, is_data
 from train3d_jax.errors import DataError
 from train3d_jax.formats.exr import read_exr
 
-_UNITS_PER_METRE = 100.0  # Unreal units are centimetres
+_UNITS_PER_METRE = 100.0  # Unreal units are centimetres (nominally)
 _SKY_UNITS = 60000.0  # and beyond; the nearest halves in use are 65024 and 65280
 _VIEWS = ("tl", "tr", "bl", "br")
 _DEPTH_FILE = re.compile(r"(.+)-(tl|tr|bl|br)-depth\.exr")

@@ -22,7 +22,7 @@ from train3d_jax.formats.png import read_png
 _DEPTHS = "depth"
 _CAMERAS = ("intrinsic/intrinsic_depth.txt", "intrinsics_depth.txt", "intrinsic_depth.txt")
 _FRAME = re.compile(r"(\d+)\.png")
-_UNITS_PER_METRE = 1000.0
+_UNITS_PER_METRE = 1000.0  # millimetres, as above
 
 PATTERNS = tuple(f"{_DEPTHS}/<frame>.png with {camera}" for camera in _CAMERAS[:2])
 """Of what a scene holds, for messages."""

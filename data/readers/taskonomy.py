@@ -37,7 +37,7 @@ from data.readers.listing import first_file, folders
 from train3d_jax.errors import DataError
 from train3d_jax.formats.png import read_png
 
-_UNITS_PER_METRE = 512.0
+_UNITS_PER_METRE = 512.0  # see the format above
 _MISSING = 65535  # and 0
 _IMAGES, _INFOS, _COMPONENT = "depth_zbuffer", "point_info", "taskonomy"
 _DEPTH_FILE = re.compile(r"point_(\d+)_view_(\d+)_domain_depth_zbuffer\.png")

@@ -27,7 +27,7 @@ Surroundings = Literal["homes", "halls", "streets", "rocks"]
 to 30 m, and with more, wider and longer corridors, up to 40 m, as robots see them; streets, yards
 and squares under a sky without depth; rough ground and rock without any plane."""
 
-# The share of a room's views that look at a table top or shelf from near by.
+# Share of a room's views that are close-ups of a table top or shelf; chosen.
 USUAL_CLOSE_UP_SHARE = 0.15
 
 

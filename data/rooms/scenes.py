@@ -220,7 +220,7 @@ def _line_street(builder: RoomBuilder, length: float, middle, yaw: float) -> Non
         builder.parts.append(place(merge(parts), middle[0], middle[1], 0, yaw))
 
 
-# How often each kind of room is built; the weights need not sum to 1.
+# Relative frequency of each kind of room; chosen.
 KINDS: dict[str, tuple[float, Callable[[np.random.Generator, Surroundings], Room]]] = {
     "manhattan": (0.17, _manhattan),
     "l_shaped": (0.10, _l_shaped),

@@ -12,7 +12,7 @@ from train3d_jax.errors import UserError
 from train3d_jax.formats.depth import READABLE, SUFFIXES
 
 _MOST_NAMES = 8
-"""Names that a message lists; files can hold thousands."""
+"""Kinds of files that a message lists; chosen."""
 
 # fmt: off
 _COMPANIONS = frozenset((

@@ -29,7 +29,7 @@ _NUMBERS = ("fx", "fy", "cx", "cy", "metres_per_unit")
 _POSITIVE = ("fx", "fy", "metres_per_unit")
 
 _LARGEST = 1e300
-"""Of a number in a manifest; JSON's whole numbers can be larger than any float."""
+"""Least number in a manifest that is refused; chosen: JSON has integers larger than any float."""
 
 
 class TrueMap(NamedTuple):
