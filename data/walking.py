@@ -1,8 +1,8 @@
 """The files below a folder, and those that match a pattern, with linked folders.
 
 Each folder is entered once, under its own path where that lies below the start, else under a link;
-so links that lead back up end.  What macOS adds to archives and foreign disks is left out: `._*`
-files and `__MACOSX` folders.
+so circular links end.  The `._*` files and `__MACOSX` folders that macOS adds to archives and
+foreign disks are left out.
 """
 
 import glob
@@ -24,7 +24,7 @@ def files_below(folder: Path, leave_out: Path | None = None) -> list[str]:
     """The files in a folder and in all folders in it, relative to it, in the order of their paths.
 
     Args:
-      folder: where to look.
+      folder: the start.
       leave_out: a folder that is not entered, whichever path leads to it; `folder` itself is.
     """
     entered = set()

@@ -1,4 +1,8 @@
-"""Command-line programs: `python -m launch.prepare`, `.train`, `.infer` and `.demo`."""
+"""Command-line programs: `python -m launch.prepare`, `.train`, `.infer`, `.evaluate`, `.view`.
+
+Here: one short program each (flags, a frozen configuration, one call), and a package for the parts
+of each.  Not here: anything that a user of the library needs.
+"""
 
 import importlib.util
 import logging

@@ -156,7 +156,7 @@ def test_no_module_is_longer_than_a_reader_s_patience(path):
 def test_every_package_says_what_belongs_there_and_what_does_not(package):
     text = ast.get_docstring(ast.parse(modules()[package].read_text()))
     assert text
-    if "." in package:
+    if package != "train3d_jax":  # its docstring is the API's help
         words = " ".join(text.split())
         assert "Here: " in words and "Not here: " in words
 

@@ -1,9 +1,8 @@
-"""From raw datasets to a prepared set: check, plan, read and write in parallel, sum up.
+"""From raw datasets to a prepared set: check, plan, read and write in parallel, summarise.
 
-Every task is independent, names its own files, and is expressed against
-`concurrent.futures.Executor`; rows are collected in the order of the plan, and what replaces a
-broken sample is drawn in that order.  So the result is the same, byte for byte, however many
-workers there are, and however often it was interrupted.
+Tasks are independent, write files of their own, and run on a `concurrent.futures.Executor`.  Rows
+are collected in the order of the plan, and replacements of broken samples are drawn in that order.
+So the result is the same, byte for byte, for any number of workers and interruptions.
 """
 
 import platform
@@ -35,11 +34,11 @@ _Item = TypeVar("_Item")
 
 @dataclass
 class Summary:
-    """What came of a run.
+    """The numbers of a run.
 
-    taken: samples by dataset.  made: how many of them in this run, in `seconds`; the others were
-    there from one that was interrupted.  broken, unsuitable: rows of quarantine.jsonl.
-    already: the set was there before, finished, and nothing was done.
+    taken: samples by dataset.  made: number of them that this run wrote, in `seconds`; an
+    interrupted run wrote the others.  broken, unsuitable: rows of quarantine.jsonl.
+    already: the set was finished before, and nothing was done.
     """
 
     taken: dict[str, int] = field(default_factory=dict)
@@ -62,10 +61,10 @@ class Summary:
 
 
 def prepare(config: PrepareConfig) -> Summary:
-    """Prepares the set that `config` describes; all that can be checked is checked first.
+    """Prepares the set that `config` describes; everything that can be checked is checked first.
 
-    A set that was begun with the same settings is finished.  Raises UserError; what is done by
-    then stays, without dataset.json, and is not mistaken for a finished set.
+    A set that was begun with the same settings is completed.  Raises UserError; the samples written
+    by then stay, without dataset.json, which marks a finished set.
     """
     start = time.monotonic()
     if resume.is_finished(config):
@@ -120,7 +119,7 @@ class _Run:
         self.tally.check()
 
     def take(self, selection: Selection, first: int) -> None:
-        """Makes the samples of one dataset that are not done, the first of them being `first`."""
+        """Writes the samples of one dataset that are not done; `first` is its first index."""
         name, total = selection.reader.name, sum(selection.counts)
         replacements = Replacements(selection.scenes, selection.counts, self._config.seed)
         self._draw_again(replacements, selection, first)
@@ -137,7 +136,7 @@ class _Run:
                     progress.set_postfix_str(f"{self.tally.broken} broken", refresh=False)
 
     def finish_shards(self, total: int) -> list[str]:
-        """Packs what is left; the SHA-256 of every shard, none in other formats."""
+        """Packs the remaining shards; returns the SHA-256 of every shard, none in other formats."""
         if self._config.format != layout.ARRAY_RECORD:
             return []
         self._pack_shards(total, last=True)
@@ -155,7 +154,7 @@ class _Run:
         selection: Selection,
         replacements: Replacements,
     ) -> list[manifest.Row]:
-        """The rows of a task, other frames having taken the place of those that were rejected."""
+        """The rows of a task, after rejected frames were replaced."""
         rows: dict[int, manifest.Row] = {}
         while True:
             others = []
@@ -193,7 +192,7 @@ class _Run:
         )
 
     def _draw_again(self, replacements: Replacements, selection: Selection, first: int) -> None:
-        """Brings `replacements` to where it was when the run was interrupted."""
+        """Restores the state of `replacements` at the interruption of the run."""
         numbers = {scene.name: number for number, scene in enumerate(selection.scenes)}
         ends = list(accumulate(selection.counts))
         for rejected in self._before:
@@ -204,7 +203,7 @@ class _Run:
             replacements.replace(home, numbers[rejected.scene], rejected.frame)
 
     def _pack_shards(self, complete: int, last: bool = False) -> None:
-        """Starts to pack the shards whose samples are complete; `last`: the one not full too."""
+        """Starts to pack the shards whose samples are complete; with `last` the partial one too."""
         if self._config.format != layout.ARRAY_RECORD:
             return
         while (first := self._next_shard * records.SAMPLES_PER_SHARD) < complete:
@@ -220,7 +219,7 @@ class _Run:
             self._await_packing(at_least_one(self._num_workers))
 
     def _await_packing(self, left: int) -> None:
-        """Waits until no more than `left` shards are being packed; drops what the others hold."""
+        """Waits until at most `left` shards are being packed; drops the records of the others."""
         while len(self._packing) > left:
             future, first, size = self._packing.pop(0)
             future.result()
@@ -230,8 +229,8 @@ class _Run:
 def prepare_samples(task: Task) -> list[manifest.Row | Rejected]:
     """Reads and writes the samples of one task; runs in a worker.
 
-    It may run twice, even at once: after a worker was lost, or was only taken for lost.  The same
-    task writes the same bytes, and each process under a name of its own until they are whole.
+    It may run twice, even at once, after a worker was lost or seemed to be.  The same task writes
+    the same bytes, and each process under a name of its own until they are whole.
 
     Raises UserError where the worker does not see the folders.
     """

@@ -1,4 +1,4 @@
-"""What is not taken, and why: one line of quarantine.jsonl each, and how much of it is too much."""
+"""Rejected maps and the reasons, in quarantine.jsonl; and the limit of broken ones."""
 
 import json
 import re

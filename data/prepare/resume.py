@@ -1,7 +1,8 @@
 """Resumes an interrupted run: the manifest and the files show what is done.
 
 Rows are appended in the order of the samples, a task at a time, after their files are in place.  So
-after a kill at any moment all samples up to some task are whole, and what follows is made again.
+after a kill at any moment all samples up to some task are whole, and the later ones are written
+again.
 """
 
 import json
@@ -20,7 +21,7 @@ from train3d_jax.errors import UserError
 
 
 def is_finished(config: PrepareConfig) -> bool:
-    """Whether the very same set is there.  Raises UserError when --out holds anything else."""
+    """Whether the same set is finished.  Raises UserError when --out holds anything else."""
     match layout.state(config.out):
         case layout.State.EMPTY | layout.State.UNFINISHED:
             return False
@@ -36,9 +37,9 @@ def is_finished(config: PrepareConfig) -> bool:
 
 
 def begin_or_resume(config: PrepareConfig, selections: list[Selection]) -> int:
-    """Makes --out ready; how many samples of it are done already.
+    """Makes --out ready; returns the number of samples that are done.
 
-    Raises UserError when --out holds the beginning of a set of other settings or other raw data.
+    Raises UserError when --out holds an unfinished set of other settings or other raw data.
     """
     wanted = {
         "settings": config.settings(),

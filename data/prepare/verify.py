@@ -1,4 +1,4 @@
-"""Whether a finished set is still what it was, and mending it from the raw datasets."""
+"""Checks a finished set against its hashes, and repairs it from the raw datasets."""
 
 from collections.abc import Iterator
 from concurrent.futures import Executor
@@ -16,10 +16,10 @@ from train3d_jax.files import write_whole
 
 
 class Fault(NamedTuple):
-    """A file of a set that is not what it was.
+    """A missing or changed file of a set.
 
-    file: relative to the set.  problem: `is missing`, `is changed`, or why it could not be mended.
-    first, count: the samples that it holds; none for a file that follows from the manifest.
+    file: relative to the set.  problem: `is missing`, `is changed`, or why a repair failed.
+    first, count: the samples that it holds; none for a file computed from the manifest.
     """
 
     file: str
@@ -32,7 +32,7 @@ class Fault(NamedTuple):
 
 
 class _Promise(NamedTuple):
-    """A file, the SHA-256 that it should have, and the samples that it holds."""
+    """A file, its expected SHA-256, and the samples that it holds."""
 
     file: Path
     sha256: str
@@ -61,7 +61,7 @@ def verify(folder: Path, executor: Executor, num_workers: Number) -> Iterator[Fa
 def repair(
     folder: Path, roots: dict[str, Path | None], executor: Executor, num_workers: Number
 ) -> Iterator[tuple[Fault, bool]]:
-    """Makes just the files again that `verify` names: each, and whether it is now what it was.
+    """Writes the files that `verify` names again; yields each, and whether it has its hash again.
 
     Args:
       folder: the set.

@@ -138,7 +138,7 @@ class Methods:
         self._models = models
         self._space: affine.Space = space
         self._methods: tuple[Method, ...] = ("geometric", "learned") if models else ("geometric",)
-        self._best_method = self._methods[-1]
+        self._best_method: Method = self._methods[-1]
         self.rows = (NOTHING, GUESS, BEST, *self._methods, TRUE_FOCAL, TRUE_SHIFT)
         self.pictured = self.rows.index(self._best_method)
 
