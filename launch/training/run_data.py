@@ -49,7 +49,7 @@ def describe(
 def refuse_other(run: Path, described: dict[str, Any]) -> None:
     """Checks that an existing run was begun with the same data and split.
 
-    Runs of earlier versions have no digest of the split; there the sizes of both parts are compared.
+    Runs of earlier versions have no digest of the split; the sizes of both parts are compared.
 
     Raises:
       UserError: it was not; the message names the sets and the flags.
