@@ -15,7 +15,7 @@ import jax
 import numpy as np
 from absl import app, flags, logging
 
-from data.loading import pipeline
+from data.loading import pipeline, splits
 from data.prepared.prepared_set import PreparedSet
 from train3d_jax.geometry import metrics
 from train3d_jax.geometry.clouds import CloudSettings
@@ -32,14 +32,14 @@ ENCODERS = {
 BATCH = 16
 NOISE = 0.01
 ROUNDS = 10
-"""Timed passes over one batch; the median is told."""
+"""Timed passes over one batch; the median is printed."""
 
 
 def main(_: list[str]) -> None:
     """Prints a table."""
-    logging.set_verbosity(logging.WARNING)  # jax tells of every kind of device that is not there
+    logging.set_verbosity(logging.WARNING)  # jax logs every kind of device that is not there
     prepared = PreparedSet(_DATA.value)
-    train_part, validation_part = pipeline.split_sets([prepared], 0.9, seed=0)
+    train_part, validation_part = splits.split_sets([prepared], 0.9, seed=0)
     clean = list(pipeline.validation_batches(validation_part, BATCH, "depth"))
     rng = np.random.default_rng(0)
     noisy = [
@@ -56,11 +56,13 @@ def main(_: list[str]) -> None:
         params, steps = train(config, train_part)
         evaluate = training.make_evaluation(config)
         count = sum(leaf.size for leaf in jax.tree.leaves(params))
-        told = [training.validate(evaluate, params, batches).summary for batches in (clean, noisy)]
+        summaries = [
+            training.validate(evaluate, params, batches).summary for batches in (clean, noisy)
+        ]
         cells = [
             f"{one[key]:.{digits}f} / {one['median_' + key]:.{digits}f}"
             for key, digits in (("fov_error_deg", 1), ("shift_error", 4))
-            for one in told
+            for one in summaries
         ]
         taken = 1e3 * time_of(evaluate, params, clean[0])
         cells = [f"{count:,}", f"{steps}", f"{taken:.1f}", *cells]
@@ -73,7 +75,7 @@ def train(config: training.TrainingConfig, part: Any) -> tuple[Any, int]:
     """The averaged weights after the budget, and the steps that fitted into it."""
     budget = 60 * _MINUTES.value
     batches = iter(pipeline.training_batches(part, None, BATCH, "depth", 0, num_workers=0))
-    # The rate of the first steps tells how many there will be.
+    # The rate of the first steps gives the number of steps.
     probe = training.make_train_step(config, 1000)
     state, _ = probe(training.initial_state(config, 1000), next(batches))
     start = time.perf_counter()

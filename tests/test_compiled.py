@@ -15,10 +15,10 @@ print(jax.config.jax_compilation_cache_dir)
 """
 
 
-def start(caches, program=PROGRAM, told="", **environment):
+def start(caches, program=PROGRAM, output="", **environment):
     """Runs the program with its own cache folder; what it printed.
 
-    Fails unless it says `told` on standard error, in one line, or nothing.
+    Fails unless it says `output` on standard error, in one line, or nothing.
     """
     unset = ("JAX_COMPILATION_CACHE_DIR", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS")
     inherited = {k: v for k, v in os.environ.items() if k not in unset}
@@ -26,11 +26,11 @@ def start(caches, program=PROGRAM, told="", **environment):
     done = subprocess.run(
         [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
     )
-    assert told in done.stderr and len(done.stderr.splitlines()) == bool(told)
+    assert output in done.stderr and len(done.stderr.splitlines()) == bool(output)
     return done.stdout.strip()
 
 
-def test_what_was_compiled_is_kept_and_found_again(tmp_path):
+def test_what_was_compiled_is_kept_and_loaded_again(tmp_path):
     folder = start(tmp_path)
     kept = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*-cache")}
     assert kept and str(tmp_path) in folder
@@ -62,9 +62,9 @@ print(jax.config.jax_compilation_cache_dir)
     assert start(tmp_path, own).split() == ["7.0", "mine"]
 
 
-def test_a_place_that_jax_was_told_of_is_used(tmp_path):
-    told = str(tmp_path / "told")
-    assert start(tmp_path / "caches", JAX_COMPILATION_CACHE_DIR=told) == told
+def test_a_folder_that_jax_is_set_to_is_used(tmp_path):
+    output = str(tmp_path / "output")
+    assert start(tmp_path / "caches", JAX_COMPILATION_CACHE_DIR=output) == output
     assert not (tmp_path / "caches").exists()
 
 
@@ -89,14 +89,14 @@ for name in ("HOME", "XDG_CACHE_HOME"): os.environ.pop(name, None)
     assert start(tmp_path, nobody + PROGRAM) == "None"
 
 
-def test_a_folder_of_the_user_s_that_cannot_be_written_is_told_once(tmp_path):
+def test_a_folder_of_the_user_s_that_cannot_be_written_is_reported_once(tmp_path):
     (tmp_path / "file").touch()
     chosen = str(tmp_path / "file" / "cache")
-    told = f"JAX_COMPILATION_CACHE_DIR={chosen}: cannot be written"
-    start(tmp_path, told=told, JAX_COMPILATION_CACHE_DIR=chosen)
+    output = f"JAX_COMPILATION_CACHE_DIR={chosen}: cannot be written"
+    start(tmp_path, output=output, JAX_COMPILATION_CACHE_DIR=chosen)
 
 
-def test_a_full_disk_is_told_once_where_the_user_chose_it_and_never_else(tmp_path):
+def test_a_full_disk_is_reported_once_where_the_user_chose_it_and_never_else(tmp_path):
     full = PROGRAM.replace("LEAST_SECONDS = 0", "LEAST_BYTES = 1 << 62")
     start(tmp_path, full, "its disk is full", JAX_COMPILATION_CACHE_DIR=str(tmp_path / "chosen"))
     assert start(tmp_path, full) == "None"

@@ -200,7 +200,7 @@ def names(path):
     return [(file.relative, file.name) for file in find_depth_files(path)]
 
 
-def test_depth_maps_are_found_in_all_folders_in_the_order_of_their_names(tmp_path):
+def test_depth_maps_are_listed_in_all_folders_in_the_order_of_their_names(tmp_path):
     for name in ("b/map.npy", "a.PNG", "b/c/map.exr", "notes.txt", "a.jpg", "c.npz"):
         put(tmp_path / name, b"")
     (tmp_path / "folder.npy").mkdir()
@@ -212,7 +212,7 @@ def test_depth_maps_are_found_in_all_folders_in_the_order_of_their_names(tmp_pat
     ]
 
 
-def test_a_single_file_is_found(tmp_path):
+def test_a_single_file_is_listed(tmp_path):
     path = put(tmp_path / "some.map.npy", b"")
     (found,) = find_depth_files(path)
     assert (found.path, found.relative, found.name) == (path, "some.map.npy", "some.map")

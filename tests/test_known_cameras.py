@@ -102,7 +102,7 @@ def test_a_focal_length_that_is_not_in_pixels_is_refused(tmp_path):
         KnownCamera(focal_px=0.9).of(file_of(tmp_path), SIZE)
 
 
-def test_intrinsics_that_are_not_there_are_told_at_once(tmp_path):
+def test_intrinsics_that_are_not_there_are_reported_at_once(tmp_path):
     with pytest.raises(UserError, match=r"--intrinsics=.*nowhere"):
         KnownCamera(intrinsics=tmp_path / "nowhere")
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from box_rooms import box_room
 
-from data.loading import pipeline
+from data.loading import samples
 from data.prepared.prepared_set import Sample
 from train3d_jax.geometry.clouds import CloudSettings
 from train3d_jax.training.trainer import TrainingConfig
@@ -25,7 +25,7 @@ def with_clouds(config=CONFIG, **changes):
 
 def rooms_batch(seeds=(0, 1, 2), space="depth"):
     """A batch of whole rooms, as the pipeline makes it."""
-    return pipeline.stack([pipeline.to_blocks(*box_room(seed), space) for seed in seeds])
+    return samples.stack([samples.to_blocks(*box_room(seed), space) for seed in seeds])
 
 
 class Rooms:

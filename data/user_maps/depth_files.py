@@ -12,7 +12,7 @@ from train3d_jax.errors import UserError
 from train3d_jax.formats.depth import READABLE, SUFFIXES
 
 _MOST_NAMES = 8
-"""Names that a message lists; files can hold thousands."""
+"""Kinds of files that a message lists; chosen."""
 
 # fmt: off
 _COMPANIONS = frozenset((
@@ -25,7 +25,7 @@ _COMPANIONS = frozenset((
     ".ply", ".pcd", ".xyz", ".obj", ".mtl", ".stl", ".glb", ".gltf", ".las", ".laz",
 ))
 # fmt: on
-"""What commonly lies beside depth maps and is none.  Files of other kinds may well hold depth."""
+"""Suffixes of files that commonly lie beside depth maps.  Files of other kinds may hold depth."""
 
 _PACKED = (".gz", ".bz2", ".xz", ".zst")
 _SUFFIX = re.compile(r"\.[a-z][a-z0-9_]{0,11}|\.7z|\.3g[p2]")
@@ -36,8 +36,8 @@ class DepthFile(NamedTuple):
 
     Attributes:
       root: the folder that names are relative to.
-      relative: path below `root`, with slashes: how reports tell the file.
-      name: of what is written about it, a path without the suffix where that is a name of its own.
+      relative: path below `root`, with slashes, as reports name the file.
+      name: of its answer: the relative path, without the suffix where that is unique.
     """
 
     root: Path
@@ -50,8 +50,8 @@ class DepthFile(NamedTuple):
         return self.root / self.relative
 
 
-class Found(NamedTuple):
-    """What there is below a folder, or what a pattern matches.
+class Listing(NamedTuple):
+    """The files below a folder, or those that a pattern matches.
 
     Attributes:
       files: the depth maps, in the order of their paths.
@@ -66,19 +66,19 @@ class Found(NamedTuple):
 def find_depth_files(
     source: Path, leave_out: Path | None = None, reserved: tuple[str, ...] = ()
 ) -> list[DepthFile]:
-    """The files that `search` finds."""
+    """The depth maps of `search`."""
     return search(source, leave_out, reserved).files
 
 
-def search(source: Path, leave_out: Path | None = None, reserved: tuple[str, ...] = ()) -> Found:
+def search(source: Path, leave_out: Path | None = None, reserved: tuple[str, ...] = ()) -> Listing:
     """The depth maps of a file, of a folder and all folders in it, or of a pattern.
 
-    Linked folders and files are followed, each folder once; `._*` files and `__MACOSX` folders,
+    Links to folders and files are followed, each folder once; `._*` files and `__MACOSX` folders,
     which macOS adds, are left out.
 
     Args:
       source: a file, a folder, or a pattern with *, ?, [] or ** for any folders.
-      leave_out: a folder whose files are left out: what an earlier call left in it is no input.
+      leave_out: a folder whose files are left out, as they are the output of an earlier run.
       reserved: names that no map gets without its suffix.
 
     Returns:
@@ -92,20 +92,20 @@ def search(source: Path, leave_out: Path | None = None, reserved: tuple[str, ...
         if source.suffix.lower() not in SUFFIXES:
             raise UserError(f"{source}: is not a depth map; readable are {READABLE}")
         name = source.name if source.stem in reserved else source.stem
-        return Found([DepthFile(source.parent, source.name, name)], Counter())
+        return Listing([DepthFile(source.parent, source.name, name)], Counter())
     if source.is_dir():
-        root, found = source, files_below(source, leave_out)
+        root, paths = source, files_below(source, leave_out)
     elif glob.has_magic(str(source)):
-        root, found = files_matching(source, leave_out)
+        root, paths = files_matching(source, leave_out)
     else:
         raise UserError(
             f"{source}: is not there; --input takes a depth map, a folder of them or a pattern"
         )
-    found = [path.replace(os.sep, "/") for path in found]
-    outside = [path for path in found if _suffix(path) in SUFFIXES]
+    paths = [path.replace(os.sep, "/") for path in paths]
+    outside = [path for path in paths if _suffix(path) in SUFFIXES]
     others = Counter(
         suffix
-        for path in found
+        for path in paths
         if (suffix := _suffix(path)) not in SUFFIXES and not f"/{path}".count("/.")
     )
     if not outside:
@@ -120,7 +120,7 @@ def search(source: Path, leave_out: Path | None = None, reserved: tuple[str, ...
     ]
     for suffix in ("", *_COMPANIONS):
         others.pop(suffix, None)
-    return Found(files, others)
+    return Listing(files, others)
 
 
 def _suffix(path: str) -> str:

@@ -23,18 +23,18 @@ def read_colours(path: Path) -> np.ndarray:
     Raises:
       DataError: it is missing, damaged or too large.
     """
-    with opened(path, None) as image:
+    if not path.is_file():
+        raise DataError(path, "is missing")
+    with opened(path, path.read_bytes(), None) as image:
         return np.asarray(image.convert("RGB"))
 
 
 @contextlib.contextmanager
-def opened(path: Path, kind: str | None) -> Iterator[Image.Image]:
+def opened(path: Path, contents: bytes, kind: str | None) -> Iterator[Image.Image]:
     """An image whose size has been checked; what goes wrong with it comes out as a DataError."""
-    if not path.is_file():
-        raise DataError(path, "is missing")
     name = kind or "picture"
     try:
-        with Image.open(io.BytesIO(path.read_bytes()), formats=[kind] if kind else None) as image:
+        with Image.open(io.BytesIO(contents), formats=[kind] if kind else None) as image:
             check_size(path, *image.size)
             yield image
     except DataError:

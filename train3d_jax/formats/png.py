@@ -49,7 +49,7 @@ def read_png(path: Path, allow_8bit: bool = False) -> np.ndarray:
                 f"is a PNG of {head.bits} bits ({kind}), not 16-bit grey; 8 bits or colours cannot "
                 "hold depth",
             )
-        return _few_bits(path)
+        return _few_bits(path, contents)
     import imagecodecs  # heavy; Pillow cuts 16-bit colour to 8 bits
 
     mute("imagecodecs")
@@ -82,9 +82,9 @@ def _png_head(path: Path, contents: bytes) -> _PngHead:
     return _PngHead(*struct.unpack_from(">IIBB", contents, 16))
 
 
-def _few_bits(path: Path) -> np.ndarray:
+def _few_bits(path: Path, contents: bytes) -> np.ndarray:
     """A PNG of up to 8 bits, as far as it is grey, (H, W) uint8."""
-    with opened(path, "PNG") as image:
+    with opened(path, contents, "PNG") as image:
         if image.mode not in _GREY_MODES:
             raise DataError(path, f"is a PNG of mode {image.mode}; it cannot hold depth")
         channels = np.asarray(image.convert("RGB"))

@@ -2,7 +2,7 @@ import pytest
 from absl import flags
 from absl.testing import flagsaver
 
-from launch.recovery import reading_flags
+from launch.recovery import shared_flags
 
 
 @pytest.fixture(autouse=True)
@@ -12,7 +12,7 @@ def parsed():
 
 def test_values_that_mean_missing_are_taken_in_full():
     with flagsaver.flagsaver(invalid=["65535", "-1e3", "0.001", "inf", str((1 << 64) - 1)]):
-        assert reading_flags.settings().invalid == (
+        assert shared_flags.reading().invalid == (
             65535,
             -1000,
             0.001,
@@ -20,7 +20,7 @@ def test_values_that_mean_missing_are_taken_in_full():
             (1 << 64) - 1,
         )
     with flagsaver.flagsaver(invalid=["nan"]):
-        (number,) = reading_flags.settings().invalid
+        (number,) = shared_flags.reading().invalid
         assert number != number
 
 

@@ -1,4 +1,4 @@
-"""Makes the weights of `networks.forms`: what launch.weights --space form does with its sets."""
+"""Trains the network of `networks.forms` on prepared sets and packs its weights."""
 
 import itertools
 from collections.abc import Iterator, Sequence
@@ -9,7 +9,8 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from data.loading.pipeline import split_sets, training_batches
+from data.loading.pipeline import training_batches
+from data.loading.splits import split_sets
 from data.prepared.prepared_set import PreparedSet
 from launch import compiled
 from train3d_jax import __version__
@@ -19,16 +20,20 @@ from train3d_jax.storage import weights
 from train3d_jax.training import form_training
 
 TRAIN_SPLIT = 0.95
+"""Share of the samples to train on; chosen, as all numbers here."""
+
 BATCH = 32
 """Maps as depth, and as many as disparity, in a step."""
 
 VALIDATION_BATCHES = 30
 SHOWN_EVERY = 100
+"""Steps between two updates of the progress bar."""
+
 SEED = 0
 
 
 def make(sets: Sequence[Path], out: Path, steps: int) -> None:
-    """Trains on prepared sets and packs the weights; started again it begins anew.
+    """Trains on prepared sets and packs the weights; it does not resume.
 
     Args:
       sets: folders of prepared sets.
@@ -62,7 +67,8 @@ def make(sets: Sequence[Path], out: Path, steps: int) -> None:
         "temper": temper,
     }
     weights.write(out, state.average, contents)
-    print(f"{out}: packed; {contents['validation_right']:.1%} of validation maps come out right")
+    right = contents["validation_right"]
+    print(f"{out}: packed; {right:.1%} of validation maps are classified correctly")
 
 
 def _batches(subsets: Sequence[Any]) -> Iterator[dict[Space, dict[str, np.ndarray]]]:
@@ -71,8 +77,8 @@ def _batches(subsets: Sequence[Any]) -> Iterator[dict[Space, dict[str, np.ndarra
         space: training_batches(subsets, None, BATCH, space, SEED + number, num_workers=0)
         for number, space in enumerate(get_args(Space))
     }
-    for found in zip(*streams.values(), strict=True):
-        yield dict(zip(streams, found, strict=True))
+    for batches in zip(*streams.values(), strict=True):
+        yield dict(zip(streams, batches, strict=True))
 
 
 def _validated(
