@@ -19,11 +19,12 @@ import numpy as np
 
 from benchmarks.measuring import Row, in_turns, row
 from benchmarks.operations import SIZE, room_like
-from data.user_maps.depth_files import find_depth_files, read_depth_file
+from data.user_maps.depth_files import find_depth_files
 from launch.recovery import saving
 from launch.recovery.config import RecoveryConfig
 from launch.recovery.folder import recover_folder
-from train3d_jax.export import answers as export
+from train3d_jax.formats.depth import read_depth_file
+from train3d_jax.geometry import camera
 from train3d_jax.inference import recovery as inference
 
 MAPS = 64
@@ -87,7 +88,7 @@ def _parts(folder: Path, out: Path, model: inference.Model) -> dict[str, Callabl
         focal=500.0, shift=-0.2, a=1.0, b=0.1, focal_interval=(450.0, 550.0),
         shift_interval=(-0.3, -0.1), flags=(),
     )  # fmt: skip
-    intrinsics = export.camera_of(500.0, SIZE)
+    intrinsics = camera.centred_intrinsics(500.0, *SIZE)
 
     def write() -> None:
         for file, values in zip(files, maps, strict=True):

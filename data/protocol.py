@@ -17,7 +17,8 @@ from typing import ClassVar, NamedTuple, Protocol
 
 import numpy as np
 
-from train3d_jax.errors import UserError
+from train3d_jax.errors import DataError
+from train3d_jax.geometry import camera
 
 Frame = int | str
 
@@ -26,27 +27,6 @@ MIN_FIELD_OF_VIEW_DEG = 1.0
 MAX_FIELD_OF_VIEW_DEG = 179.0
 
 _NARROWEST_DEG = 1e-3  # ours: far below any lens, far above where focal lengths are infinite
-
-
-class DataError(UserError):
-    """A raw or prepared file that cannot be used; the message names the file and says why."""
-
-    def __init__(self, file: Path | str, reason: object):
-        # Both parts stay in `args`, so that the error survives the way back from a worker process.
-        super().__init__(str(file), " ".join(str(reason).split()))
-
-    @property
-    def file(self) -> str:
-        """The file at fault."""
-        return self.args[0]
-
-    @property
-    def reason(self) -> str:
-        """What is wrong with it, on one line."""
-        return self.args[1]
-
-    def __str__(self) -> str:
-        return f"{self.file}: {self.reason}"
 
 
 class UnsuitableError(DataError):
@@ -171,9 +151,8 @@ def square_camera(field_of_view_deg: float, height: int, width: int) -> np.ndarr
         raise ValueError(f"the image is {width}x{height}, not square")
     if not _NARROWEST_DEG <= field_of_view_deg < 180:
         raise ValueError(f"a field of view of {field_of_view_deg:g} degrees has no focal length")
-    focal = width / 2 / math.tan(math.radians(field_of_view_deg) / 2)
-    centre = (width - 1) / 2
-    return np.array([[focal, 0, centre], [0, focal, centre], [0, 0, 1]], np.float64)
+    focal = camera.degrees_to_focal(field_of_view_deg, width)
+    return camera.centred_intrinsics(focal, height, width)
 
 
 def refuse_no_camera(file: Path, intrinsics: np.ndarray) -> None:

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from train3d_jax.geometry.camera import focal_to_degrees
+
 DEFAULT_MIN_VALID = 0.3
 """Share of the pixels that must have a depth, unless the user says otherwise."""
 
@@ -74,7 +76,7 @@ def unfit_camera(intrinsics: np.ndarray, height: int, width: int) -> str | None:
     """
     focal = intrinsics[[0, 1], [0, 1]]
     size = np.array([width, height])
-    fields_of_view = np.degrees(2 * np.arctan(size / 2 / focal))
+    fields_of_view = focal_to_degrees(focal, size)
     least, most = FIELDS_OF_VIEW_DEG
     across = (intrinsics[:2, 2] + 0.5) / size
     if not ((fields_of_view >= least) & (fields_of_view <= most)).all():

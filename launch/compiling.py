@@ -9,7 +9,7 @@ from typing import Any
 import jax
 from tqdm import tqdm
 
-from launch import compiled
+from train3d_jax import compilation
 
 
 @contextlib.contextmanager
@@ -80,7 +80,7 @@ class _Watch:
         began = min(list(self._began.values()), default=now)
         if now - began > SHOWN_SECONDS and self._shown_at is None:
             self._shown_at = self._bar.n
-            once = "once on this machine, " if compiled.is_kept() else ""
+            once = "once on this machine, " if compilation.is_kept() else ""
             self._bar.set_description_str(f"compiling ({once}a minute or two)")
         moved = self._shown_at is not None and self._bar.n != self._shown_at
         if moved or (not self._began and now - self._ended > QUIET_SECONDS):

@@ -24,7 +24,7 @@ from train3d_jax.files import write_whole
 from train3d_jax.geometry.affine import Space
 from train3d_jax.inference import recovery as inference
 from train3d_jax.inference.recovery import DEFAULT
-from train3d_jax.pictures import plots as pictures
+from train3d_jax.pictures.curves import render_error_curves
 
 _DATA = flags.DEFINE_list(
     "data", None, "Prepared sets, and folders with a manifest.json.", required=True
@@ -100,7 +100,7 @@ def main() -> int:
 
     told = evaluation_summary.report(config, methods.rows, names, evaluated)
     table = evaluation_summary.as_table(told)
-    curves = pictures.render_error_curves(evaluation_summary.curves(methods.rows, evaluated))
+    curves = render_error_curves(evaluation_summary.curves(methods.rows, evaluated))
     config.clear_out()
     draw_worst(config, sets, evaluated, methods)
     write_whole(config.out / CURVES, curves)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterator
 
 from absl import app, flags, logging
 
-from train3d_jax.errors import Argument, ArgumentError, UserError
+from train3d_jax.errors import Argument, UserError
 
 _FLAGS = {"run": "model_name"}
 """Flags that have another name than the argument of the library that they are given to."""
@@ -79,10 +79,11 @@ def _why_there_is_no_device() -> str | None:
 
 def message(error: UserError) -> str:
     """The message of an error; the library's arguments are spelled as the flags that set them."""
-    return error.spelled(_flag_of) if isinstance(error, ArgumentError) else str(error)
+    return error.spelled(flag_of)
 
 
-def _flag_of(argument: Argument) -> str:
+def flag_of(argument: Argument) -> str:
+    """An argument of the library as the flag that sets it."""
     flag = f"--{_FLAGS.get(argument.name, argument.name)}"
     if argument.value is None:
         return flag

@@ -13,6 +13,13 @@ if version("jaxlib").startswith("0.10."):  # another might not know these, and r
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", COMPILED.name)
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
 
+import jaxtyping  # noqa: E402
+
+# Types and shapes of what these take and give are checked, under jit when they are traced.  `api`
+# is not among them: it checks its arguments itself, and raises its own errors.
+CHECKED = ("geometry", "evaluation", "inference.arrays", "inference.known", "shape")
+jaxtyping.install_import_hook([f"train3d_jax.{name}" for name in CHECKED], "beartype.beartype")
+
 import pytest  # noqa: E402
 from absl import flags  # noqa: E402
 

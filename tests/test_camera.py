@@ -122,3 +122,43 @@ def test_the_first_guess_sees_sixty_degrees_from_top_to_bottom():
     focal = camera.initial_focal(jnp.array([480.0, 192.0]))
     np.testing.assert_allclose(focal, [240 * math.sqrt(3), 96 * math.sqrt(3)], rtol=1e-6)
     np.testing.assert_allclose(camera.initial_focal(480.0, 90.0), 240.0, rtol=1e-6)
+
+
+def test_numpy_stays_numpy_in_float64_and_agrees_with_jax():
+    intrinsics = camera.intrinsics_matrix(300, 310.5, 320, 239.25)
+    depth = np.random.default_rng(0).uniform(1, 9, (4, 6))
+    points = camera.unproject(depth, intrinsics)
+    pixels, again = camera.project(points.reshape(-1, 3), intrinsics)
+    for array in (intrinsics, points, pixels, again):
+        assert type(array) is np.ndarray and array.dtype == np.float64
+    np.testing.assert_allclose(pixels, pixels_of((4, 6)), atol=1e-12)
+    in_jax = camera.unproject(jnp.asarray(depth), jnp.asarray(intrinsics))
+    assert isinstance(in_jax, jax.Array) and in_jax.dtype == jnp.float32
+    np.testing.assert_allclose(in_jax, points, rtol=1e-5, atol=1e-6)
+    for function, value in (
+        (camera.fov_to_focal, 1.1),
+        (camera.degrees_to_focal, 63.0),
+        (camera.focal_to_fov, 300.0),
+        (camera.focal_to_degrees, 300.0),
+    ):
+        found = function(value, np.array([640.0, 480.0]))
+        assert isinstance(found, np.ndarray) and found.dtype == np.float64
+        np.testing.assert_allclose(function(value, jnp.array([640.0, 480.0])), found, rtol=1e-6)
+    assert camera.degrees_to_focal(camera.focal_to_degrees(300, 640), 640) == pytest.approx(300)
+
+
+def test_a_recovered_camera_keeps_what_is_known():
+    known = np.array([[55.0, 0, 140], [0, 50, 101], [0, 0, 1]])
+    found = camera.recovered_intrinsics(100.0, (200, 300), known)
+    np.testing.assert_allclose(found, [[110, 0, 140], [0, 100, 101], [0, 0, 1]])
+    centred = camera.recovered_intrinsics(100.0, (200, 300), None)
+    np.testing.assert_array_equal(centred, [[100, 0, 149.5], [0, 100, 99.5], [0, 0, 1]])
+
+
+def test_resizing_keeps_the_corners_of_the_image():
+    intrinsics = camera.intrinsics_matrix(50.0, 48.0, 33.0, 21.0)
+    resized = camera.resized_intrinsics(intrinsics, (40, 64), (90, 32))
+    for corner, same in (((-0.5, -0.5), (-0.5, -0.5)), ((63.5, 39.5), (31.5, 89.5))):
+        np.testing.assert_allclose(
+            camera.rays(np.array([same]), resized), camera.rays(np.array([corner]), intrinsics)
+        )

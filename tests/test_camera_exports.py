@@ -4,13 +4,13 @@ import numpy as np
 import pycolmap
 import pytest
 
-from train3d_jax.export import answers as export
-from train3d_jax.export import cameras as camera_exports
+from train3d_jax.export import cameras
 from train3d_jax.geometry import camera
+from train3d_jax.geometry.depth_maps import point_cloud
 
 INTRINSICS = np.array([[50.0, 0, 33], [0, 48, 21], [0, 0, 1]])
 DEPTH = np.random.default_rng(0).uniform(1, 3, (40, 64))
-CLOUD = export.cloud_of(DEPTH, INTRINSICS)
+CLOUD = point_cloud(DEPTH, INTRINSICS)
 
 
 def rows(path):
@@ -20,9 +20,7 @@ def rows(path):
 
 def test_a_colmap_model_projects_its_points_onto_the_pixels_that_they_are_from(tmp_path):
     colours = np.random.default_rng(0).integers(0, 256, CLOUD.shape).astype(np.uint8)
-    camera_exports.write_colmap(
-        tmp_path, "a.png", DEPTH.shape, INTRINSICS, CLOUD, "metres", colours
-    )
+    cameras.write_colmap(tmp_path, "a.png", DEPTH.shape, INTRINSICS, CLOUD, "metres", colours)
     ((number, model, width, height, *four),) = rows(tmp_path / "cameras.txt")
     assert (number, model, width, height) == ("1", "PINHOLE", "64", "40")
     fx, fy, cx, cy = map(float, four)
@@ -44,7 +42,7 @@ def test_a_colmap_model_projects_its_points_onto_the_pixels_that_they_are_from(t
 
 def test_of_a_large_cloud_colmap_gets_an_even_share(tmp_path):
     cloud = np.arange(150_000.0).reshape(-1, 3)
-    camera_exports.write_colmap(tmp_path, "a.png", (1, 1), INTRINSICS, cloud, "metres")
+    cameras.write_colmap(tmp_path, "a.png", (1, 1), INTRINSICS, cloud, "metres")
     points = np.array(rows(tmp_path / "points3D.txt"), float)
     assert 10_000 < len(points) <= 20_000
     assert len(np.unique(np.diff(points[:, 1]))) == 1 and points[-1, 1] > 0.99 * cloud[-1, 0]
@@ -61,8 +59,8 @@ def projections(model):
 @pytest.mark.parametrize("form", ["bin", "txt"])
 def test_colmap_s_camera_is_that_of_the_image_that_it_names(tmp_path, to_size, form):
     # Pixel (u, v) of the map covers [u, u + 1] / 64 of the width of the photo.
-    intrinsics = camera_exports.resized_camera(INTRINSICS, DEPTH.shape, to_size)
-    camera_exports.write_colmap(tmp_path, "a.png", to_size, intrinsics, CLOUD, "metres")
+    intrinsics = camera.resized_intrinsics(INTRINSICS, DEPTH.shape, to_size)
+    cameras.write_colmap(tmp_path, "a.png", to_size, intrinsics, CLOUD, "metres")
     for path in tmp_path.glob("*.txt" if form == "bin" else "*.bin"):
         path.unlink()
     found, image = projections(pycolmap.Reconstruction(tmp_path))
@@ -75,9 +73,7 @@ def test_colmap_s_camera_is_that_of_the_image_that_it_names(tmp_path, to_size, f
 
 def test_colmap_gets_the_same_cloud_in_binary_and_in_text(tmp_path):
     colours = np.random.default_rng(0).integers(0, 256, CLOUD.shape).astype(np.uint8)
-    camera_exports.write_colmap(
-        tmp_path, "a.png", DEPTH.shape, INTRINSICS, CLOUD, "metres", colours
-    )
+    cameras.write_colmap(tmp_path, "a.png", DEPTH.shape, INTRINSICS, CLOUD, "metres", colours)
     binary = pycolmap.Reconstruction(tmp_path)
     for path in tmp_path.glob("*.bin"):
         path.unlink()
@@ -99,10 +95,10 @@ def test_colmap_gets_the_same_cloud_in_binary_and_in_text(tmp_path):
     ],
 )
 def test_colmap_finds_an_image_again_whatever_it_is_called(tmp_path, name, in_text):
-    camera_exports.write_colmap(tmp_path, name, DEPTH.shape, INTRINSICS, CLOUD, "metres")
+    cameras.write_colmap(tmp_path, name, DEPTH.shape, INTRINSICS, CLOUD, "metres")
     text = [tmp_path / f"{part}.txt" for part in ("cameras", "images", "points3D")]
     assert [path.exists() for path in text] == 3 * [in_text]
-    assert {path.name for path in tmp_path.iterdir()} <= set(camera_exports.COLMAP_FILES)
+    assert {path.name for path in tmp_path.iterdir()} <= set(cameras.COLMAP_FILES)
     names = [image.name for image in pycolmap.Reconstruction(tmp_path).images.values()]
     assert names == [name]
     if in_text:
@@ -115,7 +111,7 @@ def test_colmap_finds_an_image_again_whatever_it_is_called(tmp_path, name, in_te
 @pytest.mark.parametrize("cloud", [None, "../a.ply"])
 def test_nerfstudio_s_camera_sees_the_cloud_where_it_is(tmp_path, cloud):
     path = tmp_path / "a" / "transforms.json"
-    camera_exports.write_nerfstudio(path, "../../a.png", DEPTH.shape, INTRINSICS, "metres", cloud)
+    cameras.write_nerfstudio(path, "../../a.png", DEPTH.shape, INTRINSICS, "metres", cloud)
     found = json.loads(path.read_text())
     assert (found["w"], found["h"], found.get("ply_file_path")) == (64, 40, cloud)
     (frame,) = found["frames"]

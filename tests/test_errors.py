@@ -10,7 +10,7 @@ from tiny import CONFIG
 
 import train3d_jax
 from launch import program
-from train3d_jax.errors import Argument, ArgumentError, UserError
+from train3d_jax.errors import Argument, ArgumentError, DataError, UserError
 from train3d_jax.inference import recovery as inference
 from train3d_jax.storage import checkpoint
 
@@ -64,3 +64,10 @@ def test_the_library_knows_no_flags():
             and re.search(r"(^|\W)--[a-z]", node.value)
         ]
     assert not flags
+
+
+def test_a_file_that_needs_an_argument_names_it_as_python_does_and_launchers_name_the_flag():
+    error = pickle.loads(pickle.dumps(DataError("a.npz", "name one (", Argument("key"), ")\n.")))
+    assert (error.file, error.reason) == ("a.npz", "name one (key) .")
+    assert str(error) == "a.npz: name one (key) ."
+    assert program.message(error) == "a.npz: name one (--key) ."

@@ -25,7 +25,8 @@ from train3d_jax.evaluation import views as evaluation
 from train3d_jax.geometry import affine, camera
 from train3d_jax.geometry.points import average_blocks
 from train3d_jax.inference import recovery as inference
-from train3d_jax.pictures import plots as report
+from train3d_jax.pictures.curves import render_error_curves
+from train3d_jax.pictures.figures import pixels
 
 both_spaces = pytest.mark.parametrize("space", ["depth", "disparity"])
 
@@ -104,7 +105,7 @@ def test_the_distortion_is_what_the_canonical_form_undoes(space, number):
     truth = evaluation.truth_of(view, space)
     assert truth.shift == pytest.approx(-float(straight.offset), abs=1e-5)
     assert truth.ratio == pytest.approx(float(affine.shift_to_ratio(truth.shift)), abs=1e-6)
-    scale, offset = evaluation.canonical_of(view.values)
+    scale, offset = evaluation.canonical_form(view.values)
     assert scale == pytest.approx(float(distorted.scale), rel=1e-5)
     assert offset == pytest.approx(float(distorted.offset), abs=1e-5)
 
@@ -210,60 +211,6 @@ def test_no_other_constants_have_smaller_mean_errors_than_those_in_hindsight():
         assert np.abs(true - getattr(best, name)).mean() <= errors.min() + 1e-12
 
 
-def test_angles_and_ratios_are_those_of_the_library():
-    fov = evaluation.focal_to_fov(300, 640)
-    assert fov == pytest.approx(np.rad2deg(float(camera.focal_to_fov(300, 640))), rel=1e-6)
-    assert evaluation.fov_to_focal(fov, 640) == pytest.approx(300)
-    ratio = evaluation.shift_to_ratio(-0.3)
-    assert ratio == pytest.approx(float(affine.shift_to_ratio(-0.3)), rel=1e-6)
-    assert evaluation.ratio_to_shift(ratio) == pytest.approx(-0.3)
-
-
-# Statistics.
-
-
-def test_a_spread_is_what_its_names_say():
-    values = np.arange(11.0)
-    found = evaluation.spread(values, evaluation.Resamples([*"abcdefghijk"], seed=0))
-    assert (found.mean, found.median, found.p90) == (5, 5, 9)
-    # The deviation of the mean of 11 draws is sqrt(10 / 11); 1.96 of them on each side.
-    np.testing.assert_allclose(found.mean_interval, (5 - 1.87, 5 + 1.87), atol=0.25)
-    assert found.median_interval[0] < 5 < found.median_interval[1]
-
-
-def test_scenes_are_drawn_with_all_of_their_views():
-    values = np.repeat([0.0, 1.0], 100)
-    by_scene = evaluation.Resamples(["a"] * 100 + ["b"] * 100, seed=0)
-    by_view = evaluation.Resamples([str(number) for number in range(200)], seed=0)
-    # Of two scenes a quarter of the draws take one twice, and another quarter the other.
-    assert evaluation.spread(values, by_scene).mean_interval == (0, 1)
-    low, high = evaluation.spread(values, by_view).mean_interval
-    assert 0.4 < low < high < 0.6
-    assert evaluation.spread(values, evaluation.Resamples(["a"] * 200, 0)).mean_interval is None
-
-
-def test_means_and_medians_of_resamples_are_those_of_the_views_drawn():
-    rng = np.random.default_rng(0)
-    scenes = [f"s{number}" for number in rng.integers(0, 6, 40)]
-    values = rng.normal(size=40).round(1)  # some are equal
-    resamples = evaluation.Resamples(scenes, seed=1, count=120)
-    names = np.unique(scenes)
-    for draw in (0, 51, 119):
-        drawn = np.concatenate(
-            [
-                np.tile(values[np.array(scenes) == name], times)
-                for name, times in zip(names, resamples._taken[draw], strict=True)
-            ]
-        )
-        assert resamples.means(values)[draw] == pytest.approx(drawn.mean())
-        assert resamples.medians(values)[draw] == pytest.approx(np.median(drawn))
-
-
-def test_shares_leave_out_what_is_not_told():
-    assert evaluation.share_of(np.array([1, 0, np.nan, 1])) == pytest.approx(2 / 3)
-    assert evaluation.share_of(np.array([np.nan])) is None
-
-
 # What is told.
 
 
@@ -310,8 +257,8 @@ def test_the_report_counts_scenes_what_is_unsolved_and_what_is_worse_than_consta
 
 def test_curves_have_a_column_of_panels_for_each_set():
     errors = {"a": {"one": [(1.0, 0.1), (3.0, 0.2)], "two": [(0.0, 0.0)]}}
-    one = report.pixels(report.render_error_curves(errors))
-    two = report.pixels(report.render_error_curves(errors | {"b": errors["a"]}))
+    one = pixels(render_error_curves(errors))
+    two = pixels(render_error_curves(errors | {"b": errors["a"]}))
     assert two.shape[1] > one.shape[1] and two.shape[0] == one.shape[0] and one.min() < 100
 
 

@@ -18,11 +18,10 @@ import pytest
 from box_rooms import box_room
 from broken_files import picture, spoil, whole_files
 from PIL import Image
+from ply_files import read_ply
 from raw_files import put
 from tiny import CONFIG
 
-from data.protocol import DataError
-from data.user_maps.depth_files import ReadSettings
 from data.user_maps.known_cameras import KnownCamera
 from launch.recovery import folder, saving, shared_camera
 from launch.recovery import one_map as recovery
@@ -30,10 +29,12 @@ from launch.recovery.config import RecoveryConfig
 from launch.recovery.folder import recover_folder
 from launch.recovery.saving import SaveSettings
 from launch.recovery.shards import Shard
-from train3d_jax.errors import UserError
+from train3d_jax.errors import DataError, UserError
 from train3d_jax.evidence.calibration import Calibration
 from train3d_jax.export import answers as export
-from train3d_jax.export import cameras as camera_exports
+from train3d_jax.export import cameras, point_clouds
+from train3d_jax.formats.depth import ReadSettings
+from train3d_jax.geometry.depth_maps import point_cloud
 from train3d_jax.inference import map_checks
 from train3d_jax.inference import recovery as inference
 
@@ -268,7 +269,7 @@ def test_an_answer_is_written_after_all_that_it_vouches_for(tmp_path, solver, mo
         assert not (out / "a/map0.json").exists()  # the old one vouched for the old cloud
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(export, "write_ply", stop)
+    monkeypatch.setattr(point_clouds, "write_ply", stop)
     with pytest.raises(KeyboardInterrupt):
         recovered(tmp_path)
     assert not (out / "a/map0.json").exists()
@@ -334,7 +335,7 @@ def test_a_full_disk_ends_the_run_in_one_line(tmp_path, solver, monkeypatch):
         except OSError as error:
             raise UserError(f"{path}: cannot be written: {error.strerror}") from None
 
-    monkeypatch.setattr(export, "write_ply", full)
+    monkeypatch.setattr(point_clouds, "write_ply", full)
     with pytest.raises(UserError, match="No space left"):
         recovered(tmp_path)
 
@@ -378,8 +379,8 @@ def test_known_intrinsics_reach_the_solver_the_answer_and_the_cloud(tmp_path, so
     answer = json.loads((tmp_path / "out" / "a/map1.json").read_text())
     assert answer["intrinsics"] == [[41, 0, 14], [0, 51, 13], [0, 0, 1]]
     depth = answer["a"] * np.load(tmp_path / "in" / NAMES[1]).astype(float) + answer["b"]
-    cloud = export.cloud_of(depth, np.array(answer["intrinsics"]))
-    np.testing.assert_allclose(export.read_ply(tmp_path / "out" / "a/map1.ply"), cloud, rtol=1e-6)
+    cloud = point_cloud(depth, np.array(answer["intrinsics"]))
+    np.testing.assert_allclose(read_ply(tmp_path / "out" / "a/map1.ply"), cloud, rtol=1e-6)
 
 
 def test_a_map_without_intrinsics_fails_alone(tmp_path, solver):
@@ -400,7 +401,7 @@ def test_the_answer_of_one_run_is_a_camera_for_the_next(tmp_path, solver):
 
 def test_ray_lengths_are_converted_before_they_are_solved(tmp_path, solver):
     depth, intrinsics = box_room(0, SIZE)
-    points = export.cloud_of(depth, intrinsics).reshape(*SIZE, 3)
+    points = point_cloud(depth, intrinsics).reshape(*SIZE, 3)
     put(tmp_path / "in" / "map.npy", b"")
     np.save(tmp_path / "in" / "map.npy", np.linalg.norm(points, axis=-1))
     recovered(
@@ -419,7 +420,7 @@ def test_values_that_mean_missing_are_left_out_of_the_cloud(tmp_path, solver):
     put(tmp_path / "in" / "map.npy", b"")
     np.save(tmp_path / "in" / "map.npy", values)
     recovered(tmp_path, reading=ReadSettings(invalid=(65535.0,)))
-    assert len(export.read_ply(tmp_path / "out" / "map.ply")) <= (SIZE[0] - 5) * SIZE[1]
+    assert len(read_ply(tmp_path / "out" / "map.ply")) <= (SIZE[0] - 5) * SIZE[1]
 
 
 @pytest.mark.parametrize(
@@ -635,7 +636,7 @@ def test_the_edge_filter_thins_clouds_and_leaves_depth_whole(tmp_path, solver):
     put(tmp_path / "in" / "map.npy", b"")
     np.save(tmp_path / "in" / "map.npy", values)
     recovered(tmp_path, saving=SaveSettings(("ply", "npz"), edge_filter=0.1))
-    assert len(export.read_ply(tmp_path / "out" / "map.ply")) == SIZE[0] * (SIZE[1] - 2)
+    assert len(read_ply(tmp_path / "out" / "map.ply")) == SIZE[0] * (SIZE[1] - 2)
     with np.load(tmp_path / "out" / "map.npz") as held:
         assert (held["depth"] > 0).all()
 
@@ -646,7 +647,7 @@ def test_everything_that_can_be_saved_is_and_the_page_links_it(tmp_path, solver)
     out = tmp_path / "out"
     assert written(out) == REPORTS | {
         "a/map0.json", "a/map0.ply", "a/map0.npz", "a/map0.glb", "a/map0.png", "a/map0.gif",
-        *(f"a/map0.colmap/{name}" for name in camera_exports.COLMAP_FILES),
+        *(f"a/map0.colmap/{name}" for name in cameras.COLMAP_FILES),
         "a/map0.nerfstudio/transforms.json",
     }  # fmt: skip
     transforms = json.loads((out / "a/map0.nerfstudio/transforms.json").read_text())

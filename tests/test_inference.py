@@ -9,8 +9,9 @@ from tiny import CONFIG, TOTAL_STEPS, rooms_batch, with_clouds
 
 from train3d_jax.errors import UserError
 from train3d_jax.evidence import joint_posterior, solver, targets
-from train3d_jax.export import answers as export
 from train3d_jax.geometry import affine, clouds, metrics, points
+from train3d_jax.geometry.camera import centred_intrinsics
+from train3d_jax.geometry.depth_maps import point_cloud, recovered_depth
 from train3d_jax.inference import recovery as inference
 from train3d_jax.inference.recovery import Model
 from train3d_jax.networks import encoder
@@ -265,9 +266,9 @@ def straightened_error(recovery, space):
     for i, true in enumerate(MAPS):
         values = true if space == "depth" else 1 / true
         solution = recovery.at(i)
-        recovered = export.recovered_depth(values, solution.a, solution.b, space)
-        cloud = export.cloud_of(recovered, solution.focal)
-        truth = export.cloud_of(true, FOCALS[i])
+        recovered = recovered_depth(values, solution.a, solution.b, space)
+        cloud = point_cloud(recovered, centred_intrinsics(solution.focal, *true.shape))
+        truth = point_cloud(true, centred_intrinsics(FOCALS[i], *true.shape))
         errors.append(metrics.point_error(cloud, truth, np.ones(len(truth), bool)))
     return np.array(errors)
 
@@ -317,7 +318,7 @@ def test_with_a_network_for_the_scale_depth_comes_out_in_metres(monkeypatch, spa
     recovery = inference.recover_blocks(models, inference.make_blocks(values))
     for i, true in enumerate(MAPS):
         solution = recovery.at(i)
-        found = export.recovered_depth(values[i], solution.a, solution.b, space)
+        found = recovered_depth(values[i], solution.a, solution.b, space)
         np.testing.assert_allclose(found, true, rtol=1e-3)
 
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from raw_files import exr, put, put_kenburns
 
-from data.protocol import DataError
 from data.readers.kenburns import KenBurns
+from train3d_jax.errors import DataError
 
 VIEWS = ("tl", "tr", "bl", "br")
 

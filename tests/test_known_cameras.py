@@ -5,10 +5,9 @@ import numpy as np
 import pytest
 from raw_files import put
 
-from data.protocol import DataError
 from data.user_maps.depth_files import DepthFile
 from data.user_maps.known_cameras import KnownCamera, ray_length_to_depth, read_intrinsics
-from train3d_jax.errors import UserError
+from train3d_jax.errors import DataError, UserError
 
 INTRINSICS = np.array([[500.0, 0, 310], [0, 480, 250], [0, 0, 1]])
 SIZE = (480, 640)

@@ -5,10 +5,11 @@ import pytest
 from box_rooms import box_room
 from test_forms import in_form
 
-from data.user_maps.depth_files import ReadSettings, find_depth_files, read_depth_file
+from data.user_maps.depth_files import find_depth_files
 from launch.recovery import notes, space_guess
 from launch.recovery.summary import Counts, Outcome
 from train3d_jax.errors import UserError
+from train3d_jax.formats.depth import ReadSettings, read_depth_file
 from train3d_jax.inference import map_checks
 from train3d_jax.inference.map_checks import MapCheck
 from train3d_jax.networks import forms

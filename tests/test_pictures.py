@@ -3,18 +3,19 @@ import pytest
 from box_rooms import box_room
 from PIL import Image
 
-from train3d_jax.export.answers import camera_of
-from train3d_jax.pictures import sheets as pictures
-from train3d_jax.pictures.sheets import Shape
+from train3d_jax.geometry.camera import centred_intrinsics
+from train3d_jax.pictures.shapes import Shape
+from train3d_jax.pictures.sheets import draw_sheet
+from train3d_jax.pictures.turntables import draw_turntable
 
 DEPTH, INTRINSICS = box_room(0)
 AFTER = Shape(DEPTH, INTRINSICS)
-BEFORE = Shape(DEPTH + 2, camera_of(60.0, DEPTH.shape))
+BEFORE = Shape(DEPTH + 2, centred_intrinsics(60.0, *DEPTH.shape))
 PAPER = 255
 
 
 def drawn(path, values=DEPTH, before=BEFORE, after=AFTER, colours=None):
-    pictures.draw_sheet(path, values, before, after, "a title", colours)
+    draw_sheet(path, values, before, after, "a title", colours)
     with Image.open(path) as image:
         return np.asarray(image.convert("RGB"))
 
@@ -46,7 +47,7 @@ def test_colours_come_from_the_image_where_there_is_one(tmp_path):
 
 
 def test_a_wall_seen_edge_on_is_a_line_from_above(tmp_path):
-    wall = Shape(np.full((60, 80), 2.0), camera_of(60.0, (60, 80)))
+    wall = Shape(np.full((60, 80), 2.0), centred_intrinsics(60.0, 60, 80))
     sheet = drawn(tmp_path / "a.png", wall.depth, wall, wall)
     _, after = columns_of(sheet)
     dark = (after.max(-1).astype(int) < 225) & (after.max(-1) > 60)  # neither paper nor camera
@@ -65,15 +66,15 @@ def test_missing_pixels_are_grey_in_the_map_and_leave_no_points(tmp_path):
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 50), (50, 1), (3, 3)])
 def test_maps_of_any_size_are_drawn(tmp_path, shape):
-    tiny = Shape(np.linspace(1, 2, np.prod(shape)).reshape(shape), camera_of(10.0, shape))
+    tiny = Shape(np.linspace(1, 2, np.prod(shape)).reshape(shape), centred_intrinsics(10.0, *shape))
     drawn(tmp_path / "a.png", tiny.depth, tiny, tiny)
     empty = tiny._replace(depth=np.zeros(shape))
     drawn(tmp_path / "b.png", np.zeros(shape), tiny, empty)
-    pictures.draw_turntable(tmp_path / "a.gif", tiny, empty)
+    draw_turntable(tmp_path / "a.gif", tiny, empty)
 
 
 def test_a_turntable_turns_for_ever_and_ends_where_it_began(tmp_path):
-    pictures.draw_turntable(tmp_path / "a.gif", BEFORE, AFTER)
+    draw_turntable(tmp_path / "a.gif", BEFORE, AFTER)
     with Image.open(tmp_path / "a.gif") as image:
         assert image.info["loop"] == 0
         frames = []
@@ -93,8 +94,8 @@ def test_nearer_points_cover_farther_ones(tmp_path):
     depth[20:40, 30:50] = 2.0
     colours = np.full((60, 80, 3), 220, np.uint8)
     colours[20:40, 30:50] = [220, 0, 0]
-    shape = Shape(depth, camera_of(60.0, depth.shape))
-    pictures.draw_turntable(tmp_path / "a.gif", shape, shape, colours)
+    shape = Shape(depth, centred_intrinsics(60.0, *depth.shape))
+    draw_turntable(tmp_path / "a.gif", shape, shape, colours)
     with Image.open(tmp_path / "a.gif") as image:
         image.seek(10)
         frame = np.asarray(image.convert("RGB")).astype(int)

@@ -13,8 +13,8 @@ from data.loading.pipeline import Subset, split_by_scene, split_sets
 from data.prepared import prepared_set as prepared
 from data.prepared import records
 from data.prepared.prepared_set import Origin, PreparedSet
-from data.protocol import DataError, DepthMap
-from train3d_jax.errors import UserError
+from data.protocol import DepthMap
+from train3d_jax.errors import DataError, UserError
 
 SCENES = [f"scene{i % 7}" for i in range(40)]
 

@@ -26,9 +26,9 @@ from raw_files import sens as sens_bytes
 from data.prepare.preparation import PrepareConfig, prepare
 from data.prepare.sampling import Replacements
 from data.prepared.prepared_set import PreparedSet
-from data.protocol import DataError, Scene
+from data.protocol import Scene
 from data.validity import limit_depth, unsuitable
-from train3d_jax.errors import UserError
+from train3d_jax.errors import DataError, UserError
 
 ANY_FRACTION = {"max_bad_fraction": 1.0, "num_workers": 0}
 BAD_PNG = "point_1_view_0_domain_depth_zbuffer.png"

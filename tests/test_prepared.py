@@ -9,8 +9,8 @@ import pytest
 
 from data.prepared import prepared_set as prepared
 from data.prepared.prepared_set import Origin, PreparedSet, State
-from data.protocol import DataError, DepthMap
-from train3d_jax.errors import UserError
+from data.protocol import DepthMap
+from train3d_jax.errors import DataError, UserError
 from train3d_jax.files import own_part
 
 

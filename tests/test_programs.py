@@ -16,11 +16,11 @@ import jax
 import numpy as np
 import pytest
 from box_rooms import box_room
+from ply_files import read_ply
 from raw_files import exr, png16, put, sens
 
 from launch import program
 from train3d_jax import locks
-from train3d_jax.export import answers as export
 
 ROOT = Path(__file__).parents[1]
 PROGRAMS = [
@@ -450,7 +450,7 @@ def test_the_cloud_is_the_map_with_the_answer_applied(folder, recovered):
     assert 0 < len(v) <= 66 * 128
     z = z[v, u]
     x, y = ((p - answer[c]) * z / answer["focal_px"] for p, c in ((u, "cx"), (v, "cy")))
-    points = export.read_ply(folder / "out" / "holed.ply")
+    points = read_ply(folder / "out" / "holed.ply")
     np.testing.assert_allclose(points, np.stack([x, y, z], -1), rtol=1e-5, atol=1e-6)
 
 

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from data.prepared import prepared_set as prepared
 from data.prepared import records
 from data.prepared.prepared_set import ARRAY_RECORD, Origin, PreparedSet
-from data.protocol import DataError, DepthMap
+from data.protocol import DepthMap
+from train3d_jax.errors import DataError
 
 CAMERA = np.array([[500.25, 0, 3.1], [0, 501.75, 2.7], [0, 0, 1]])
 

@@ -7,7 +7,8 @@ from tensorboardX.record_writer import RecordWriter  # noqa: F401  # the format 
 from tiny import CONFIG
 
 from train3d_jax.errors import UserError
-from train3d_jax.pictures import plots as report
+from train3d_jax.pictures.curves import render_curves
+from train3d_jax.pictures.figures import pixels
 from train3d_jax.training import run_log
 from train3d_jax.training.trainer import Validation
 
@@ -90,11 +91,11 @@ def test_tensorboard_gets_scalars_histograms_and_pictures(tmp_path):
 
 def test_curves_are_drawn_of_whatever_was_trained(tmp_path):
     rows = [row(step, split) for step in (1, 2, 3) for split in ("train", "validation")]
-    picture = report.pixels(report.render_curves(rows))
+    picture = pixels(render_curves(rows))
     assert picture.shape[1] > picture.shape[0] and picture.std() > 1
     # One panel for each of loss and field of view; one less where only the loss is known.
-    less = report.render_curves([{"step": 1, "split": "train", "loss": 0.0}])
-    assert report.pixels(less).shape[1] == picture.shape[1] // 2
+    less = render_curves([{"step": 1, "split": "train", "loss": 0.0}])
+    assert pixels(less).shape[1] == picture.shape[1] // 2
     with run_log.RunLog(tmp_path, CONFIG, 0, 2, tensorboard=False) as log:
         log.draw_curves()
         assert not (tmp_path / "curves.png").exists()  # nothing to draw yet

@@ -22,9 +22,10 @@ from raw_files import (
     sens,
 )
 
-from data.protocol import DataError, UnsuitableError
+from data.protocol import UnsuitableError
 from data.readers import scannet
 from data.readers.scannet import ScanNet
+from train3d_jax.errors import DataError
 
 
 def scene_of(root, contents, name="scene0000_00"):

@@ -6,8 +6,8 @@ import pytest
 from PIL import Image
 from raw_files import depth_units, png16, put, put_taskonomy
 
-from data.protocol import DataError
 from data.readers.taskonomy import Taskonomy
+from train3d_jax.errors import DataError
 
 END_OF_PNG = 12  # bytes of the last chunk: it holds nothing but its name and a checksum of that
 FRAME = "point_3_view_1"

@@ -6,9 +6,9 @@ from box_rooms import box_room
 from raw_files import png16, put
 
 from data.prepared import prepared_set as prepared
-from data.protocol import DataError, DepthMap
+from data.protocol import DepthMap
 from data.user_maps.true_maps import TrueMaps
-from train3d_jax.errors import UserError
+from train3d_jax.errors import DataError, UserError
 
 VALUES = np.arange(2000, 2048, dtype=np.uint16).reshape(6, 8)
 ROW = {

@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 from box_rooms import box_room
 from PIL import Image
+from ply_files import read_ply
 
 from data.prepared import prepared_set as prepared
 from data.protocol import DepthMap
 from data.user_maps.known_cameras import KnownCamera
 from launch.recovery.config import RecoveryConfig
 from launch.recovery.folder import recover_folder
-from train3d_jax.export import answers as export
+from train3d_jax.geometry.depth_maps import point_cloud, recovered_depth
 from train3d_jax.inference import recovery as inference
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -221,9 +222,9 @@ def test_values_that_were_set_are_saved_as_such(window, config, folder):
     assert answer["settings"] == answer["method"] == BY_HAND
     assert (answer["fov_x_deg"], answer["shift"]) == pytest.approx((61.5, 0.25), rel=1e-6)
     assert answer["shift_interval"] == [answer["shift"]] * 2
-    depth = export.recovered_depth(np.load(folder / "room0.npy"), answer["a"], answer["b"], "depth")
-    points = export.cloud_of(depth, np.array(answer["intrinsics"]))
-    np.testing.assert_array_equal(export.read_ply(config.out / "room0.ply"), points)
+    depth = recovered_depth(np.load(folder / "room0.npy"), answer["a"], answer["b"], "depth")
+    points = point_cloud(depth, np.array(answer["intrinsics"]))
+    np.testing.assert_array_equal(read_ply(config.out / "room0.ply"), points)
 
 
 def test_what_is_known_stays_and_the_other_is_recovered(window, config, model, tmp_path):

@@ -7,7 +7,7 @@ import numpy as np
 
 from data.prepared import npz_files, records
 from data.prepared import prepared_set as prepared
-from data.protocol import DataError
+from train3d_jax.errors import DataError
 from train3d_jax.files import write_whole
 
 PICTURE = "contact_sheet.png"

@@ -1,7 +1,6 @@
 """A picture of what a prepared set holds, to see at a glance that units and angles are right."""
 
 import io
-import math
 from array import array
 from collections import defaultdict
 from pathlib import Path
@@ -10,6 +9,7 @@ import numpy as np
 
 from data.prepared import prepared_set as prepared
 from train3d_jax.files import write_whole
+from train3d_jax.geometry.camera import focal_to_degrees
 
 PICTURE = "distributions.png"
 
@@ -30,7 +30,7 @@ def draw(folder: Path) -> None:
     )
     values: dict[str, array] = defaultdict(lambda: array("d"))  # millions of rows fit
     for row in prepared.rows(folder):
-        field_of_view = 2 * math.degrees(math.atan(row["size"][0] / 2 / row["focal"]))
+        field_of_view = focal_to_degrees(row["focal"], row["size"][0])
         values[row["dataset"]].extend((row["focal"], field_of_view, row["scale"], row["valid"]))
     figure = Figure(figsize=_INCHES, layout="constrained")
     for column, (axes, quantity) in enumerate(

@@ -13,13 +13,13 @@ from typing import Any, NamedTuple, TypeVar
 
 from data.prepare.sampling import allocate_scenes, choose
 from data.prepared import prepared_set as prepared
-from data.protocol import DataError, Frame, Reader, Scene, UnsuitableError
+from data.protocol import Frame, Reader, Scene, UnsuitableError
 from data.readers.kenburns import KenBurns
 from data.readers.listing import contents
 from data.readers.scannet import ScanNet
 from data.readers.taskonomy import Taskonomy
 from data.validity import DEFAULT_MIN_VALID
-from train3d_jax.errors import UserError
+from train3d_jax.errors import DataError, UserError
 
 _Result = TypeVar("_Result")
 

@@ -25,9 +25,9 @@ from data.prepare.quarantine import Rejected, Tally
 from data.prepare.sampling import Replacements
 from data.prepared import prepared_set as prepared
 from data.prepared import records
-from data.protocol import DataError, DepthMap, Reader, licence_of
+from data.protocol import DepthMap, Reader, licence_of
 from train3d_jax import __version__, locks
-from train3d_jax.errors import UserError
+from train3d_jax.errors import DataError, UserError
 
 __all__ = ["READERS", "InProcess", "PrepareConfig", "Summary", "prepare", "prepare_samples"]
 

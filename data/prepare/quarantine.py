@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from data.prepared import prepared_set as prepared
-from data.protocol import DataError, Frame
-from train3d_jax.errors import UserError
+from data.protocol import Frame
+from train3d_jax.errors import DataError, UserError
 
 LIST, READ, CHECK = "list", "read", "check"
 """Stages: a scene that cannot be listed, a sample that cannot be read (both are broken), and a map

@@ -11,9 +11,9 @@ from data.parallel.work import Number, run_in_order
 from data.prepare.plan import READERS
 from data.prepared import npz_files, records
 from data.prepared import prepared_set as prepared
-from data.protocol import DataError, DepthMap, Reader, Scene
+from data.protocol import DepthMap, Reader, Scene
 from train3d_jax import locks
-from train3d_jax.errors import UserError
+from train3d_jax.errors import DataError, UserError
 from train3d_jax.files import write_whole
 
 

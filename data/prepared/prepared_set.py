@@ -31,9 +31,9 @@ import numpy as np
 
 from data.prepared import npz_files, records
 from data.prepared.npz_files import DEPTHS, INTRINSICS
-from data.protocol import DataError, DepthMap
+from data.protocol import DepthMap
 from data.validity import valid_share
-from train3d_jax.errors import UserError
+from train3d_jax.errors import DataError, UserError
 from train3d_jax.files import own_part, write_whole
 from train3d_jax.locks import LOCK
 

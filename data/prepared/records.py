@@ -25,8 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from data.protocol import DataError
-from train3d_jax.errors import UserError
+from train3d_jax.errors import DataError, UserError
 from train3d_jax.files import own_part
 
 SHARDS, STAGED = "shards", "staged"

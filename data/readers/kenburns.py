@@ -25,18 +25,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from data.formats.images import read_exr
-from data.protocol import (
-    DataError,
-    DepthMap,
-    Frame,
-    Scene,
-    metric_depth,
-    refuse,
-    square_camera,
-    unique_scenes,
-)
+from data.protocol import DepthMap, Frame, Scene, metric_depth, refuse, square_camera, unique_scenes
 from data.readers.listing import first_file, folders, is_data
+from train3d_jax.errors import DataError
+from train3d_jax.formats.exr import read_exr
 
 _UNITS_PER_METRE = 100.0  # Unreal units are centimetres
 _SKY_UNITS = 60000.0  # and beyond; the nearest halves in use are 65024 and 65280

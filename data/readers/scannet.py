@@ -31,7 +31,6 @@ from typing import BinaryIO, ClassVar, NamedTuple
 import numpy as np
 
 from data.protocol import (
-    DataError,
     DepthMap,
     Frame,
     Scene,
@@ -45,6 +44,7 @@ from data.protocol import (
 from data.readers import scannet_frames
 from data.readers.listing import folders
 from data.validity import unfit_camera
+from train3d_jax.errors import DataError
 
 _SENS = ".sens"
 _SCENES = ("scans", "scannet_frames_25k", "tasks/scannet_frames_25k", "")

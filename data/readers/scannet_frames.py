@@ -14,9 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
-from data.formats.images import read_png
-from data.protocol import DataError, DepthMap, Frame, metric_depth, refuse_no_camera
+from data.protocol import DepthMap, Frame, metric_depth, refuse_no_camera
 from data.readers.listing import first_file
+from train3d_jax.errors import DataError
+from train3d_jax.formats.png import read_png
 
 _DEPTHS = "depth"
 _CAMERAS = ("intrinsic/intrinsic_depth.txt", "intrinsics_depth.txt", "intrinsic_depth.txt")

@@ -23,9 +23,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from data.formats.images import read_png
 from data.protocol import (
-    DataError,
     DepthMap,
     Frame,
     Scene,
@@ -36,6 +34,8 @@ from data.protocol import (
     unique_scenes,
 )
 from data.readers.listing import first_file, folders
+from train3d_jax.errors import DataError
+from train3d_jax.formats.png import read_png
 
 _UNITS_PER_METRE = 512.0
 _MISSING = 65535  # and 0

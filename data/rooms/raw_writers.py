@@ -27,6 +27,7 @@ from data.rooms.building import Surroundings
 from data.rooms.views import View, random_quadruples, random_size, random_views
 from train3d_jax.errors import UserError
 from train3d_jax.files import write_whole
+from train3d_jax.geometry.camera import focal_to_fov
 
 # ScanNet: depth in millimetres, and the time between two frames of a 30 Hz sensor.
 SENS_VERSION = 4
@@ -348,7 +349,7 @@ def field_of_view(view: View) -> float:
             f"{height}x{width}, {view.intrinsics.tolist()}: this format holds square images with "
             "the principal point at the centre only"
         )
-    return 2 * math.atan(width / 2 / float(focal_x))
+    return float(focal_to_fov(focal_x, width))
 
 
 def _quantised(depth: np.ndarray, units_per_metre: float, missing: int) -> np.ndarray:

@@ -16,6 +16,7 @@ from data.rooms.building import Room, Surroundings, random_point
 from data.rooms.ray_casting import Hits, make_caster
 from data.rooms.scenes import random_room
 from data.rooms.shells import edge_frame
+from train3d_jax.geometry.camera import fov_to_focal, intrinsics_matrix
 
 # The full angle along the longer side of the image, degrees.
 FIELD_OF_VIEW_DEG = (35.0, 100.0)
@@ -235,14 +236,14 @@ def random_intrinsics(
     """(3, 3) intrinsics with a field of view in `FIELD_OF_VIEW_DEG` along the longer side."""
     height, width = size
     angle = np.radians(rng.uniform(*FIELD_OF_VIEW_DEG))
-    focal = max(size) / 2 / np.tan(angle / 2)
+    focal = fov_to_focal(angle, max(size))
     centre = np.array([(width - 1) / 2, (height - 1) / 2])
     aspect = 1.0
     if not centred:
         aspect += rng.normal(0, PIXEL_ASPECT_DEVIATION)
         if rng.random() < OFF_CENTRE_CHANCE:
             centre += rng.uniform(-OFF_CENTRE_SHARE, OFF_CENTRE_SHARE, 2) * [width, height]
-    return np.array([[focal, 0.0, centre[0]], [0.0, focal * aspect, centre[1]], [0.0, 0.0, 1.0]])
+    return intrinsics_matrix(focal, focal * aspect, *centre)
 
 
 def _standing_pose(rng: np.random.Generator, room: Room) -> np.ndarray:

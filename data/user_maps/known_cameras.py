@@ -1,16 +1,16 @@
 """What a user knows about the camera: one number for all maps, or intrinsics in files."""
 
 import json
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from data.protocol import DataError
-from data.user_maps.depth_files import DepthFile, ReadSettings, read_depth_file
-from train3d_jax.errors import UserError
+from data.user_maps.depth_files import DepthFile
+from train3d_jax.errors import DataError, UserError
+from train3d_jax.formats.depth import ReadSettings, read_depth_file
+from train3d_jax.geometry.camera import centred_intrinsics, degrees_to_focal, intrinsics_matrix
 from train3d_jax.geometry.intrinsics import form_problem, size_problem
 
 SUFFIXES = (".npy", ".json")
@@ -73,11 +73,9 @@ class KnownCamera:
         height, width = size
         focal = self.focal_px
         if self.fov_deg is not None:
-            focal = width / 2 / math.tan(math.radians(self.fov_deg) / 2)
+            focal = degrees_to_focal(self.fov_deg, width)
         if focal is not None:
-            camera = np.array(
-                [[focal, 0, (width - 1) / 2], [0, focal, (height - 1) / 2], [0, 0, 1]]
-            )
+            camera = centred_intrinsics(focal, height, width)
             if self.fov_deg is None and (problem := size_problem(camera, height, width)):
                 raise DataError(file.path, f"--focal_px={focal:g}: {problem}")
             return camera
@@ -139,7 +137,7 @@ def _from_json(path: Path) -> np.ndarray:
             contents: Any = json.loads(file.read(_MOST_BYTES))
         if isinstance(contents, dict) and {"fx", "fy", "cx", "cy"} <= contents.keys():
             fx, fy, cx, cy = (float(contents[name]) for name in ("fx", "fy", "cx", "cy"))
-            return np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]])
+            return intrinsics_matrix(fx, fy, cx, cy)
         if isinstance(contents, dict):
             contents = contents["intrinsics"]
         return np.array(contents, np.float64)

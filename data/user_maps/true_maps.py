@@ -11,16 +11,16 @@ manifest.json is a list of rows, one a map:
 """
 
 import json
-import math
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple, cast
 
 import numpy as np
 
 from data.prepared.prepared_set import DATASET, PreparedSet
-from data.protocol import MAX_FIELD_OF_VIEW_DEG, MIN_FIELD_OF_VIEW_DEG, DataError
-from data.user_maps.depth_files import ReadSettings, read_depth_file
-from train3d_jax.errors import UserError
+from data.protocol import MAX_FIELD_OF_VIEW_DEG, MIN_FIELD_OF_VIEW_DEG
+from train3d_jax.errors import DataError, UserError
+from train3d_jax.formats.depth import ReadSettings, read_depth_file
+from train3d_jax.geometry.camera import focal_to_degrees, intrinsics_matrix
 
 MANIFEST = "manifest.json"
 
@@ -78,7 +78,7 @@ class TrueMaps:
     def _check_camera(self, found: TrueMap) -> None:
         (cx, cy), (height, width) = found.intrinsics[:2, 2], found.depth.shape
         for focal, length in ((found.intrinsics[0, 0], width), (found.intrinsics[1, 1], height)):
-            degrees = math.degrees(2 * math.atan(length / 2 / focal))
+            degrees = focal_to_degrees(focal, length)
             if not MIN_FIELD_OF_VIEW_DEG <= degrees <= MAX_FIELD_OF_VIEW_DEG:
                 raise DataError(
                     self.path / found.name,
@@ -119,9 +119,8 @@ class _Listed:
             metres = values * np.float32(row["metres_per_unit"])
             metres = np.where(np.isfinite(metres) & (metres > 0), metres, np.float32(0))
         fx, fy, cx, cy = (float(row[key]) for key in _NUMBERS[:4])
-        camera = np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]], np.float64)
         name = PurePosixPath(row["depth"]).with_suffix("").as_posix()
-        return TrueMap(name, str(row.get("scene") or ""), metres, camera)
+        return TrueMap(name, str(row.get("scene") or ""), metres, intrinsics_matrix(fx, fy, cx, cy))
 
     def _checked(self, index: int) -> dict[str, Any]:
         row = self._rows[index]

@@ -11,7 +11,7 @@ import numpy as np
 from data.rooms.views import random_views
 from train3d_jax.geometry import affine, camera, metrics
 from train3d_jax.inference import recovery as inference
-from train3d_jax.pictures import plots as report
+from train3d_jax.pictures.cloud_plots import draw_clouds
 
 VIEWS_PER_ROOM = 2
 FIRST_TEST_SEED = 1_000_000
@@ -140,7 +140,7 @@ def draw_pictures(
     for place, index in enumerate(chosen, start=1):
         comparison = comparisons[index]
         told = [f"{100 * comparison.errors[row][3]:.1f} %" for row in (before, after)]
-        report.draw_clouds(
+        draw_clouds(
             folder / f"{place:02d}_{maps[index].name}.png",
             np.where(maps[index].depth > 0, maps[index].values, 0),
             comparison.clouds,

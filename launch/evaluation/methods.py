@@ -85,7 +85,7 @@ def make_case(
 ) -> Case | None:
     """A view of a map as it is solved and measured; None where too little of the map is left."""
     truth = evaluation.truth_of(view, space)
-    canonical = evaluation.canonical_of(view.values)
+    canonical = evaluation.canonical_form(view.values)
     if truth is None or canonical is None:
         return None
     height, width = view.depth.shape
@@ -207,9 +207,9 @@ def _stacked(blocks: Sequence[clouds.Blocks]) -> clouds.Blocks:
 
 
 def _constant(cases: Sequence[Case], constants: Constants) -> _Answers:
-    focals = [evaluation.fov_to_focal(constants.fov, case.size[1]) for case in cases]
-    shift = evaluation.ratio_to_shift(constants.ratio)
-    return _Answers(np.array(focals), np.full(len(cases), shift))
+    focals = camera.degrees_to_focal(constants.fov, np.array([case.size[1] for case in cases]))
+    shift = affine.ratio_to_shift(constants.ratio)
+    return _Answers(focals, np.full(len(cases), shift))
 
 
 def _sought(found: inference.Recovery) -> _Answers:

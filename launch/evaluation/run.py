@@ -13,18 +13,17 @@ import numpy as np
 from tqdm import tqdm
 
 from data.parallel.work import run_in_order
-from data.protocol import DataError
 from data.user_maps.true_maps import TrueMap, TrueMaps
 from launch import compiling
 from launch.evaluation.config import WORST, EvaluationConfig
 from launch.evaluation.methods import COLUMNS, SOLVED_AT_ONCE, Case, Methods, make_case
 from launch.recovery.folder import printable
-from train3d_jax.errors import UserError
+from train3d_jax.errors import DataError, UserError
 from train3d_jax.evaluation import views as evaluation
 from train3d_jax.evaluation.views import Constants, Truth
-from train3d_jax.export import answers as export
-from train3d_jax.geometry.camera import initial_focal
-from train3d_jax.pictures import sheets as pictures
+from train3d_jax.geometry import camera, depth_maps
+from train3d_jax.pictures.shapes import Shape
+from train3d_jax.pictures.sheets import draw_sheet
 
 _Found = TypeVar("_Found")
 
@@ -213,12 +212,12 @@ def draw_worst(
         before, after = (
             _shape(view.values, focal, shift, config)
             for focal, shift in (
-                (float(initial_focal(height)), 0.0),
+                (float(camera.initial_focal(height)), 0.0),
                 (row["focal_px"], row["shift"]),
             )
         )
-        true_fov = evaluation.focal_to_fov(measured.truth.focal, width)
-        pictures.draw_sheet(
+        true_fov = camera.focal_to_degrees(measured.truth.focal, width)
+        draw_sheet(
             path,
             view.values,
             before,
@@ -232,10 +231,8 @@ def draw_worst(
     return drawn
 
 
-def _shape(
-    values: np.ndarray, focal: float, shift: float, config: EvaluationConfig
-) -> pictures.Shape:
-    scale, offset = evaluation.canonical_of(values) or (1.0, 0.0)
-    straight = export.recovered_depth(values, scale, offset + shift, config.space)
+def _shape(values: np.ndarray, focal: float, shift: float, config: EvaluationConfig) -> Shape:
+    scale, offset = evaluation.canonical_form(values) or (1.0, 0.0)
+    straight = depth_maps.recovered_depth(values, scale, offset + shift, config.space)
     height, width = values.shape
-    return pictures.Shape(straight, export.camera_of(focal, (height, width)))
+    return Shape(straight, camera.centred_intrinsics(focal, height, width))

@@ -19,7 +19,7 @@ from launch.evaluation.methods import (
 )
 from launch.evaluation.run import EvaluatedSet, Measured
 from train3d_jax import __version__
-from train3d_jax.evaluation import views as evaluation
+from train3d_jax.evaluation import bootstrap
 
 _COLUMN = {name: number for number, name in enumerate(COLUMNS)}
 
@@ -52,7 +52,7 @@ def report(
             "models": list(models),
             "constant_guess": {"fov": CONSTANT_FOV, "ratio": CONSTANT_RATIO},
             "points_per_view": NUM_POINTS,
-            "resamples": evaluation.RESAMPLES,
+            "resamples": bootstrap.RESAMPLES,
             "data": sets,
             "overall": _aggregates(rows, views, config.seed),
         }
@@ -66,7 +66,7 @@ def _aggregates(
         f"{name}/scene {view.scene}" if view.scene else f"{name}/map {view.map_number}"
         for name, view in views
     ]
-    resamples = evaluation.Resamples(scenes, seed)
+    resamples = bootstrap.Resamples(scenes, seed)
     tables = np.stack([view.table for _, view in views])
     best = tables[:, list(rows).index(BEST), _COLUMN["point_error"]]
     told = {}
@@ -74,10 +74,10 @@ def _aggregates(
         column = {name: tables[:, number, place] for name, place in _COLUMN.items()}
         told[row] = {
             "errors": {
-                name: evaluation.spread(column[name], resamples)._asdict() for name in ERRORS
+                name: bootstrap.spread(column[name], resamples)._asdict() for name in ERRORS
             },
-            "focal_coverage": evaluation.share_of(column["focal_held"]),
-            "shift_coverage": evaluation.share_of(column["shift_held"]),
+            "focal_coverage": bootstrap.share_of(column["focal_held"]),
+            "shift_coverage": bootstrap.share_of(column["shift_held"]),
             "unsolved": int((column["solved"] == 0).sum()),
             "worse_than_best_constants": float((column["point_error"] > best).mean()),
         }
@@ -123,7 +123,7 @@ def _short(value: float) -> str:
 def curves(
     rows: Sequence[str], evaluated: Sequence[EvaluatedSet]
 ) -> dict[str, dict[str, list[tuple[float, float]]]]:
-    """What `report.render_error_curves` draws."""
+    """What `curves.render_error_curves` draws."""
     shown = [_COLUMN["fov_error_deg"], _COLUMN["point_error"]]
     return {
         result.name: {

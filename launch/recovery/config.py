@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args
 
-from data.user_maps.depth_files import ReadSettings
 from data.user_maps.known_cameras import KnownCamera
 from launch.recovery.saving import SaveSettings
 from launch.recovery.shards import Shard
 from train3d_jax import __version__
 from train3d_jax.errors import UserError
 from train3d_jax.evidence.fusion import Method
+from train3d_jax.formats.depth import ReadSettings
 from train3d_jax.geometry.affine import Space
 from train3d_jax.inference.recovery import Model
 

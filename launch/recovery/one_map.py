@@ -5,15 +5,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from data.protocol import DataError
-from data.user_maps.depth_files import DepthFile, Found, read_depth_file, search
+from data.user_maps.depth_files import DepthFile, Found, search
 from data.user_maps.known_cameras import ray_length_to_depth
+from launch import program
 from launch.recovery import saving
 from launch.recovery.config import RecoveryConfig
 from launch.recovery.shared_camera import Shared
 from launch.recovery.summary import NAME
-from train3d_jax.errors import UserError
+from train3d_jax.errors import DataError, UserError
 from train3d_jax.export import answers as export
+from train3d_jax.formats.depth import read_depth_file
+from train3d_jax.geometry import camera
 from train3d_jax.inference import map_checks
 from train3d_jax.inference import recovery as inference
 
@@ -171,7 +173,9 @@ def write(found: Map, solved: Solved, config: RecoveryConfig, origin: Origin) ->
         space=config.space,
         solution=solved.solution,
         canonical=solved.canonical,
-        intrinsics=export.camera_of(solved.solution.focal, (height, width), found.intrinsics),
+        intrinsics=camera.recovered_intrinsics(
+            solved.solution.focal, (height, width), found.intrinsics
+        ),
         camera_known=config.camera.is_known,
         unit="metres" if origin.metric else "arbitrary",
     )
@@ -230,5 +234,6 @@ def reason(file: DepthFile, error: BaseException) -> str:
     if isinstance(error, OSError):
         return f"cannot be written: {error.strerror or ' '.join(str(error).split())}"
     if isinstance(error, DataError) and error.file == str(file.path):
-        return error.reason
-    return " ".join(str(error).split())
+        return error.reason_spelled(program.flag_of)
+    message = program.message(error) if isinstance(error, UserError) else str(error)
+    return " ".join(message.split())

@@ -2,7 +2,7 @@
 
 from absl import flags
 
-from data.user_maps.depth_files import ReadSettings
+from train3d_jax.formats.depth import ReadSettings
 
 _KEY = flags.DEFINE_string("key", None, "Array to take from .npz files that hold several.")
 _CHANNEL = flags.DEFINE_string(

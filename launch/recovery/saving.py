@@ -9,14 +9,13 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from data.formats.images import read_colours
-from data.protocol import DataError
 from data.user_maps.depth_files import DepthFile
-from train3d_jax.errors import UserError
-from train3d_jax.export import answers as export
-from train3d_jax.export import cameras as camera_exports
+from train3d_jax.errors import DataError, UserError
+from train3d_jax.export import cameras, point_clouds
+from train3d_jax.export.depth_files import write_depth
+from train3d_jax.formats.pictures import read_colours
+from train3d_jax.geometry import camera, depth_maps
 from train3d_jax.geometry.affine import Space
-from train3d_jax.geometry.camera import INITIAL_FOV_DEGREES
 from train3d_jax.inference.recovery import Solution
 
 ENDINGS = {
@@ -31,7 +30,7 @@ ENDINGS = {
 """What can be saved, and what its name ends in; COLMAP's and nerfstudio's are folders."""
 
 _FOLDERS = (ENDINGS["colmap"], ENDINGS["nerfstudio"])
-_IN_FOLDERS = (*camera_exports.COLMAP_FILES, "transforms.json")
+_IN_FOLDERS = (*cameras.COLMAP_FILES, "transforms.json")
 
 _COLOUR_SUFFIXES = (".png", ".jpg", ".jpeg", ".PNG", ".JPG", ".JPEG")
 
@@ -45,7 +44,8 @@ class SaveSettings:
 
     Attributes:
       kinds: of `ENDINGS`.
-      edge_filter: `export.edges` with this threshold are left out of clouds; 0 leaves none out.
+      edge_filter: threshold of `depth_maps.depth_edges`, which are left out of clouds; 0 leaves
+        none out.
       rgb: folder of the images that colour the clouds, under the relative paths of the maps; or the
         image of the only map.
     """
@@ -112,30 +112,28 @@ def save(out: Path, recovered: Recovered, settings: SaveSettings) -> tuple[str, 
     file, solution, intrinsics = recovered.file, recovered.solution, recovered.intrinsics
     unit, kinds = recovered.unit, settings.kinds
     paths = {kind: out / f"{file.name}{ending}" for kind, ending in ENDINGS.items()}
-    depth = export.recovered_depth(recovered.values, solution.a, solution.b, recovered.space)
+    depth = depth_maps.recovered_depth(recovered.values, solution.a, solution.b, recovered.space)
     if "npz" in kinds:
-        export.write_depth(paths["npz"], depth, intrinsics, unit)
+        write_depth(paths["npz"], depth, intrinsics, unit)
     image, size, pixels, flags = colours_of(file, recovered.values.shape, settings.rgb)
     # COLMAP and nerfstudio get the camera of the image that they are to read.
-    camera = camera_exports.resized_camera(intrinsics, recovered.values.shape, size)
+    resized = camera.resized_intrinsics(intrinsics, recovered.values.shape, size)
     if settings.edge_filter:
-        depth = np.where(export.edges(depth, settings.edge_filter), 0, depth)
+        depth = np.where(depth_maps.depth_edges(depth, settings.edge_filter), 0, depth)
     if {"ply", "glb", "colmap"} & set(kinds):
-        points = export.cloud_of(depth, intrinsics)
+        points = depth_maps.point_cloud(depth, intrinsics)
         colours = None if pixels is None else pixels[depth > 0]
         if "ply" in kinds:
-            comments = (f"axes: {export.AXES}", f"unit: {unit}")
-            export.write_ply(paths["ply"], points, comments, colours)
+            comments = (f"axes: {camera.AXES}", f"unit: {unit}")
+            point_clouds.write_ply(paths["ply"], points, comments, colours)
         if "glb" in kinds:
-            export.write_glb(paths["glb"], points, unit, colours)
+            point_clouds.write_glb(paths["glb"], points, unit, colours)
         if "colmap" in kinds:
-            camera_exports.write_colmap(
-                paths["colmap"], image.name, size, camera, points, unit, colours
-            )
+            cameras.write_colmap(paths["colmap"], image.name, size, resized, points, unit, colours)
     if "nerfstudio" in kinds:
         folder = paths["nerfstudio"]
-        camera_exports.write_nerfstudio(
-            folder / "transforms.json", os.path.relpath(image, folder), size, camera, unit,
+        cameras.write_nerfstudio(
+            folder / "transforms.json", os.path.relpath(image, folder), size, resized, unit,
             os.path.relpath(paths["ply"], folder) if "ply" in kinds else None,
         )  # fmt: skip
     if {"picture", "turntable"} & set(kinds):
@@ -208,26 +206,28 @@ def _draw(
     settings: SaveSettings,
     pixels: np.ndarray | None,
 ) -> None:
-    from train3d_jax.pictures import sheets as pictures  # imports matplotlib, which few runs need
+    # They import matplotlib, which few runs need.
+    from train3d_jax.pictures.shapes import Shape
+    from train3d_jax.pictures.sheets import draw_sheet
+    from train3d_jax.pictures.turntables import draw_turntable
 
     solution, values = recovered.solution, recovered.values
     height, width = values.shape
-    first_guess = height / 2 / np.tan(np.radians(INITIAL_FOV_DEGREES) / 2)
-    before = pictures.Shape(
-        export.recovered_depth(values, *recovered.canonical, recovered.space),
+    before = Shape(
+        depth_maps.recovered_depth(values, *recovered.canonical, recovered.space),
         recovered.intrinsics
         if recovered.camera_known
-        else export.camera_of(first_guess, (height, width)),
+        else camera.centred_intrinsics(camera.initial_focal(height), height, width),
     )
     if settings.edge_filter:
         before = before._replace(depth=np.where(depth > 0, before.depth, 0))
-    after = pictures.Shape(depth, recovered.intrinsics)
+    after = Shape(depth, recovered.intrinsics)
     if "picture" in settings.kinds:
         shown = np.where(np.isfinite(values), values, 0)
         title = f"{recovered.file.relative}   shift {solution.shift:.3f}"
-        pictures.draw_sheet(paths["picture"], shown, before, after, title, pixels)
+        draw_sheet(paths["picture"], shown, before, after, title, pixels)
     if "turntable" in settings.kinds:
-        pictures.draw_turntable(paths["turntable"], before, after, pixels)
+        draw_turntable(paths["turntable"], before, after, pixels)
 
 
 def remove(out: Path, name: str) -> None:

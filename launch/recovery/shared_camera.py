@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from data.user_maps.depth_files import DepthFile, read_depth_file
+from data.user_maps.depth_files import DepthFile
 from launch import compiling
 from launch.recovery.config import RecoveryConfig
 from train3d_jax.errors import UserError
+from train3d_jax.formats.depth import read_depth_file
 from train3d_jax.inference import recovery as inference
 
 _FLOAT32 = 1e-6

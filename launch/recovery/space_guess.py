@@ -8,9 +8,11 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from data.user_maps.depth_files import DepthFile, ReadSettings, read_depth_file
+from data.user_maps.depth_files import DepthFile
+from launch import program
 from launch.recovery.notes import flags_of
 from train3d_jax.errors import UserError
+from train3d_jax.formats.depth import ReadSettings, read_depth_file
 from train3d_jax.geometry import clouds
 from train3d_jax.geometry.affine import Space
 from train3d_jax.inference import map_checks
@@ -51,7 +53,7 @@ def guess(files: Sequence[DepthFile], reading: ReadSettings) -> Guess:
         try:
             values = read_depth_file(path, reading)
         except UserError as error:
-            reason = str(error)
+            reason = program.message(error)
             continue
         mask = clouds.valid(values)
         if not mask.any():

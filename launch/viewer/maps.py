@@ -21,14 +21,11 @@ from launch.recovery.folder import printable
 from launch.recovery.one_map import Map
 from launch.recovery.saving import SaveSettings
 from train3d_jax.errors import UserError
-from train3d_jax.evaluation import views as evaluation
-from train3d_jax.export import answers as export
 from train3d_jax.files import write_whole
-from train3d_jax.geometry import affine, metrics
-from train3d_jax.geometry.camera import INITIAL_FOV_DEGREES
+from train3d_jax.geometry import affine, camera, metrics
 from train3d_jax.inference import recovery as inference
 from train3d_jax.inference import viewing
-from train3d_jax.pictures.sheets import in_colours
+from train3d_jax.pictures.shapes import value_colours
 
 THUMBNAIL = 96
 """Width in pixels."""
@@ -119,7 +116,7 @@ def thumbnail(entry: Entry) -> str:
         return ""
     step = max(1, found.values.shape[1] // (2 * THUMBNAIL))
     values = found.values[::step, ::step]
-    picture = Image.fromarray(in_colours(np.where(np.isfinite(values), values, 0)))
+    picture = Image.fromarray(value_colours(np.where(np.isfinite(values), values, 0)))
     picture.thumbnail((THUMBNAIL, THUMBNAIL))
     file = io.BytesIO()
     picture.save(file, "PNG")
@@ -185,10 +182,9 @@ class Look:
         rgb = saving_of(self.found.file, config).rgb
         _, _, pixels, self.flags = saving.colours_of(self.found.file, self.size, rgb)
         if pixels is None:
-            pixels = in_colours(np.where(np.isfinite(values), values, 0))
+            pixels = value_colours(np.where(np.isfinite(values), values, 0))
         self.colours = pixels[places[:, 0], places[:, 1]]
-        half = np.radians(INITIAL_FOV_DEGREES) / 2
-        self.first_guess = Values(float(self.size[0] / 2 / np.tan(half)), 0.0)
+        self.first_guess = Values(float(camera.initial_focal(self.size[0])), 0.0)
         self.distorted = self.cloud(self.first_guess)
         self.truth: Values | None = None
         self.true_cloud: np.ndarray | None = None
@@ -196,7 +192,7 @@ class Look:
             self.truth = Values(float(true_camera[1, 1]), -offset)
             self._true_points = self._unproject(self.truth.shift, true_camera)
             self.true_cloud = np.asarray(self._true_points)[: self._count]
-            self._true_fov = export.fov_degrees(true_camera[0, 0], self.size[1])
+            self._true_fov = self.fov(true_camera[0, 0])
 
     @property
     def name(self) -> str:
@@ -211,11 +207,11 @@ class Look:
 
     def fov(self, focal: float) -> float:
         """The horizontal field of view of a focal length, degrees."""
-        return export.fov_degrees(focal, self.size[1])
+        return float(camera.focal_to_degrees(focal, self.size[1]))
 
     def focal(self, fov: float) -> float:
         """The inverse of `fov`."""
-        return evaluation.fov_to_focal(fov, self.size[1])
+        return float(camera.degrees_to_focal(fov, self.size[1]))
 
     def cloud(self, values: Values) -> np.ndarray:
         """The points under some values, (N, 3), see `viewing.unproject`."""
@@ -248,7 +244,7 @@ class Look:
         )
 
     def _points(self, values: Values) -> jax.Array:
-        return self._unproject(values.shift, export.camera_of(values.focal, self.size))
+        return self._unproject(values.shift, camera.centred_intrinsics(values.focal, *self.size))
 
     def _unproject(self, shift: float, intrinsics: np.ndarray) -> jax.Array:
         return viewing.unproject(

@@ -10,6 +10,7 @@ import numpy as np
 import viser
 
 from launch.viewer.maps import Look, Values
+from train3d_jax.geometry.camera import focal_to_fov
 
 DISTORTED, CORRECTED, TRUE = KINDS = ("as given", "corrected", "truth")
 """Clouds, from left to right."""
@@ -191,4 +192,4 @@ def _extent(points: np.ndarray) -> np.ndarray:
 
 def _height_fov(look: Look, focal: float) -> float:
     """The vertical field of view, radians."""
-    return 2 * math.atan(look.size[0] / 2 / focal)
+    return float(focal_to_fov(focal, look.size[0]))

@@ -1,4 +1,4 @@
-"""Views with a known truth, constant baselines, and statistics over scenes.
+"""Views with a known truth, constant baselines, and statistics of errors over scenes.
 
-Here: numpy only.  Not here: the methods that are compared.
+Here: what does not depend on the methods that are compared.  Not here: files, and those methods.
 """

@@ -4,7 +4,7 @@ Both count pixels from the corner of the image, so that the centre of the first 
 here it is at 0.  Each map stands alone, so its camera is the origin of its world.
 
 Both stop where a camera and the image that it names differ in size.  Where a photo is larger than
-its depth map, they get the camera of the photo: see `resized_camera`.
+its depth map, they get the camera of the photo: see `camera.resized_intrinsics`.
 """
 
 import json
@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from train3d_jax.files import write_whole
+from train3d_jax.geometry.camera import AXES
 
 _MOST_POINTS = 20_000
 """Points of a COLMAP model: enough to start programs that refine it, and a text of 1 MB."""
@@ -36,33 +37,6 @@ COLMAP_FILES = tuple(
     f"{name}.{ending}" for ending in ("bin", "txt") for name in ("cameras", "images", "points3D")
 )
 """What `write_colmap` may write."""
-
-
-def resized_camera(
-    intrinsics: np.ndarray, size: tuple[int, int], to_size: tuple[int, int]
-) -> np.ndarray:
-    """Intrinsics of the same view in an image of another size.
-
-    The corners of both images coincide.  Pixel centres are at integers, so that the corner is at
-    -0.5: u' = (u + 0.5) * scale - 0.5.
-
-    Args:
-      intrinsics: (3, 3) in pixels of the first image.
-      size: its height and width in pixels.
-      to_size: height and width of the other image; the two ratios may differ.
-
-    Returns:
-      (3, 3) float64 in pixels of the other image.
-    """
-    y_scale, x_scale = (new / old for new, old in zip(to_size, size, strict=True))
-    fx, fy, cx, cy = _four(intrinsics)
-    return np.array(
-        [
-            [fx * x_scale, 0, cx * x_scale - _HALF_PIXEL],
-            [0, fy * y_scale, cy * y_scale - _HALF_PIXEL],
-            [0, 0, 1],
-        ]
-    )
 
 
 def write_colmap(
@@ -94,65 +68,53 @@ def write_colmap(
     Raises:
       UserError: a file cannot be written.
     """
-    every = -(-len(points) // _MOST_POINTS) or 1
-    chosen = points[::every]
-    paint = np.full((len(chosen), 3), 128, np.uint8) if colours is None else colours[::every]
-    _write_binary(folder, image, size, intrinsics, chosen, paint)
-    if image.split() == [image]:
-        _write_text(folder, image, size, intrinsics, chosen, paint, unit)
+    step = -(-len(points) // _MOST_POINTS) or 1
+    chosen = points[::step]
+    paint = np.full((len(chosen), 3), 128, np.uint8) if colours is None else colours[::step]
+    files = {
+        "cameras": _cameras(size, intrinsics),
+        "images": _images(image),
+        "points3D": _points(chosen, paint, unit),
+    }
+    for name, (binary, text) in files.items():
+        write_whole(folder / f"{name}.bin", binary)
+        if image.split() == [image]:
+            write_whole(folder / f"{name}.txt", text)
 
 
-def _write_binary(
-    folder: Path,
-    image: str,
-    size: tuple[int, int],
-    intrinsics: np.ndarray,
-    points: np.ndarray,
-    colours: np.ndarray,
-) -> None:
+def _cameras(size: tuple[int, int], intrinsics: np.ndarray) -> tuple[bytes, bytes]:
+    """The file of cameras, in binary and in text, as the two functions below."""
+    four = _four(intrinsics)
     height, width = size
-    camera = struct.pack("<QIiQQ4d", 1, 1, _PINHOLE, width, height, *_four(intrinsics))
-    write_whole(folder / "cameras.bin", camera)
+    binary = struct.pack("<QIiQQ4d", 1, 1, _PINHOLE, width, height, *four)
+    head = "# CAMERA_ID, MODEL, WIDTH, HEIGHT, fx, fy, cx, cy\n"
+    row = " ".join(["1 PINHOLE", str(width), str(height), *(f"{value:.9g}" for value in four)])
+    return binary, f"{head}{row}\n".encode()
+
+
+def _images(image: str) -> tuple[bytes, bytes]:
+    name = os.fsencode(image)
     # Number of images; its id, rotation, translation, camera, name; the number of its key points.
-    pose = struct.pack("<QI7dI", 1, 1, 1, 0, 0, 0, 0, 0, 0, 1)
-    write_whole(folder / "images.bin", pose, os.fsencode(image) + b"\0", struct.pack("<Q", 0))
+    binary = (
+        struct.pack("<QI7dI", 1, 1, 1, 0, 0, 0, 0, 0, 0, 1) + name + b"\0" + struct.pack("<Q", 0)
+    )
+    head = b"# IMAGE_ID, QW, QX, QY, QZ, TX, TY, TZ, CAMERA_ID, NAME; POINTS2D[]\n"
+    # The second line of an image lists its key points: none.
+    return binary, head + b"1 1 0 0 0 0 0 0 1 " + name + b"\n\n"
+
+
+def _points(points: np.ndarray, colours: np.ndarray, unit: str) -> tuple[bytes, bytes]:
     rows = np.zeros(len(points), _POINT)
     rows["id"] = np.arange(1, len(points) + 1)
     rows["position"], rows["colour"] = points, colours
-    write_whole(folder / "points3D.bin", struct.pack("<Q", len(points)), rows.tobytes())
-
-
-def _write_text(
-    folder: Path,
-    image: str,
-    size: tuple[int, int],
-    intrinsics: np.ndarray,
-    points: np.ndarray,
-    colours: np.ndarray,
-    unit: str,
-) -> None:
-    fx, fy, cx, cy = _four(intrinsics)
-    height, width = size
-    write_whole(
-        folder / "cameras.txt",
-        f"# CAMERA_ID, MODEL, WIDTH, HEIGHT, fx, fy, cx, cy\n1 PINHOLE {width} {height} "
-        f"{fx:.9g} {fy:.9g} {cx:.9g} {cy:.9g}\n".encode(),
-    )
-    # The second line of an image lists its key points: none.
-    write_whole(
-        folder / "images.txt",
-        b"# IMAGE_ID, QW, QX, QY, QZ, TX, TY, TZ, CAMERA_ID, NAME; POINTS2D[]\n",
-        b"1 1 0 0 0 0 0 0 1 " + os.fsencode(image) + b"\n\n",
-    )
     lines = [
         f"{number} {x:.7g} {y:.7g} {z:.7g} {red} {green} {blue} 0\n"
         for number, ((x, y, z), (red, green, blue)) in enumerate(
             zip(points.tolist(), colours.tolist(), strict=True), start=1
         )
     ]
-    note = f"# axes: x right, y down, z forward; unit: {unit}\n"
-    text = note + "# POINT3D_ID, X, Y, Z, R, G, B, ERROR, TRACK[]\n" + "".join(lines)
-    write_whole(folder / "points3D.txt", text.encode())
+    head = f"# axes: {AXES}; unit: {unit}\n# POINT3D_ID, X, Y, Z, R, G, B, ERROR, TRACK[]\n"
+    return struct.pack("<Q", len(rows)) + rows.tobytes(), (head + "".join(lines)).encode()
 
 
 def write_nerfstudio(
@@ -190,7 +152,7 @@ def write_nerfstudio(
         "cy": cy,
         **dict.fromkeys(("k1", "k2", "p1", "p2"), 0.0),
         "frames": [{"file_path": image, "transform_matrix": np.diag([1.0, -1, -1, 1]).tolist()}],
-        "world": f"x right, y down, z forward; unit: {unit}",
+        "world": f"{AXES}; unit: {unit}",
     }
     if cloud is not None:
         contents["ply_file_path"] = cloud

@@ -9,11 +9,13 @@ inverse: `1 / z = scale * (d + shift)`.  Space is "depth" or "disparity" and alw
 """
 
 import math
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
+
+from train3d_jax.geometry.camera import array_namespace
 
 Space = Literal["depth", "disparity"]
 
@@ -113,19 +115,25 @@ def masked_quantiles(
     return tuple(at(quantile) for quantile in quantiles)
 
 
-def shift_to_ratio(shift: ArrayLike) -> jax.Array:
+def shift_to_ratio(shift: Any) -> Any:
     """The ratio of the near to the far quantile of the true values that a canonical shift means.
 
     With the quantiles at 0.5 and 1 it is (0.5 + shift) / (1 + shift).  Unlike the shift, which has
     no upper bound, the ratio of true depths lies in (0, 1): it is what networks are trained on.
+
+    Args:
+      shift: canonical units, any shape, a number or an array of numpy or JAX.
+
+    Returns:
+      As `shift`; numpy for a number.
     """
-    shift = jnp.asarray(shift)
+    shift = array_namespace(shift).asarray(shift)
     return (NEAR_VALUE + shift) / (FAR_VALUE + shift)
 
 
-def ratio_to_shift(ratio: ArrayLike) -> jax.Array:
+def ratio_to_shift(ratio: Any) -> Any:
     """The inverse of `shift_to_ratio`, for ratios below 1."""
-    ratio = jnp.asarray(ratio)
+    ratio = array_namespace(ratio).asarray(ratio)
     return (ratio * FAR_VALUE - NEAR_VALUE) / (1 - ratio)
 
 
@@ -160,7 +168,7 @@ def distort(points: ArrayLike, shift: ArrayLike, alpha: ArrayLike, space: Space)
 
 
 def straighten(points: ArrayLike, shift: ArrayLike, alpha: ArrayLike, space: Space) -> jax.Array:
-    """Applies a found shift and focal ratio to a distorted cloud: the inverse of `distort`."""
+    """Applies an estimate of shift and focal ratio to a distorted cloud: inverse of `distort`."""
     return _reshape_cloud(points, jnp.asarray(shift), 1 / jnp.asarray(alpha), space)
 
 

@@ -1,24 +1,49 @@
-"""Pinhole cameras: pixel grids, unprojection, projection, focal length and field of view.
+"""Pinhole cameras: intrinsics, pixel grids, unprojection, projection, focal length, field of view.
 
 Conventions, everywhere in this package: camera axes as in OpenCV (x right, y down, z forward);
 depth is z, not the length of the ray; pixel centres lie at integers, so the centre of a W-wide
 image is (W - 1) / 2; pixels are (u, v) = (column, row); angles are in radians unless a name says
 degrees.
 
-Every function is pure and takes any leading batch axes, which broadcast.
+Every function is pure, takes any leading batch axes, which broadcast, and works on either kind of
+array: JAX arrays in, JAX arrays out; otherwise numpy, in float64 unless every array is float32.
+Importing this module imports no JAX: what workers of the loader run needs none.
 """
 
 import math
+from types import ModuleType
+from typing import Any
 
-import jax
-import jax.numpy as jnp
-from jax.typing import ArrayLike
+import numpy as np
 
 INITIAL_FOV_DEGREES = 60.0
 """Vertical field of view of the first guess of a camera, in degrees (as LeReS, section 3.2)."""
 
+AXES = "x right, y down, z forward"
+"""Of every camera and cloud (OpenCV's), for the heads of files."""
 
-def intrinsics_matrix(fx: ArrayLike, fy: ArrayLike, cx: ArrayLike, cy: ArrayLike) -> jax.Array:
+Array = Any
+"""A numpy or JAX array, of the kind that came in."""
+
+ArrayLike = Any
+"""A number, or an array of either kind."""
+
+
+def array_namespace(*values: ArrayLike) -> ModuleType:
+    """The module whose functions take these values: jax.numpy where one is a JAX array, or numpy.
+
+    Both kinds name their module as the Python array API standard says (2022.12,
+    `__array_namespace__`).
+    """
+    for value in values:
+        if hasattr(value, "__array_namespace__"):
+            namespace = value.__array_namespace__()
+            if namespace is not np:
+                return namespace
+    return np
+
+
+def intrinsics_matrix(fx: ArrayLike, fy: ArrayLike, cx: ArrayLike, cy: ArrayLike) -> Array:
     """Assembles intrinsics.
 
     Args:
@@ -29,14 +54,21 @@ def intrinsics_matrix(fx: ArrayLike, fy: ArrayLike, cx: ArrayLike, cy: ArrayLike
 
     Returns:
       Upper triangular matrices, shape (..., 3, 3).
+
+    >>> intrinsics_matrix(500, 510, 319.5, 239.5)
+    array([[500. ,   0. , 319.5],
+           [  0. , 510. , 239.5],
+           [  0. ,   0. ,   1. ]])
     """
-    fx, fy, cx, cy = jnp.broadcast_arrays(*map(jnp.asarray, (fx, fy, cx, cy)))
-    zero, one = jnp.zeros_like(fx), jnp.ones_like(fx)
-    rows = [jnp.stack(row, -1) for row in ([fx, zero, cx], [zero, fy, cy], [zero, zero, one])]
-    return jnp.stack(rows, -2)
+    xp = array_namespace(fx, fy, cx, cy)
+    fx, fy, cx, cy = xp.broadcast_arrays(*map(xp.asarray, (fx, fy, cx, cy)))
+    zero, one = xp.zeros_like(fx), xp.ones_like(fx)
+    rows = [xp.stack(row, -1) for row in ([fx, zero, cx], [zero, fy, cy], [zero, zero, one])]
+    matrix = xp.stack(rows, -2)
+    return matrix.astype(xp.result_type(matrix.dtype, 1.0))
 
 
-def centred_intrinsics(focal: ArrayLike, height: ArrayLike, width: ArrayLike) -> jax.Array:
+def centred_intrinsics(focal: ArrayLike, height: ArrayLike, width: ArrayLike) -> Array:
     """Intrinsics of square pixels with the principal point in the image centre.
 
     Args:
@@ -47,17 +79,59 @@ def centred_intrinsics(focal: ArrayLike, height: ArrayLike, width: ArrayLike) ->
     Returns:
       Shape (..., 3, 3).
     """
-    cx, cy = (jnp.asarray(width) - 1) / 2, (jnp.asarray(height) - 1) / 2
+    xp = array_namespace(focal, height, width)
+    cx, cy = (xp.asarray(width) - 1) / 2, (xp.asarray(height) - 1) / 2
     return intrinsics_matrix(focal, focal, cx, cy)
 
 
-def pixel_grid(height: int, width: int) -> jax.Array:
+def recovered_intrinsics(focal: ArrayLike, size: tuple[int, int], known: Array | None) -> Array:
+    """Intrinsics of a recovered vertical focal length.
+
+    Args:
+      focal: fy in pixels, shape (...).
+      size: height and width of the image in pixels.
+      known: what is known of the camera, (..., 3, 3) in pixels: the principal point and the ratio
+        of the focal lengths are kept; None for the image centre and square pixels.
+
+    Returns:
+      Shape (..., 3, 3).
+    """
+    if known is None:
+        return centred_intrinsics(focal, *size)
+    fx, fy = known[..., 0, 0], known[..., 1, 1]
+    return intrinsics_matrix(focal * fx / fy, focal, known[..., 0, 2], known[..., 1, 2])
+
+
+def resized_intrinsics(intrinsics: Array, size: tuple[int, int], to_size: tuple[int, int]) -> Array:
+    """Intrinsics of the same view in an image of another size.
+
+    The corners of both images coincide.  Pixel centres are at integers, so that the corner is at
+    -0.5: u' = (u + 0.5) * scale - 0.5.
+
+    Args:
+      intrinsics: (..., 3, 3) in pixels of the first image.
+      size: its height and width in pixels.
+      to_size: height and width of the other image; the two ratios may differ.
+
+    Returns:
+      Shape (..., 3, 3), in pixels of the other image.
+    """
+    y_scale, x_scale = (new / old for new, old in zip(to_size, size, strict=True))
+    return intrinsics_matrix(
+        intrinsics[..., 0, 0] * x_scale,
+        intrinsics[..., 1, 1] * y_scale,
+        (intrinsics[..., 0, 2] + 0.5) * x_scale - 0.5,
+        (intrinsics[..., 1, 2] + 0.5) * y_scale - 0.5,
+    )
+
+
+def pixel_grid(height: int, width: int) -> np.ndarray:
     """The centres (u, v) of all pixels of an image, shape (height, width, 2)."""
-    u, v = jnp.meshgrid(jnp.arange(width, dtype=float), jnp.arange(height, dtype=float))
-    return jnp.stack([u, v], -1)
+    u, v = np.meshgrid(np.arange(width, dtype=float), np.arange(height, dtype=float))
+    return np.stack([u, v], -1)
 
 
-def rays(pixels: ArrayLike, intrinsics: ArrayLike) -> jax.Array:
+def rays(pixels: ArrayLike, intrinsics: ArrayLike) -> Array:
     """Viewing directions with unit z: ((u - cx) / fx, (v - cy) / fy).
 
     Args:
@@ -67,13 +141,14 @@ def rays(pixels: ArrayLike, intrinsics: ArrayLike) -> jax.Array:
     Returns:
       Shape (..., N, 2).
     """
-    pixels, intrinsics = jnp.asarray(pixels), jnp.asarray(intrinsics)
-    focal = jnp.stack([intrinsics[..., 0, 0], intrinsics[..., 1, 1]], -1)
+    xp = array_namespace(pixels, intrinsics)
+    pixels, intrinsics = xp.asarray(pixels), xp.asarray(intrinsics)
+    focal = xp.stack([intrinsics[..., 0, 0], intrinsics[..., 1, 1]], -1)
     centre = intrinsics[..., :2, 2]
     return (pixels - centre[..., None, :]) / focal[..., None, :]
 
 
-def unproject_pixels(pixels: ArrayLike, depth: ArrayLike, intrinsics: ArrayLike) -> jax.Array:
+def unproject_pixels(pixels: ArrayLike, depth: ArrayLike, intrinsics: ArrayLike) -> Array:
     """The points that pixels of known depth show: x = (u - cx) z / fx, y = (v - cy) z / fy.
 
     Args:
@@ -84,12 +159,13 @@ def unproject_pixels(pixels: ArrayLike, depth: ArrayLike, intrinsics: ArrayLike)
     Returns:
       Points in the unit of `depth`, shape (..., N, 3).
     """
-    depth = jnp.asarray(depth)
+    xp = array_namespace(pixels, depth, intrinsics)
+    depth = xp.asarray(depth)
     xy = rays(pixels, intrinsics) * depth[..., None]
-    return jnp.concatenate([xy, jnp.broadcast_to(depth[..., None], (*xy.shape[:-1], 1))], -1)
+    return xp.concatenate([xy, xp.broadcast_to(depth[..., None], (*xy.shape[:-1], 1))], -1)
 
 
-def unproject(depth: ArrayLike, intrinsics: ArrayLike) -> jax.Array:
+def unproject(depth: ArrayLike, intrinsics: ArrayLike) -> Array:
     """The point cloud of whole depth maps.
 
     Args:
@@ -99,14 +175,16 @@ def unproject(depth: ArrayLike, intrinsics: ArrayLike) -> jax.Array:
     Returns:
       Points in the unit of `depth`, shape (..., H, W, 3); pixels of depth 0 become the origin.
     """
-    depth = jnp.asarray(depth)
+    xp = array_namespace(depth, intrinsics)
+    depth, intrinsics = xp.asarray(depth), xp.asarray(intrinsics)
     height, width = depth.shape[-2:]
+    pixels = xp.asarray(pixel_grid(height, width).reshape(-1, 2), dtype=intrinsics.dtype)
     flat = depth.reshape(*depth.shape[:-2], height * width)
-    points = unproject_pixels(pixel_grid(height, width).reshape(-1, 2), flat, intrinsics)
+    points = unproject_pixels(pixels, flat, intrinsics)
     return points.reshape(*points.shape[:-2], height, width, 3)
 
 
-def project(points: ArrayLike, intrinsics: ArrayLike) -> tuple[jax.Array, jax.Array]:
+def project(points: ArrayLike, intrinsics: ArrayLike) -> tuple[Array, Array]:
     """Where a camera sees points: the inverse of `unproject_pixels` for depth != 0.
 
     Args:
@@ -116,22 +194,40 @@ def project(points: ArrayLike, intrinsics: ArrayLike) -> tuple[jax.Array, jax.Ar
     Returns:
       Pixels (u, v), shape (..., N, 2), and depth, shape (..., N).
     """
-    points, intrinsics = jnp.asarray(points), jnp.asarray(intrinsics)
-    focal = jnp.stack([intrinsics[..., 0, 0], intrinsics[..., 1, 1]], -1)
+    xp = array_namespace(points, intrinsics)
+    points, intrinsics = xp.asarray(points), xp.asarray(intrinsics)
+    focal = xp.stack([intrinsics[..., 0, 0], intrinsics[..., 1, 1]], -1)
     pixels = points[..., :2] / points[..., 2:] * focal[..., None, :] + intrinsics[..., None, :2, 2]
     return pixels, points[..., 2]
 
 
-def fov_to_focal(fov: ArrayLike, size: ArrayLike) -> jax.Array:
+def fov_to_focal(fov: ArrayLike, size: ArrayLike) -> Array:
     """Focal length in pixels of a full field of view in radians across `size` pixels."""
-    return jnp.asarray(size) / 2 / jnp.tan(jnp.asarray(fov) / 2)
+    xp = array_namespace(fov, size)
+    return xp.asarray(size) / 2 / xp.tan(xp.asarray(fov) / 2)
 
 
-def focal_to_fov(focal: ArrayLike, size: ArrayLike) -> jax.Array:
+def focal_to_fov(focal: ArrayLike, size: ArrayLike) -> Array:
     """Full field of view in radians of a focal length in pixels across `size` pixels."""
-    return 2 * jnp.arctan(jnp.asarray(size) / 2 / jnp.asarray(focal))
+    xp = array_namespace(focal, size)
+    return 2 * xp.arctan(xp.asarray(size) / 2 / xp.asarray(focal))
 
 
-def initial_focal(height: ArrayLike, fov_degrees: float = INITIAL_FOV_DEGREES) -> jax.Array:
+def degrees_to_focal(fov: ArrayLike, size: ArrayLike) -> Array:
+    """`fov_to_focal` of a field of view in degrees."""
+    return fov_to_focal(array_namespace(fov).deg2rad(fov), size)
+
+
+def focal_to_degrees(focal: ArrayLike, size: ArrayLike) -> Array:
+    """`focal_to_fov` in degrees.
+
+    >>> float(focal_to_degrees(320, 640))
+    90.0
+    """
+    fov = focal_to_fov(focal, size)
+    return array_namespace(fov).rad2deg(fov)
+
+
+def initial_focal(height: ArrayLike, fov_degrees: float = INITIAL_FOV_DEGREES) -> Array:
     """The first guess f0 = (H / 2) / tan(fov / 2) in pixels; the field of view is vertical."""
     return fov_to_focal(math.radians(fov_degrees), height)

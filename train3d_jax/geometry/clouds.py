@@ -1,8 +1,7 @@
-"""From blocks of a depth map to the cloud that the encoder sees: the one path of all programs.
+"""From blocks of a depth map to the cloud that an encoder of points takes in.
 
-Canonical form, unprojection with the camera that is assumed, one point a voxel, a sample of fixed
-size.  Training and inference both come through here, so a network meets at work what it met in
-training.
+Canonical form, unprojection with the assumed camera, one point a voxel, a sample of fixed size.
+Training and inference share this path, so a network gets the same input in both.
 """
 
 from dataclasses import dataclass
@@ -17,10 +16,10 @@ from train3d_jax.geometry import affine, camera, points
 
 @dataclass(frozen=True)
 class CloudSettings:
-    """How depth maps become clouds; saved with every run, because inference must do the same.
+    """How depth maps become clouds; stored with every run, because inference must do the same.
 
     Attributes:
-      space: "depth" or "disparity", of the values that come in.
+      space: "depth" or "disparity", of the input.
       input_channels: 3 for x, y, z; 5 for x, y, z and the rays (u - cx) / f0, (v - cy) / f0.
       voxel_size: edge of the voxels of which one point each is kept, in canonical units; 0 for all.
       num_points: points in a cloud; 0 for all, in the order of the grid of blocks.
@@ -39,7 +38,7 @@ class CloudSettings:
 
     @property
     def size(self) -> int:
-        """Points that come out."""
+        """Points in a cloud."""
         return self.num_points or points.BLOCKS[0] * points.BLOCKS[1]
 
 
@@ -51,9 +50,9 @@ class Blocks(NamedTuple):
       values: depth or disparity, shape (..., P).
       mask: blocks that hold a value, shape (..., P).
       size: height and width of the map in pixels, shape (..., 2).
-      centre: the principal point that is assumed, (cx, cy) in pixels, shape (..., 2).
+      centre: assumed principal point, (cx, cy) in pixels, shape (..., 2).
       valid_share: share of the map's pixels that hold a value, in [0, 1], shape (...); None where
-        the flag few_valid_pixels is not asked for, as in training.
+        no flag few_valid_pixels is needed, as in training.
     """
 
     pixels: jax.Array | np.ndarray
@@ -65,7 +64,7 @@ class Blocks(NamedTuple):
 
 
 def valid(values: np.ndarray) -> np.ndarray:
-    """Pixels that hold a value: 0 and what is not finite stand for missing ones."""
+    """Pixels that hold a value: missing ones are 0 or not finite."""
     return np.isfinite(values) & (values != 0)
 
 
@@ -77,7 +76,7 @@ def blocks_of(values: np.ndarray, mask: np.ndarray) -> Blocks:
       mask: pixels that hold a value, shape (H, W).
 
     Returns:
-      numpy arrays without a batch axis; the principal point is assumed in the image centre.
+      numpy arrays without a batch axis; the assumed principal point is the image centre.
     """
     height, width = values.shape
     size = np.array([height, width], np.float32)
@@ -87,13 +86,13 @@ def blocks_of(values: np.ndarray, mask: np.ndarray) -> Blocks:
 
 
 def mirrored(blocks: Blocks) -> Blocks:
-    """The maps as a mirror shows them, left for right about the principal point.
+    """The maps mirrored left to right about the principal point.
 
     Args:
       blocks: the maps, any leading axes.
 
     Returns:
-      The same shapes; blocks are in the order of the grid again.
+      The same shapes; the blocks are in the order of the grid.
     """
 
     def turned(rows: jax.Array | np.ndarray) -> jax.Array:
@@ -110,12 +109,12 @@ def mirrored(blocks: Blocks) -> Blocks:
 
 
 class Clouds(NamedTuple):
-    """What the encoder sees.
+    """The input of an encoder.
 
     Attributes:
       points: shape (..., N, input channels), 0 where masked.
       mask: shape (..., N).
-      focal: the focal length in pixels that x and y were made with, shape (...).
+      focal: focal length in pixels of the unprojection, shape (...).
       canonical: the canonical form of the blocks.
     """
 
@@ -141,10 +140,10 @@ def make_clouds(
       settings: how.
       shift: canonical shift, shape (...); used where `settings.shift_known`.
       focal: focal length in pixels, shape (...); used where `settings.focal_known`.
-      first_guess: focal length in pixels, shape (...), in place of that of `settings.init_fov`.
+      first_guess: focal length f0 in pixels, shape (...), instead of that of `settings.init_fov`.
 
     Returns:
-      The clouds; all of a cloud is masked where its canonical form is not solvable.
+      The clouds; a map without a canonical form is masked as a whole.
     """
     canonical = affine.canonicalise(blocks.values, blocks.mask)
     values = canonical.values
@@ -154,15 +153,18 @@ def make_clouds(
     mask = canonical.mask & (values > affine.SMALLEST_VALUE)
     z = jnp.where(mask, values, 1.0)
     z = z if settings.space == "depth" else 1 / z
-    if first_guess is None:
-        first_guess = camera.initial_focal(blocks.size[..., 0], settings.init_fov)
-    focal = focal if settings.focal_known and focal is not None else first_guess
+    f0: jax.Array = (
+        camera.initial_focal(blocks.size[..., 0], settings.init_fov)
+        if first_guess is None
+        else first_guess
+    )
+    focal = focal if settings.focal_known and focal is not None else f0
     centred = blocks.pixels - blocks.centre[..., None, :]
     xy = centred / focal[..., None, None] * z[..., None]
     cloud = jnp.concatenate([xy, z[..., None]], -1)
     mask = points.one_point_per_voxel(cloud, mask, settings.voxel_size)
     if settings.input_channels == 5:
-        cloud = jnp.concatenate([cloud, centred / first_guess[..., None, None]], -1)
+        cloud = jnp.concatenate([cloud, centred / f0[..., None, None]], -1)
     if settings.num_points:
         cloud, mask = points.sample_points(key, cloud, mask, settings.num_points)
     return Clouds(cloud, mask, focal, canonical)

@@ -9,6 +9,8 @@ import math
 
 import numpy as np
 
+from train3d_jax.geometry.camera import focal_to_degrees
+
 MIN_FIELD_OF_VIEW_DEG = 1.0
 """A telescope sees less; chosen."""
 
@@ -52,7 +54,7 @@ def size_problem(intrinsics: np.ndarray, height: int, width: int) -> str | None:
         ("horizontal", intrinsics[0, 0], width),
         ("vertical", intrinsics[1, 1], height),
     ):
-        fov = math.degrees(2 * math.atan(pixels / 2 / focal))
+        fov = focal_to_degrees(focal, pixels)
         if not MIN_FIELD_OF_VIEW_DEG <= fov <= MAX_FIELD_OF_VIEW_DEG:
             return (
                 f"means a {name} field of view of {fov:.3g} degrees for {width} x {height} pixels; "

@@ -113,11 +113,11 @@ class Scores(NamedTuple):
 
     def flat_at(self, shift: np.ndarray | float) -> np.ndarray:
         """How flat planes are under canonical shifts of any shape."""
-        return np.interp(_ratio(shift), joint_posterior.ratio_bins(), self.flat)
+        return np.interp(affine.shift_to_ratio(shift), joint_posterior.ratio_bins(), self.flat)
 
     def right_at(self, shift: float, focal_ratio: np.ndarray | float) -> np.ndarray:
         """How right angles are under a canonical shift and focal lengths over f0, of any shape."""
-        ratios, place = solver.score_ratios(), _ratio(shift)
+        ratios, place = solver.score_ratios(), affine.shift_to_ratio(shift)
         below = int(np.clip(np.searchsorted(ratios, place) - 1, 0, len(ratios) - 2))
         part = np.clip((place - ratios[below]) / (ratios[below + 1] - ratios[below]), 0, 1)
         curve = (1 - part) * self.right[below] + part * self.right[below + 1]
@@ -133,7 +133,3 @@ def scores(blocks: Blocks, space: affine.Space) -> Scores:
 _scores = jax.jit(
     solver.scores, static_argnames="space", compiler_options=chunking.COMPILER_OPTIONS
 )
-
-
-def _ratio(shift: np.ndarray | float) -> np.ndarray:
-    return np.asarray(affine.NEAR_VALUE + shift) / (affine.FAR_VALUE + shift)

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from train3d_jax.errors import UserError
 from train3d_jax.files import write_whole
 from train3d_jax.geometry import affine
-from train3d_jax.pictures import plots as report
+from train3d_jax.pictures import cloud_plots, curves, figures
 from train3d_jax.training.trainer import TrainingConfig, Validation
 
 METRICS = "metrics.jsonl"
@@ -137,18 +137,18 @@ class RunLog:
             predicted = validation.predicted[target]
             self._writer.add_histogram(f"{target}/true", true, step)
             self._writer.add_histogram(f"{target}/predicted", predicted, step)
-            pixels = report.render_predictions(target, true, predicted)
+            pixels = curves.render_predictions(target, true, predicted)
             self._writer.add_image(f"{target}/predicted against true", pixels, step, None, "HWC")
         clouds = _first_cloud(validation, self._config)
         if clouds is not None:
-            pixels = report.pixels(report.render_clouds(clouds, title=f"step {step}"))
+            pixels = figures.pixels(cloud_plots.render_clouds(clouds, title=f"step {step}"))
             self._writer.add_image("first of the validation part", pixels, step, None, "HWC")
 
     def draw_curves(self) -> None:
         """Writes curves.png from metrics.jsonl."""
         rows = [json.loads(line) for line in (self._run / METRICS).read_text().splitlines()]
         if rows:
-            write_whole(self._run / CURVES, report.render_curves(rows))
+            write_whole(self._run / CURVES, curves.render_curves(rows))
 
     def _rate(self, step: int, now: float) -> float:
         since, began = self._recorded

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data.protocol import DataError
+from train3d_jax.errors import DataError
 
 MOST_PIXELS = 1 << 26
 """A larger map (67 million pixels, 8192 x 8192) is refused before memory is taken for it: its head

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from data.formats.pixels import check_size, one_map
-from data.protocol import DataError
+from train3d_jax.errors import DataError
+from train3d_jax.formats.pixels import check_size, one_map
 
 _LONGEST_HEAD = 4096
 """Bytes; a head has 20 to 40, and comments can follow each part."""

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from data.formats.pixels import check_size, one_map
-from data.protocol import DataError
+from train3d_jax.errors import Argument, DataError
+from train3d_jax.formats.pixels import check_size, one_map
 
 _MAGIC = b"\x76\x2f\x31\x01"
 _DAMAGED = "is not a readable OpenEXR file: truncated or damaged"
@@ -137,7 +137,9 @@ def _read(path: Path, channel: str | None) -> np.ndarray:
         elif (choice := depth_channels(list(places))) is None:
             raise DataError(
                 path,
-                f"has the channels {names}: depth has one; name it (--channel), or save it alone",
+                f"has the channels {names}: depth has one; name it (",
+                Argument("channel"),
+                "), or save it alone",
             )
         planes = [
             _plane(path, image, parts, places[name])

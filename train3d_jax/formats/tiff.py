@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from data.formats.pixels import MOST_PIXELS, brief, check_size, equals, mute, one_map
-from data.protocol import DataError
+from train3d_jax.errors import DataError
+from train3d_jax.formats.pixels import MOST_PIXELS, brief, check_size, equals, mute, one_map
 
 _COMPRESSIONS = {1, 5, 8, 32773, 32946, 34925, 34926, 50000}
 """None, LZW, deflate, PackBits, the older deflate, LZMA, the older and the newer Zstandard.  The

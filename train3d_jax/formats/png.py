@@ -1,37 +1,20 @@
-"""Image files that hold depth: OpenEXR, PNG, TIFF and PFM, read whole or refused with a reason.
+"""PNG files that hold depth; at most 16 bits a channel, as the format has no more."""
 
-A PNG has at most 16 bits a channel; 32-bit integers and floats are TIFF's.  No reader prints: what
-a library finds wrong with a file is raised.
-"""
-
-import contextlib
-import io
 import struct
-import warnings
 import zlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
-from data.formats.exr import read_exr
-from data.formats.pfm import read_pfm
-from data.formats.pixels import MOST_PIXELS, brief, check_size, mute, one_map
-from data.formats.tiff import read_tiff
-from data.protocol import DataError
-
-__all__ = ["brief", "check_size", "read_colours", "read_exr", "read_pfm", "read_png", "read_tiff"]
+from train3d_jax.errors import DataError
+from train3d_jax.formats.pictures import opened
+from train3d_jax.formats.pixels import brief, check_size, mute, one_map
 
 _PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 _PNG_START = _PNG_MAGIC + b"\0\0\0\x0dIHDR"
 _PNG_KINDS = {0: "grey", 2: "RGB", 3: "palette", 4: "grey and alpha", 6: "RGB and alpha"}
 _GREY_MODES = ("L", "LA", "P", "PA", "RGB", "RGBA")
-
-# Pillow warns where it meets oddities; sizes are checked here, and what cannot be read is refused.
-warnings.filterwarnings("ignore", module=r"PIL\.")
-warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 
 class _PngHead(NamedTuple):
@@ -80,16 +63,6 @@ def read_png(path: Path, allow_8bit: bool = False) -> np.ndarray:
     return one_map(path, channels, alpha)
 
 
-def read_colours(path: Path) -> np.ndarray:
-    """A picture in colour, such as a PNG or JPEG, (H, W, 3) uint8.
-
-    Raises:
-      DataError: it is missing, damaged or too large.
-    """
-    with _opened(path, None) as image:
-        return np.asarray(image.convert("RGB"))
-
-
 def _png_head(path: Path, contents: bytes) -> _PngHead:
     """What the first chunk says, the checksums of all chunks having been checked."""
     if not contents.startswith(_PNG_START):
@@ -111,32 +84,8 @@ def _png_head(path: Path, contents: bytes) -> _PngHead:
 
 def _few_bits(path: Path) -> np.ndarray:
     """A PNG of up to 8 bits, as far as it is grey, (H, W) uint8."""
-    with _opened(path, "PNG") as image:
+    with opened(path, "PNG") as image:
         if image.mode not in _GREY_MODES:
             raise DataError(path, f"is a PNG of mode {image.mode}; it cannot hold depth")
         channels = np.asarray(image.convert("RGB"))
         return one_map(path, list(np.moveaxis(channels, -1, 0)))
-
-
-@contextlib.contextmanager
-def _opened(path: Path, kind: str | None) -> Iterator[Image.Image]:
-    """An image whose size has been checked; what goes wrong with it comes out as a DataError."""
-    if not path.is_file():
-        raise DataError(path, "is missing")
-    name = kind or "picture"
-    try:
-        with Image.open(io.BytesIO(path.read_bytes()), formats=[kind] if kind else None) as image:
-            check_size(path, *image.size)
-            yield image
-    except DataError:
-        raise
-    except UnidentifiedImageError:
-        raise DataError(
-            path, f"is not a readable {name}: its head is truncated or damaged"
-        ) from None
-    except Image.DecompressionBombError:
-        raise DataError(path, f"is larger than the {MOST_PIXELS} pixels that are read") from None
-    except Exception as error:
-        # Pillow has no exception of its own for a damaged file: SyntaxError, OSError, struct.error
-        # and others come up.
-        raise DataError(path, f"is not a readable {name}: {brief(error)}") from None

@@ -1,0 +1,118 @@
+import json
+import math
+
+import numpy as np
+import pytest
+
+from train3d_jax import __version__
+from train3d_jax.export import answers as export
+from train3d_jax.inference.recovery import Solution
+
+SOLUTION = Solution(
+    focal=100.0,
+    shift=0.25,
+    a=2.0,
+    b=-1.5,
+    focal_interval=(90.0, 110.0),
+    shift_interval=(0.2, 0.3),
+    flags=("near_planar",),
+)
+
+
+def answer(**changes):
+    given = {
+        "input_name": "folder/map.npy",
+        "space": "disparity",
+        "size": (200, 300),
+        "solution": SOLUTION,
+        "metric": False,
+        "model": "both@40",
+        "method": "hybrid",
+        "canonical": (2.0, -1.75),
+        "flags": ("rgb_missing",),
+        "settings": "abc",
+    }
+    return export.answer(**given | changes)
+
+
+def test_an_answer_holds_camera_shift_and_where_it_is_from(tmp_path):
+    export.write_answer(tmp_path / "map.json", answer())
+    found = json.loads((tmp_path / "map.json").read_text())
+    assert found == {
+        "input": "folder/map.npy",
+        "space": "disparity",
+        "width": 300,
+        "height": 200,
+        "focal_px": 100.0,
+        "normalised_focal": 0.5,
+        "fov_x_deg": pytest.approx(2 * math.degrees(math.atan(1.5))),
+        "fov_y_deg": pytest.approx(90.0),
+        "cx": 149.5,
+        "cy": 99.5,
+        "intrinsics": [[100.0, 0.0, 149.5], [0.0, 100.0, 99.5], [0.0, 0.0, 1.0]],
+        "shift": 0.25,
+        "a": 2.0,
+        "b": -1.5,
+        "unit": "arbitrary",
+        "focal_interval_px": [90.0, 110.0],
+        "shift_interval": [0.2, 0.3],
+        "canonical_scale": 2.0,
+        "canonical_offset": -1.75,
+        "method": "hybrid",
+        "flags": ["near_planar", "rgb_missing"],
+        "model": "both@40",
+        "version": __version__,
+        "settings": "abc",
+        "error": None,
+    }
+    assert list(found) == list(export.ANSWER_FIELDS)
+    assert answer(metric=True)["unit"] == "metres"
+
+
+def test_what_was_not_found_is_null(tmp_path):
+    export.write_answer(tmp_path / "map.json", answer(solution=None, error="all of one value"))
+    found = json.loads((tmp_path / "map.json").read_text())
+    assert found["error"] == "all of one value"
+    for name in (
+        "focal_px",
+        "fov_x_deg",
+        "fov_y_deg",
+        "intrinsics",
+        "shift",
+        "shift_interval",
+        "a",
+    ):
+        assert found[name] is None
+    assert (found["width"], found["cx"]) == (300, 149.5)
+    unread = answer(solution=None, size=None, error="damaged")
+    assert unread["width"] is unread["cx"] is unread["focal_px"] is None
+
+
+def test_a_known_principal_point_and_ratio_of_focal_lengths_are_kept():
+    known = np.array([[55.0, 0, 140], [0, 50, 101], [0, 0, 1]])
+    found = answer(intrinsics=known)
+    assert (found["focal_px"], found["cx"], found["cy"]) == (100.0, 140.0, 101.0)
+    np.testing.assert_allclose(found["intrinsics"], [[110, 0, 140], [0, 100, 101], [0, 0, 1]])
+    assert found["fov_x_deg"] == pytest.approx(2 * math.degrees(math.atan(150 / 110)))
+
+
+def test_an_interval_without_a_finite_end_is_null(tmp_path):
+    endless = answer(solution=SOLUTION._replace(shift_interval=(0.2, math.inf)))
+    assert endless["shift_interval"] is None
+    export.write_answer(tmp_path / "map.json", endless)
+
+
+def test_only_whole_answers_are_read_back(tmp_path):
+    path = tmp_path / "map.json"
+    export.write_answer(path, answer())
+    assert export.read_answer(path) == answer()
+    for contents in (path.read_bytes()[:-5], b"[]", b'{"input": 1}', b"\xff"):
+        path.write_bytes(contents)
+        assert export.read_answer(path) is None
+    assert export.read_answer(tmp_path / "nowhere.json") is None
+
+
+def test_no_json_holds_what_json_does_not_know(tmp_path):
+    with pytest.raises(ValueError):
+        export.write_answer(tmp_path / "map.json", {"a": math.nan})
+    assert not (tmp_path / "map.json").exists()

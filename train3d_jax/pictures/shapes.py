@@ -1,0 +1,125 @@
+"""What pictures of a map are made of: its depth and camera, and its points with their colours."""
+
+import math
+from typing import NamedTuple
+
+import matplotlib
+import numpy as np
+
+from train3d_jax.geometry.camera import unproject
+from train3d_jax.geometry.depth_maps import point_cloud
+
+MOST_POINTS = 80_000
+"""Points drawn of each cloud; more change nothing that can be seen."""
+
+MIDDLE = 0.99
+"""Share of the points that every view shows; the outermost would make the rest small."""
+
+_MIDDLE_GREY = 145
+_TINT = 90
+"""How far the colour of a direction is from grey."""
+
+_MISSING = (235, 235, 235)
+
+
+class Shape(NamedTuple):
+    """A depth map with a camera: something to be drawn.
+
+    Attributes:
+      depth: shape (H, W), 0 where missing.
+      intrinsics: (3, 3) in pixels.
+    """
+
+    depth: np.ndarray
+    intrinsics: np.ndarray
+
+
+class ColouredCloud(NamedTuple):
+    """Points with what they are drawn with.
+
+    Attributes:
+      points: scaled to a median distance of 1, shape (N, 3).
+      colours: uint8, shape (N, 3).
+      areas: of the surface that a pixel shows, up to a factor, shape (N,).
+    """
+
+    points: np.ndarray
+    colours: np.ndarray
+    areas: np.ndarray
+
+
+def step_of(values: np.ndarray) -> int:
+    """Draw every so many rows and columns of a map, so that `MOST_POINTS` remain."""
+    return max(1, math.ceil(math.sqrt(values.size / MOST_POINTS)))
+
+
+def coloured_cloud(
+    shape: Shape, after: Shape, colours: np.ndarray | None, step: int
+) -> ColouredCloud:
+    """The cloud of a shape, in the same colours before and after a correction.
+
+    Args:
+      shape: what to draw.
+      after: with the correction; the directions of its surfaces are the colours without `colours`.
+      colours: of the pixels, uint8 (H, W, 3), or None.
+      step: see `step_of`.
+    """
+    depth = shape.depth[::step, ::step]
+    by_direction = colours is None
+    paint = direction_colours(_thinned(after, step)) if by_direction else colours[::step, ::step]
+    points = point_cloud(depth, _thinned(shape, step).intrinsics).astype(np.float64)
+    if not len(points):
+        return ColouredCloud(np.zeros((1, 3), np.float32), np.zeros((1, 3), np.uint8), np.ones(1))
+    points = points / (np.median(np.linalg.norm(points, axis=-1)) or 1)
+    return ColouredCloud(points, paint[depth > 0], points[:, 2] ** 2)
+
+
+def centre_and_radius(points: np.ndarray) -> tuple[np.ndarray, float]:
+    """The centre of a cloud, and the radius about it that holds nearly all of it."""
+    edge = (1 - MIDDLE) / 2
+    low, high = np.quantile(points, (edge, 1 - edge), axis=0)
+    return (low + high) / 2, float(np.linalg.norm(high - low)) / 2 or 1.0
+
+
+def _thinned(shape: Shape, step: int) -> Shape:
+    """Every so many rows and columns of a shape."""
+    intrinsics = shape.intrinsics.copy()
+    intrinsics[:2] /= step
+    return Shape(shape.depth[::step, ::step], intrinsics)
+
+
+def direction_colours(shape: Shape) -> np.ndarray:
+    """Colours by the direction that the surface faces, uint8 (H, W, 3).
+
+    Red grows to the right, green upwards, blue towards the camera.
+    """
+    height, width = shape.depth.shape
+    depth = np.where(shape.depth > 0, shape.depth, np.nan)
+    points = unproject(depth, shape.intrinsics).astype(np.float32)
+    if min(height, width) < 2:
+        return np.full((height, width, 3), _MIDDLE_GREY, np.uint8)
+    with np.errstate(all="ignore"):
+        normals = np.cross(np.gradient(points, axis=0), np.gradient(points, axis=1))
+        normals = normals / np.linalg.norm(normals, axis=-1, keepdims=True)
+        away = (normals * points).sum(-1, keepdims=True) > 0
+    normals = np.nan_to_num(np.where(away, -normals, normals), nan=0.0)
+    return np.round(_MIDDLE_GREY + _TINT * normals * [1, -1, -1]).astype(np.uint8)
+
+
+def value_colours(values: np.ndarray) -> np.ndarray:
+    """The colours of a map, by its values from the near to the far ones; grey where missing.
+
+    Args:
+      values: finite, 0 where missing, shape (H, W).
+
+    Returns:
+      uint8, shape (H, W, 3).
+    """
+    present = values != 0
+    painted = np.full((*values.shape, 3), _MISSING, np.uint8)
+    if present.any():
+        near, far = np.quantile(values[present][::17], (0.01, 0.99))
+        shade = np.clip((values.astype(np.float64) - near) / ((far - near) or 1), 0, 1)
+        table = matplotlib.colormaps["viridis"](np.arange(256), bytes=True)[:, :3]
+        painted[present] = table[np.round(255 * shade[present]).astype(int)]
+    return painted
