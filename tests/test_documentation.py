@@ -23,12 +23,15 @@ CHECKED = {"sh", "python", "json", "text"}
 """Languages of fenced blocks: run, run, parsed, and shown only."""
 
 SMALLER = {
-    "prepare": ["--num_samples=15,4,9", "--num_workers=0"],
+    "prepare": ["--num_workers=0"],
     "train": ["--epochs=1", "--batch_size=8", "--width=8", "--num_points=128", "--num_workers=0"],
     "infer": ["--batch_size=4"],
     "evaluate": ["--max_maps=1", "--crops=1", "--worst=1"],
 }
 """Flags put behind those of a documented command, so that it does little; the last one counts."""
+
+FEWER = {"100,50,50": "15,4,9", "20,0,0": "9,0,0"}
+"""Counts of samples that the tiny raw datasets have, in place of documented ones."""
 
 AS_IT_IS = {"--dry_run", "--verify", "--repair", "--flagfile"}
 """Commands with these do little already, and refuse other settings than those of before."""
@@ -101,28 +104,80 @@ def clone(tmp_path_factory):
     return folder
 
 
-def run(folder, program, arguments, **environment):
-    """Starts a program in `folder`; fails unless it succeeds."""
-    ended = subprocess.run(
-        [sys.executable, "-m", f"launch.{program}", *arguments],
-        cwd=folder,
-        env=os.environ | {"PYTHONPATH": str(ROOT)} | environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert ended.returncode == 0, ended.stdout + ended.stderr
+STAYS = """
+import importlib, json, sys
+from absl import flags
+from launch import program
+started = importlib.import_module("launch." + sys.argv[1])
+for line in sys.stdin:
+    flags.FLAGS.unparse_flags()
+    sys.argv = [started.__file__, *json.loads(line)]
+    try:
+        program.run(started.main)
+    except SystemExit as ended:
+        print(f"\\n{ended.code or 0}", end="\\0", flush=True)
+"""
+"""A process of a program that runs one command after the other: tracing takes most of each."""
+
+STAYING = ("infer", "evaluate")
+
+
+class Programs:
+    """Runs commands in a folder; each fails unless it succeeds."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self._processes = {}
+        self._done = []
+
+    def run(self, program, arguments):
+        if program == "infer" and [program, arguments] in self._done:
+            return  # on several pages
+        self._done.append([program, arguments])
+        if program not in STAYING:
+            ended = self._start("-m", f"launch.{program}", *arguments)
+            shown = ended.communicate()[0]
+            assert ended.returncode == 0, shown
+            return
+        if program not in self._processes:
+            self._processes[program] = self._start("-c", STAYS, program)
+        process = self._processes[program]
+        process.stdin.write(json.dumps(arguments) + "\n")
+        process.stdin.flush()
+        shown = ""
+        while not shown.endswith("\0"):
+            character = process.stdout.read(1)
+            assert character, shown
+            shown += character
+        assert shown.endswith("\n0\0"), shown
+
+    def end(self):
+        for process in self._processes.values():
+            process.communicate()
+
+    def _start(self, *arguments):
+        return subprocess.Popen(
+            [sys.executable, *arguments],
+            cwd=self.folder,
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
 
 
 @pytest.fixture(scope="module")
-def demo(clone):
-    """The same with a prepared set and a run, which the demo leaves as well."""
+def programs(clone):
+    """Programs in the folder, where a prepared set and a run lie too, as the demo leaves them."""
+    programs = Programs(clone)
     raw = [f"-s{letter}=demo/raw/{name}" for letter, name in
            (("s", "scannet"), ("k", "kenburns"), ("t", "taskonomy"))]  # fmt: skip
-    run(clone, "prepare", [*raw, "--out=demo/prepared", *SMALLER["prepare"]])
+    programs.run("prepare", [*raw, "-ns=15,4,9", "--out=demo/prepared", *SMALLER["prepare"]])
     flags = ["--data=demo/prepared", "--model_name=both", "--targets=0,2", "--workdir=demo/runs"]
-    run(clone, "train", [*flags, *SMALLER["train"]])
-    return clone
+    programs.run("train", [*flags, *SMALLER["train"]])
+    yield programs
+    programs.end()
 
 
 def commands_of(block):
@@ -133,13 +188,13 @@ def commands_of(block):
             assert words[:2] == ["python", "-m"], f"{block.place}: {line}"
             package, program = words[2].split(".")
             assert package == "launch", f"{block.place}: {line}"
-            yield program, words[3:]
+            yield program, [FEWER.get(word, word) for word in words[3:]]
 
 
 @pytest.mark.parametrize("page", dict.fromkeys(block.page for block in RUN))
-def test_what_a_page_says_runs(demo, page, monkeypatch):
+def test_what_a_page_says_runs(programs, page, monkeypatch):
     """From the top to the bottom: blocks build on the ones before."""
-    monkeypatch.chdir(demo)
+    monkeypatch.chdir(programs.folder)
     names = {}
     for block in RUN:
         if block.page != page:
@@ -150,7 +205,7 @@ def test_what_a_page_says_runs(demo, page, monkeypatch):
             continue
         for program, arguments in commands_of(block):
             alone = AS_IT_IS.intersection(word.split("=")[0] for word in arguments)
-            run(demo, program, arguments + ([] if alone else SMALLER.get(program, [])))
+            programs.run(program, arguments + ([] if alone else SMALLER.get(program, [])))
 
 
 def test_a_block_that_is_not_run_says_why():
@@ -191,6 +246,13 @@ def test_paths_in_the_text_exist():
         text = page.read_text()
         for path in re.findall(r"`((?:train3d_jax|data|launch|tests|benchmarks)/[\w./]*)`", text):
             assert (ROOT / path).exists(), f"{page.name}: {path}"
+
+
+def test_every_package_is_on_the_map():
+    on_the_map = (ROOT / "WORKSPACE.md").read_text()
+    for package in ("train3d_jax", "data", "launch"):
+        for path in (ROOT / package).glob("*/__init__.py"):
+            assert f"`{path.parent.name}/`" in on_the_map, path
 
 
 def test_links_between_pages_lead_somewhere():
