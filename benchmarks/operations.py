@@ -18,6 +18,7 @@ from benchmarks.measuring import Row, in_turns, row
 from train3d_jax.geometry import affine, clouds
 from train3d_jax.inference import recovery as inference
 from train3d_jax.training import trainer as training
+from train3d_jax.training.config import TrainingConfig
 
 SIZE = (480, 640)
 BATCH = 32
@@ -56,7 +57,7 @@ def measure() -> dict[str, np.ndarray]:
 
         return lambda: jax.block_until_ready(make(blocks))
 
-    config = training.TrainingConfig(
+    config = TrainingConfig(
         (0, 2), clouds.CloudSettings(voxel_size=0, num_points=0), BATCH, encoder="surfaces"
     )
     mesh = training.device_mesh(BATCH)

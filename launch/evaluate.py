@@ -22,8 +22,7 @@ from launch.evaluation.run import draw_worst, evaluate
 from launch.recovery.shards import shard_of
 from train3d_jax.files import write_whole
 from train3d_jax.geometry.affine import Space
-from train3d_jax.inference import recovery as inference
-from train3d_jax.inference.recovery import DEFAULT
+from train3d_jax.inference.models import DEFAULT, check_models, load_model
 from train3d_jax.pictures import plots as pictures
 
 _DATA = flags.DEFINE_list(
@@ -83,9 +82,9 @@ def main() -> int:
     )
     config.check_out()
     sets = [TrueMaps(path) for path in config.data]
-    models = [inference.load_model(run, config.space) for run in config.runs]
+    models = [load_model(run, config.space) for run in config.runs]
     if models:
-        inference.check_models(models, config.space, focal_known=False)
+        check_models(models, config.space, focal_known=False)
     methods, names = Methods(models, config.space), [model.name for model in models]
     networks = [f"{model.name} {model.digest}" for model in models]
     config.make_out()

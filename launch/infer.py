@@ -24,7 +24,7 @@ from launch.recovery.saving import ENDINGS, SaveSettings
 from launch.recovery.shards import shard_of
 from train3d_jax.evidence.fusion import Method
 from train3d_jax.geometry.affine import Space
-from train3d_jax.inference.recovery import DEFAULT
+from train3d_jax.inference.models import DEFAULT
 
 _INPUT = flags.DEFINE_string(
     "input", None, "A depth map, a folder of them, or a pattern in quotes ('a/**/depth_*.png').",

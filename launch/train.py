@@ -22,8 +22,8 @@ from train3d_jax.files import write_whole
 from train3d_jax.storage import checkpoint
 from train3d_jax.training import loop
 from train3d_jax.training import trainer as training
+from train3d_jax.training.config import TrainingConfig
 from train3d_jax.training.run_log import RunLog, Silence
-from train3d_jax.training.trainer import TrainingConfig
 
 flags.adopt_module_key_flags(train_flags)
 flags.adopt_module_key_flags(processes)

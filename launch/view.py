@@ -20,8 +20,7 @@ from launch.recovery.config import RecoveryConfig
 from launch.recovery.saving import SaveSettings
 from train3d_jax.errors import UserError
 from train3d_jax.geometry.affine import Space
-from train3d_jax.inference import recovery as inference
-from train3d_jax.inference.recovery import DEFAULT
+from train3d_jax.inference.models import DEFAULT, check_models, load_model
 
 _INPUT = flags.DEFINE_string(
     "input", None, "A depth map, a folder of them, or a pattern in quotes ('a/**/depth_*.png')."
@@ -81,11 +80,11 @@ def main() -> None:
     find = entries_of_folder if _DATA.value is None else entries_of_set
     entries = find(config)
     try:
-        models = [inference.load_model(run, config.space) for run in config.runs]
+        models = [load_model(run, config.space) for run in config.runs]
     except UserError as error:
         raise UserError(f"{program.message(error)}; --model= shows maps without networks") from None
     if models:
-        inference.check_models(models, config.space, focal_known=False)
+        check_models(models, config.space, focal_known=False)
     named = flags.FLAGS["model"].present > 0
     server = Server(
         Exhibition(entries, config, models, named, truth=_DATA.value is not None),

@@ -23,7 +23,7 @@ from data.rooms.raw_writers import write_raw_rooms
 from launch import form_weights, program
 from launch.steps import launch, say
 from train3d_jax.storage import weights
-from train3d_jax.training.trainer import TrainingConfig
+from train3d_jax.training.config import TrainingConfig
 
 _OUT = flags.DEFINE_string("out", "made_weights", "Folder for everything.")
 _EPOCHS = flags.DEFINE_integer("epochs", 2, "Passes over all maps.", lower_bound=1)

@@ -8,7 +8,7 @@ import pytest
 from train3d_jax import __version__
 from train3d_jax.errors import UserError
 from train3d_jax.export import answers as export
-from train3d_jax.inference.recovery import Solution
+from train3d_jax.inference.recovery import Estimate
 
 
 def parse_ply(contents):
@@ -166,7 +166,7 @@ def test_intrinsics_off_the_centre_and_with_two_focal_lengths_are_kept_to():
     np.testing.assert_array_equal(export.cloud_of(depth, intrinsics), expected)
 
 
-SOLUTION = Solution(
+SOLUTION = Estimate(
     focal=100.0,
     shift=0.25,
     a=2.0,

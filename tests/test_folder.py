@@ -36,6 +36,7 @@ from train3d_jax.export import answers as export
 from train3d_jax.export import cameras as camera_exports
 from train3d_jax.inference import map_checks
 from train3d_jax.inference import recovery as inference
+from train3d_jax.inference.models import Model
 
 # pytest sets the filters of data.images aside.
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL")
@@ -48,7 +49,7 @@ OUTLIER[3, 5] = 1e25
 
 
 class Solved:
-    """In the place of `inference.Recovery`."""
+    """In the place of `inference.Estimates`."""
 
     def __init__(self, blocks, known):
         self.blocks, self.known = blocks, known
@@ -66,11 +67,11 @@ class Solved:
             return None
         if self.canonical_scale[index] < 1e-36:  # as float32 overflows
             nan = float("nan")
-            return inference.Solution(nan, nan, nan, nan, (nan, nan), (nan, nan), ())
+            return inference.Estimate(nan, nan, nan, nan, (nan, nan), (nan, nan), ())
         focal = 30.0 if self.known.focal is None else float(self.known.focal[index])
         scale, offset = float(self.canonical_scale[index]), float(self.canonical_offset[index])
         shift = -offset if self.known.shift else -0.2
-        return inference.Solution(
+        return inference.Estimate(
             focal=focal, shift=shift, a=scale, b=offset + shift,
             focal_interval=(0.9 * focal, 1.1 * focal), shift_interval=(shift, shift + 0.1),
             flags=(),
@@ -217,7 +218,7 @@ def test_resume_does_what_is_not_done_or_was_done_otherwise(tmp_path, solver):
 
 def other_networks():
     """Networks that share name and step with the first."""
-    model = inference.Model("both@9", CONFIG, {"a": {"kernel": np.ones((2, 3), np.float32)}})
+    model = Model("both@9", CONFIG, {"a": {"kernel": np.ones((2, 3), np.float32)}})
     wider = dataclasses.replace(CONFIG, width=2 * CONFIG.width)
     return model, (
         dataclasses.replace(model, params={"a": {"kernel": np.zeros((2, 3), np.float32)}}),

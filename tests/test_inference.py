@@ -9,12 +9,14 @@ from tiny import CONFIG, TOTAL_STEPS, rooms_batch, with_clouds
 
 from train3d_jax.errors import UserError
 from train3d_jax.evidence import joint_posterior, solver, targets
+from train3d_jax.evidence.targets import FOCAL_BINS
 from train3d_jax.export import answers as export
 from train3d_jax.geometry import affine, clouds, metrics, points
 from train3d_jax.inference import recovery as inference
-from train3d_jax.inference.recovery import Model
+from train3d_jax.inference.models import Model, check_models, is_metric
 from train3d_jax.networks import encoder
 from train3d_jax.training import trainer as training
+from train3d_jax.training.config import build_encoder, initial_params
 from train3d_jax.windows import quadrics
 
 
@@ -63,7 +65,7 @@ def assert_close(one, other, rtol):
 
 def reordered(recovery, order):
     flags = {name: raised[order] for name, raised in recovery.flags.items()}
-    return inference.Recovery(*(values[order] for values in recovery[:-1]), flags)
+    return inference.Estimates(*(values[order] for values in recovery[:-1]), flags)
 
 
 @every_method
@@ -312,7 +314,7 @@ def test_a_shift_network_that_knows_the_focal_length_uses_the_one_that_is_given(
 def test_with_a_network_for_the_scale_depth_comes_out_in_metres(monkeypatch, space):
     monkeypatch.setattr(inference, "_predictor", Oracle(space).predictor)
     models = [network((0, 1, 2), space)]
-    assert inference.is_metric(models) and not inference.is_metric([network((0, 2))])
+    assert is_metric(models) and not is_metric([network((0, 2))])
     values = [5 * (m if space == "depth" else 1 / m) - 3 for m in MAPS]
     recovery = inference.recover_blocks(models, inference.make_blocks(values))
     for i, true in enumerate(MAPS):
@@ -331,13 +333,13 @@ def test_with_a_network_for_the_scale_depth_comes_out_in_metres(monkeypatch, spa
 )
 def test_networks_that_cannot_answer_are_refused(models, space, focal_known, message):
     with pytest.raises(UserError, match=message):
-        inference.check_models(models, space, focal_known)
+        check_models(models, space, focal_known)
 
 
 def test_networks_that_cover_what_is_asked_for_are_accepted():
-    inference.check_models([network((0, 2))], "depth", False)
-    inference.check_models([network((2,)), network((0,))], "depth", False)
-    inference.check_models([network((0,), "disparity")], "disparity", True)
+    check_models([network((0, 2))], "depth", False)
+    check_models([network((2,)), network((0,))], "depth", False)
+    check_models([network((0,), "disparity")], "disparity", True)
 
 
 def test_a_room_seen_with_more_pixels_gets_the_same_answer(geometric):
@@ -435,7 +437,7 @@ def test_many_maps_of_one_camera_agree_on_a_focal_length():
     true = 96 / 2 / np.tan(np.radians(55) / 2)
     blocks = inference.make_blocks([*maps, np.zeros((96, 128))])
     evidence = inference.focal_evidence([], blocks, "geometric", space="depth")
-    assert evidence.shape == (4, joint_posterior.FOCAL_BINS)
+    assert evidence.shape == (4, FOCAL_BINS)
     np.testing.assert_array_equal(evidence[3], 0)
     focal, (low, high) = inference.shared_focal(evidence.sum(0), 3, 96)
     assert abs(focal / true - 1) < 0.03  # a bin is 2 % wide
@@ -445,7 +447,7 @@ def test_many_maps_of_one_camera_agree_on_a_focal_length():
     assert abs(many / focal - 1) < 0.03
     assert high_many - low_many > 0.15 * (high - low)
     # And without evidence the answer is what was believed before, up to the doubt in it.
-    nothing, (low, high) = inference.shared_focal(np.zeros(joint_posterior.FOCAL_BINS), 1, 96)
+    nothing, (low, high) = inference.shared_focal(np.zeros(FOCAL_BINS), 1, 96)
     assert (
         abs(np.log(nothing * 2 / 96 * np.tan(np.radians(30))) - joint_posterior.PRIOR_MEAN) < 0.03
     )
@@ -465,7 +467,7 @@ def surface_models():
             config := dataclasses.replace(
                 CONFIG, clouds=dataclasses.replace(settings, space=space), encoder="surfaces"
             ),
-            training.initial_params(config),
+            initial_params(config),
         )
         for space in ("depth", "disparity")
     }
@@ -481,7 +483,7 @@ def test_windows_of_the_solver_serve_the_network(surface_models, space):
     model = surface_models[space]
     blocks = inference.make_blocks(maps_of(space))
     fit = solver.solve(blocks, space).fit
-    network = training.build_encoder(model.config)
+    network = build_encoder(model.config)
     mirrored = clouds.mirrored(blocks)
     for seen, windows in (
         (blocks, fit.windows),

@@ -9,7 +9,7 @@ from tiny import CONFIG
 from train3d_jax.errors import UserError
 from train3d_jax.pictures import plots as report
 from train3d_jax.training import run_log
-from train3d_jax.training.trainer import Validation
+from train3d_jax.training.validation import Validation
 
 
 def row(step, split="train", loss=1.0):

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from box_rooms import box_room
 
-from train3d_jax.evidence import joint_posterior, solver
+from train3d_jax.evidence import solver
+from train3d_jax.evidence.targets import focal_bins, quantiles, ratio_bins
 from train3d_jax.geometry import affine, camera, clouds, metrics
 from train3d_jax.inference import recovery as inference
 
@@ -19,10 +20,8 @@ MIDDLE = (0.05, 0.5, 0.95)
 def answer(blocks):
     """Shift and focal length, as `inference` takes them out of the posteriors."""
     solution = solver.solve(blocks, "depth")
-    ratio = joint_posterior.quantiles(solution.shift, joint_posterior.ratio_bins(), MIDDLE)[:, 1]
-    log_alpha = joint_posterior.quantiles(solution.focal, joint_posterior.focal_bins(), MIDDLE)[
-        :, 1
-    ]
+    ratio = quantiles(solution.shift, ratio_bins(), MIDDLE)[:, 1]
+    log_alpha = quantiles(solution.focal, focal_bins(), MIDDLE)[:, 1]
     ratio = solver.refine_ratio(solution, ratio).value
     log_alpha = solver.refine_log_alpha(solution, ratio, log_alpha, "depth").value
     focal = jnp.exp(log_alpha) * camera.initial_focal(blocks.size[:, 0])
@@ -95,10 +94,8 @@ def test_what_is_known_has_all_the_probability(known):
     focal = np.float32(FOCALS) if known == "focal" else None
     solution = jax.jit(solver.solve, static_argnames="space")(blocks, "depth", shift, focal)
     first_guess = np.asarray(camera.initial_focal(96))
-    ratio = joint_posterior.ratio_bins()[np.asarray(solution.shift).argmax(-1)]
-    focal = (
-        np.exp(joint_posterior.focal_bins()[np.asarray(solution.focal).argmax(-1)]) * first_guess
-    )
+    ratio = ratio_bins()[np.asarray(solution.shift).argmax(-1)]
+    focal = np.exp(focal_bins()[np.asarray(solution.focal).argmax(-1)]) * first_guess
     # Within a bin of the truth, known or found: two thousandths of the ratio, 2 % of the focal
     # length; what is found may lie a few bins off.
     tolerance = (0.0021, 0.1) if known == "shift" else (0.01, 0.011)
@@ -118,10 +115,8 @@ def test_parallel_planes_tell_the_shift_where_there_is_no_right_angle():
     true = true_shifts(blocks_of([disparity]))[0]
     one = jax.tree.map(lambda column: column[0], solution.fit)
     parallel = solver._parallel_likelihood(one.windows, one.base, "disparity")
-    low, _, high = np.asarray(
-        joint_posterior.quantiles(solution.shift, joint_posterior.ratio_bins(), MIDDLE)
-    )[0]
-    ratio = joint_posterior.ratio_bins()[parallel.argmax()]
+    low, _, high = np.asarray(quantiles(solution.shift, ratio_bins(), MIDDLE))[0]
+    ratio = ratio_bins()[parallel.argmax()]
     assert abs(ratio - affine.shift_to_ratio(true)) < 0.02
     assert low < affine.shift_to_ratio(true) < high and high - low < 0.3
     np.testing.assert_array_equal(solution.fit.bending, 0)
@@ -130,10 +125,8 @@ def test_parallel_planes_tell_the_shift_where_there_is_no_right_angle():
 def test_in_disparity_space_angles_tell_of_both():
     blocks = blocks_of([1 / values for values, _ in ROOMS])
     solution = jax.jit(solver.solve, static_argnames="space")(blocks, "disparity")
-    ratio = joint_posterior.quantiles(solution.shift, joint_posterior.ratio_bins(), MIDDLE)[:, 1]
-    log_alpha = joint_posterior.quantiles(solution.focal, joint_posterior.focal_bins(), MIDDLE)[
-        :, 1
-    ]
+    ratio = quantiles(solution.shift, ratio_bins(), MIDDLE)[:, 1]
+    log_alpha = quantiles(solution.focal, focal_bins(), MIDDLE)[:, 1]
     # Far less than bending tells: the medians only, and against a guess of 1/2 and of 60 degrees.
     true_ratio = affine.shift_to_ratio(true_shifts(blocks))
     true_alpha = np.log(FOCALS / np.asarray(camera.initial_focal(96)))

@@ -7,8 +7,8 @@ import pytest
 from tiny import CONFIG, rooms_batch
 
 from train3d_jax.errors import UserError
-from train3d_jax.evidence import joint_posterior, solver
-from train3d_jax.evidence.targets import BINS
+from train3d_jax.evidence import solver
+from train3d_jax.evidence.targets import BINS, FOCAL_BINS, SHIFT_BINS
 from train3d_jax.geometry import affine
 from train3d_jax.geometry.clouds import CloudSettings
 from train3d_jax.networks.encoder import encode
@@ -16,18 +16,20 @@ from train3d_jax.networks.surface_encoder import SurfaceEncoder, continuation
 from train3d_jax.storage import checkpoint
 from train3d_jax.training import losses
 from train3d_jax.training import trainer as training
+from train3d_jax.training.config import build_encoder, initial_params
+from train3d_jax.training.validation import make_evaluation
 from train3d_jax.windows import quadrics
 
 ALL_POINTS = CloudSettings(num_points=0, voxel_size=0)
 SURFACES = dataclasses.replace(CONFIG, clouds=ALL_POINTS, encoder="surfaces", augmentation=())
-SIZES = {"shift": joint_posterior.SHIFT_BINS, "focal": joint_posterior.FOCAL_BINS, "scale": BINS}
+SIZES = {"shift": SHIFT_BINS, "focal": FOCAL_BINS, "scale": BINS}
 
 
 @pytest.fixture(scope="module")
 def evaluated():
     """Fresh weights, asked about whole rooms without noise."""
-    evaluate = training.make_evaluation(SURFACES)
-    return evaluate(training.initial_params(SURFACES), rooms_batch(tuple(range(12))))
+    evaluate = make_evaluation(SURFACES)
+    return evaluate(initial_params(SURFACES), rooms_batch(tuple(range(12))))
 
 
 def test_fresh_weights_answer_as_the_solver_that_they_begin_at(evaluated):
@@ -38,9 +40,9 @@ def test_fresh_weights_answer_as_the_solver_that_they_begin_at(evaluated):
 
 
 def test_an_answer_does_not_depend_on_the_rest_of_the_batch(evaluated):
-    evaluate = training.make_evaluation(SURFACES)
+    evaluate = make_evaluation(SURFACES)
     batch = jax.tree.map(lambda column: column[::-1], rooms_batch(tuple(range(12))))
-    turned = evaluate(training.initial_params(SURFACES), batch)
+    turned = evaluate(initial_params(SURFACES), batch)
     for name, posterior in turned.log_probability.items():
         # Probabilities; sums in another order, through the curvature of the fits.
         np.testing.assert_allclose(
@@ -164,8 +166,8 @@ def test_angles_alone_tell_the_focal_length_of_disparity():
     config = dataclasses.replace(
         SURFACES, clouds=dataclasses.replace(ALL_POINTS, space="disparity")
     )
-    evaluate = training.make_evaluation(config)
-    found = evaluate(training.initial_params(config), rooms_batch(tuple(range(12)), "disparity"))
+    evaluate = make_evaluation(config)
+    found = evaluate(initial_params(config), rooms_batch(tuple(range(12)), "disparity"))
     # Fresh weights; a constant is 25 % off on these rooms of 35 to 90 degrees.
     assert np.median(found.errors["focal_error"]) < 0.15
 
@@ -173,7 +175,7 @@ def test_angles_alone_tell_the_focal_length_of_disparity():
 def test_a_sample_of_the_points_is_refused():
     config = dataclasses.replace(SURFACES, clouds=CloudSettings(num_points=1024))
     with pytest.raises(UserError, match=r"encoder='surfaces': sees all points.*num_points=1024"):
-        training.build_encoder(config)
+        build_encoder(config)
 
 
 def test_another_encoder_is_no_network_to_begin_with(tmp_path):

@@ -9,9 +9,11 @@ from tiny import CONFIG, TOTAL_STEPS, rooms_batch, with_clouds
 from train3d_jax.errors import UserError
 from train3d_jax.geometry import affine
 from train3d_jax.training import trainer as training
-from train3d_jax.training.trainer import TrainingConfig
+from train3d_jax.training.config import TrainingConfig, initial_params
+from train3d_jax.training.examples import make_examples
+from train3d_jax.training.validation import Evaluation, make_evaluation, validate
 
-make_examples = jax.jit(training.make_examples, static_argnames=("config", "augmented"))
+make_examples = jax.jit(make_examples, static_argnames=("config", "augmented"))
 straighten = jax.jit(affine.straighten, static_argnames="space")
 
 
@@ -43,7 +45,7 @@ def trained(initial, step):
 
 @pytest.fixture(scope="module")
 def evaluate():
-    return training.make_evaluation(CONFIG)
+    return make_evaluation(CONFIG)
 
 
 def test_steps_on_the_same_batch_lower_every_loss_and_error(trained):
@@ -126,8 +128,8 @@ def test_errors_of_a_trained_network_are_small_on_what_it_learnt_by_heart(
     trained, initial, evaluate
 ):
     batch = rooms_batch()
-    first = training.validate(evaluate, placed(initial).params, [batch]).summary
-    last = training.validate(evaluate, trained[0].params, [batch]).summary
+    first = validate(evaluate, placed(initial).params, [batch]).summary
+    last = validate(evaluate, trained[0].params, [batch]).summary
     for name in ("loss", "shift_error", "focal_error", "fov_error_deg"):
         assert last[name] < first[name], name
 
@@ -300,8 +302,8 @@ def test_the_weights_of_targets_weigh_their_losses():
     # The shift is learned where it is needed, whether it is a target or not.
     assert dataclasses.replace(config, targets=(2,), target_weights=(0.5,)).weight_of("shift") == 1
     batch = rooms_batch()
-    params = training.initial_params(config)
-    errors = training.make_evaluation(config)(params, batch).errors
+    params = initial_params(config)
+    errors = make_evaluation(config)(params, batch).errors
     expected = 2 * errors["loss_shift"] + 0.5 * errors["loss_focal"]
     np.testing.assert_allclose(errors["loss"], expected, rtol=1e-6)
 
@@ -328,12 +330,12 @@ def evaluation(losses, weights, errors=None):
     value = {"focal": np.arange(count, dtype=float)}
     logs = {"focal": np.zeros((count, 64))}
     points, mask = np.ones((2, 3)), np.array([True, False])
-    return training.Evaluation(errors, np.array(weights), value, value, logs, points, mask)
+    return Evaluation(errors, np.array(weights), value, value, logs, points, mask)
 
 
 def test_validation_counts_each_sample_by_its_weight():
     parts = [evaluation([1.0, 5.0], [1, 1], [2.0, 9.0]), evaluation([3.0, 70.0], [1, 0], [1.0, 99])]
-    seen = training.validate(lambda params, batch: parts[batch], None, [0, 1])
+    seen = validate(lambda params, batch: parts[batch], None, [0, 1])
     calibrated = seen.summary.pop("calibration_focal")
     assert seen.summary == {"loss": 3.0, "fov_error": 4.0, "median_fov_error": 2.0}
     # Posteriors that are even over the range hold truths within it already, and 2 lies outside.
@@ -344,10 +346,10 @@ def test_validation_counts_each_sample_by_its_weight():
 
 def test_a_cloud_of_a_sample_that_does_not_count_is_not_shown():
     part = evaluation([1.0, 5.0], [0, 1])
-    assert len(training.validate(lambda *_: part, None, [0]).points) == 0
+    assert len(validate(lambda *_: part, None, [0]).points) == 0
 
 
 def test_a_validation_part_in_which_nothing_counts_is_reported():
     part = evaluation([1.0], [0])
     with pytest.raises(UserError, match="no sample has enough valid depth"):
-        training.validate(lambda *_: part, None, [0])
+        validate(lambda *_: part, None, [0])

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 from box_rooms import box_room
 
-from train3d_jax.evidence import fusion, joint_posterior
+from train3d_jax.evidence import fusion
+from train3d_jax.evidence.targets import SHIFT_BINS, quantiles, ratio_bins
 from train3d_jax.geometry import affine
 from train3d_jax.inference import recovery as inference
 
-RATIOS = joint_posterior.ratio_bins()
+RATIOS = ratio_bins()
 
 
 def posterior(centre, deviation):
@@ -19,12 +20,8 @@ def posterior(centre, deviation):
 
 def hybrid(network, geometry, trust=1.0):
     shares = fusion._between((0.0, 1.0), (1.0, 0.1), jnp.full((1, 1), trust))
-    opinions = fusion._Opinions(
-        network[None], geometry[None], np.zeros(joint_posterior.SHIFT_BINS), shares
-    )
-    return np.asarray(
-        joint_posterior.quantiles(opinions.weighed("hybrid"), RATIOS, (0.05, 0.5, 0.95))
-    )[0]
+    opinions = fusion._Opinions(network[None], geometry[None], np.zeros(SHIFT_BINS), shares)
+    return np.asarray(quantiles(opinions.weighed("hybrid"), RATIOS, (0.05, 0.5, 0.95)))[0]
 
 
 def test_the_network_answers_where_it_is_trusted():
@@ -65,9 +62,7 @@ def test_geometry_is_as_sure_of_the_shift_as_it_is_right(noise):
     held = ((low <= true) & (true <= high)).mean()
     # Of 24 maps, 90 % of which are to be held.
     assert held > 0.7
-    width = (
-        np.ptp(affine.shift_to_ratio(found.shift_interval), axis=-1) * joint_posterior.SHIFT_BINS
-    )
+    width = np.ptp(affine.shift_to_ratio(found.shift_interval), axis=-1) * SHIFT_BINS
     if not noise:
         assert np.median(width) < 1  # no bin is as narrow as what is known
     assert np.median(np.abs(found.shift - true) / (high - low)) > 0.02

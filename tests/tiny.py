@@ -8,7 +8,7 @@ from box_rooms import box_room
 from data.loading import pipeline
 from data.prepared.prepared_set import Sample
 from train3d_jax.geometry.clouds import CloudSettings
-from train3d_jax.training.trainer import TrainingConfig
+from train3d_jax.training.config import TrainingConfig
 
 CONFIG = TrainingConfig(
     (0, 2), CloudSettings(num_points=1024), batch_size=3, epochs=3, width=16, seed=5,

@@ -17,7 +17,8 @@ from train3d_jax.geometry.intrinsics import form_problem, size_problem
 from train3d_jax.inference import map_checks
 from train3d_jax.inference import recovery as inference
 from train3d_jax.inference.arrays import depth_maps, numbers
-from train3d_jax.inference.recovery import Known, Model
+from train3d_jax.inference.models import Model, check_models, load_model
+from train3d_jax.inference.recovery import Known
 
 BATCH = 16
 """Maps solved at once at most; smaller batches are filled up to a power of two, so that only five
@@ -42,7 +43,7 @@ class Recovered(NamedTuple):
       focal_interval: holds the focal length with 90 % probability, pixels, shape (..., 2).
       shift_interval: the same for the shift, shape (..., 2).
       flags: for each of `fusion.FLAGS` and `map_checks.FLAGS` whether it is raised, bool;
-        `inference.Recovery` and `map_checks.check` say what they mean.
+        `inference.Estimates` and `map_checks.check` say what they mean.
     """
 
     solvable: np.ndarray
@@ -120,7 +121,7 @@ def recover(
     focals = _checked_focals(focal_px, matrices, maps)
     models = _loaded(model, space)
     method = method or ("learned" if models else "geometric")
-    inference.check_models(models, space, focals is not None, shift_known, method)
+    check_models(models, space, focals is not None, shift_known, method)
     parts, checks = [], []
     for start in range(0, len(maps), BATCH):
         chosen = np.arange(start, min(start + BATCH, len(maps)))
@@ -141,7 +142,7 @@ def _loaded(model: Any, space: Space) -> list[Model]:
     models = []
     for one in model if several else [model]:
         if isinstance(one, str | os.PathLike):
-            one = inference.load_model(os.fspath(one), space)
+            one = load_model(os.fspath(one), space)
         if not isinstance(one, Model):
             raise ArgumentError(
                 Argument("model", one),
@@ -200,7 +201,7 @@ def _checked_focals(
 
 
 def _collect(
-    parts: list[tuple[inference.Recovery, int]],
+    parts: list[tuple[inference.Estimates, int]],
     checks: list[map_checks.MapCheck],
     single: bool,
 ) -> Recovered:

@@ -14,6 +14,7 @@ from train3d_jax.evaluation.views import Constants, Truth, View
 from train3d_jax.evidence.fusion import Method
 from train3d_jax.geometry import affine, camera, clouds, metrics
 from train3d_jax.inference import recovery as inference
+from train3d_jax.inference.models import Model
 from train3d_jax.inference.recovery import Known
 
 CONSTANT_FOV = 66.0
@@ -133,12 +134,12 @@ class Methods:
       pictured: number of the row that is pictured: the networks' own, or else geometry's.
     """
 
-    def __init__(self, models: Sequence[inference.Model], space: affine.Space):
+    def __init__(self, models: Sequence[Model], space: affine.Space):
         self._models = models
         self._space: affine.Space = space
         self._asked: Method = "learned" if models else "geometric"
         self._sought: tuple[Method, ...] = (
-            ("geometric", "learned", "hybrid") if models else ("geometric",)
+            ("geometric", "learned") if models else ("geometric",)
         )
         self.rows = (NOTHING, GUESS, BEST, *self._sought, TRUE_FOCAL, TRUE_SHIFT)
         self.pictured = self.rows.index(self._asked)
@@ -198,7 +199,7 @@ class Methods:
         answers[TRUE_SHIFT] = _sought(found)._replace(shift_interval=None)
         return answers
 
-    def _recover(self, blocks: clouds.Blocks, known: Known, method: Method) -> inference.Recovery:
+    def _recover(self, blocks: clouds.Blocks, known: Known, method: Method) -> inference.Estimates:
         return inference.recover_blocks(self._models, blocks, known, method, self._space)
 
 
@@ -212,7 +213,7 @@ def _constant(cases: Sequence[Case], constants: Constants) -> _Answers:
     return _Answers(np.array(focals), np.full(len(cases), shift))
 
 
-def _sought(found: inference.Recovery) -> _Answers:
+def _sought(found: inference.Estimates) -> _Answers:
     return _Answers(found.focal, found.shift, found.focal_interval, found.shift_interval)
 
 

@@ -16,7 +16,7 @@ from train3d_jax import __version__
 from train3d_jax.errors import UserError
 from train3d_jax.evidence.fusion import Method
 from train3d_jax.geometry.affine import Space
-from train3d_jax.inference.recovery import Model
+from train3d_jax.inference.models import Model
 
 METHODS = get_args(Method)
 

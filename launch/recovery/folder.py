@@ -25,7 +25,7 @@ from launch.recovery.one_map import Map, Solved
 from launch.recovery.summary import Outcome, Summary
 from train3d_jax.errors import UserError
 from train3d_jax.export import answers as export
-from train3d_jax.inference import recovery as inference
+from train3d_jax.inference.models import Model, check_models, load_model
 
 _READERS = _WRITERS = 2
 """Threads; what they do is mostly done outside of Python's lock."""
@@ -57,9 +57,7 @@ class _Row(NamedTuple):
     notes: Mapping[str, Note] = MappingProxyType({})
 
 
-def recover_folder(
-    config: RecoveryConfig, models: Sequence[inference.Model] | None = None
-) -> Outcome:
+def recover_folder(config: RecoveryConfig, models: Sequence[Model] | None = None) -> Outcome:
     """Recovers every map and writes its answer; shows progress, and what failed as it fails.
 
     Args:
@@ -72,10 +70,8 @@ def recover_folder(
     """
     files, others = recovery.find_maps(config)
     if models is None:
-        models = [inference.load_model(run, config.space) for run in config.runs]
-    inference.check_models(
-        models, config.space, config.camera.is_known, config.shift_known, config.method
-    )
+        models = [load_model(run, config.space) for run in config.runs]
+    check_models(models, config.space, config.camera.is_known, config.shift_known, config.method)
     with Summary(config.out, config.told(), of_all=config.shard is None) as summary:
         task = _Recovery(config, models)
         if config.shared_camera and not config.merge:
@@ -121,7 +117,7 @@ def _links(config: RecoveryConfig, row: _Row) -> dict[str, str]:
 class _Recovery:
     """One run over a folder."""
 
-    def __init__(self, config: RecoveryConfig, models: Sequence[inference.Model]):
+    def __init__(self, config: RecoveryConfig, models: Sequence[Model]):
         self._config, self._models = config, models
         self._origin = recovery.origin_of(config, models)
         self._shared: shared_camera.Shared | None = None

@@ -16,6 +16,7 @@ from train3d_jax.errors import UserError
 from train3d_jax.export import answers as export
 from train3d_jax.inference import map_checks
 from train3d_jax.inference import recovery as inference
+from train3d_jax.inference.models import Model, is_metric
 
 NOT_SOLVABLE = "too few valid pixels, all of one value, or no surface to judge by"
 
@@ -39,7 +40,7 @@ class Map(NamedTuple):
 class Solved(NamedTuple):
     """An answer, scale and offset of the canonical form that it is in, and the map's checks."""
 
-    solution: inference.Solution
+    solution: inference.Estimate
     canonical: tuple[float, float]
     check: map_checks.MapCheck
 
@@ -65,12 +66,12 @@ class Origin(NamedTuple):
     settings: str
 
 
-def origin_of(config: RecoveryConfig, models: Sequence[inference.Model]) -> Origin:
+def origin_of(config: RecoveryConfig, models: Sequence[Model]) -> Origin:
     """The origin of all answers of a run."""
     return Origin(
         config.method,
         ",".join(model.name for model in models),
-        inference.is_metric(models),
+        is_metric(models),
         config.digest(models),
     )
 
@@ -106,7 +107,7 @@ def read_map(file: DepthFile, config: RecoveryConfig) -> Map:
 def solve(
     maps: Sequence[Map],
     config: RecoveryConfig,
-    models: Sequence[inference.Model],
+    models: Sequence[Model],
     shared: Shared | None = None,
     known_shift: float | None = None,
 ) -> list[Solved | str]:

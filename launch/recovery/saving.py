@@ -17,7 +17,7 @@ from train3d_jax.export import answers as export
 from train3d_jax.export import cameras as camera_exports
 from train3d_jax.geometry.affine import Space
 from train3d_jax.geometry.camera import INITIAL_FOV_DEGREES
-from train3d_jax.inference.recovery import Solution
+from train3d_jax.inference.recovery import Estimate
 
 ENDINGS = {
     "ply": ".ply",
@@ -88,7 +88,7 @@ class Recovered(NamedTuple):
     file: DepthFile
     values: np.ndarray
     space: Space
-    solution: Solution
+    solution: Estimate
     canonical: tuple[float, float]
     intrinsics: np.ndarray
     camera_known: bool

@@ -14,6 +14,7 @@ from launch import compiling
 from launch.recovery.config import RecoveryConfig
 from train3d_jax.errors import UserError
 from train3d_jax.inference import recovery as inference
+from train3d_jax.inference.models import Model
 
 _FLOAT32 = 1e-6
 """Relative tolerance: a focal length goes through float32 on its way into an answer."""
@@ -56,9 +57,7 @@ class Shared:
         )
 
 
-def find(
-    files: Sequence[DepthFile], config: RecoveryConfig, models: Sequence[inference.Model]
-) -> Shared:
+def find(files: Sequence[DepthFile], config: RecoveryConfig, models: Sequence[Model]) -> Shared:
     """Adds up what all maps tell about the focal length.
 
     Maps that cannot be read or solved are left to the second pass to report.

@@ -229,11 +229,11 @@ class Look:
         """How right angles are under a shift and focal lengths of any shape, in [0, 1]."""
         return self._scores.right_at(shift, np.asarray(focals) / self.first_guess.focal)
 
-    def as_solution(self, values: Values) -> inference.Solution:
+    def as_solution(self, values: Values) -> inference.Estimate:
         """Values that were set, not found: as `launch.infer` tells what is known; up to scale."""
         scale, offset = self._canonical
         focal, shift = values
-        return inference.Solution(
+        return inference.Estimate(
             focal, shift, scale, offset + shift, (focal, focal), (shift, shift), flags=()
         )
 

@@ -10,7 +10,7 @@ from launch.viewer.drawings import Curve, Thumbnail
 from launch.viewer.maps import Errors, Look, Values
 from launch.viewer.scene import KINDS, SIDE_BY_SIDE, VIEWS
 from train3d_jax.evidence.fusion import Method
-from train3d_jax.inference.recovery import Solution
+from train3d_jax.inference.recovery import Estimate
 
 FOVS, SHIFTS = (10.0, 150.0), (-0.49, 1.5)
 """Ends of the sliders: degrees across, canonical units.  Answers beyond are told in figures."""
@@ -96,8 +96,8 @@ class Panel:
         look: Look,
         values: Values,
         source: str,
-        solution: Solution,
-        answer: Solution | None,
+        solution: Estimate,
+        answer: Estimate | None,
         errors: Errors | None,
     ) -> None:
         """What geometry, the last answer and the truth say of the values.

@@ -28,8 +28,7 @@ from launch.viewer.panel import BACK, PAGE, Panel
 from launch.viewer.scene import Scene
 from train3d_jax.errors import UserError
 from train3d_jax.evidence.fusion import Method
-from train3d_jax.inference import recovery as inference
-from train3d_jax.inference.recovery import Model
+from train3d_jax.inference.models import Model, check_models
 
 FRAMES, FRAME_SECONDS = 20, 0.03
 """Of a glide."""
@@ -261,7 +260,7 @@ class Window:
         config = dataclasses.replace(
             self._shared.config, method=method, camera=camera, saving=saving
         )
-        inference.check_models(models, config.space, focal_known, shift_known, method)
+        check_models(models, config.space, focal_known, shift_known, method)
         found = look.found._replace(intrinsics=camera.of(look.found.file, look.size))
         shift = values.shift if shift_known else None
         (solved,) = recovery.solve([found], config, models, known_shift=shift)

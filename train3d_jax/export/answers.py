@@ -12,7 +12,7 @@ import numpy as np
 from train3d_jax import __version__
 from train3d_jax.files import write_whole
 from train3d_jax.geometry.affine import Space
-from train3d_jax.inference.recovery import Solution
+from train3d_jax.inference.recovery import Estimate
 
 AXES = "x right, y down, z forward"
 """Of every cloud and camera (OpenCV's), but where a format has axes of its own."""
@@ -244,7 +244,7 @@ def answer(
     input_name: str,
     space: Space,
     size: tuple[int, int] | None,
-    solution: Solution | None,
+    solution: Estimate | None,
     metric: bool,
     model: str,
     method: str = "learned",
