@@ -18,7 +18,7 @@ from absl import app, flags, logging
 from data.loading import pipeline
 from data.prepared.prepared_set import PreparedSet
 from train3d_jax.geometry import metrics
-from train3d_jax.geometry.clouds import CloudSettings
+from train3d_jax.geometry.clouds import POINT_SETS, CloudSettings
 from train3d_jax.training import trainer as training
 from train3d_jax.training.config import TrainingConfig
 from train3d_jax.training.validation import make_evaluation, validate
@@ -28,8 +28,8 @@ _MINUTES = flags.DEFINE_float("minutes", 3.0, "Of training for each encoder.")
 
 ENCODERS = {
     "surfaces": CloudSettings(num_points=0, voxel_size=0),
-    "points": CloudSettings(),
-    "serial": CloudSettings(),
+    "points": POINT_SETS,
+    "serial": POINT_SETS,
 }
 BATCH = 16
 NOISE = 0.01

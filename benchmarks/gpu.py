@@ -27,7 +27,7 @@ from data.prepared import prepared_set as prepared
 from train3d_jax.geometry import clouds
 from train3d_jax.inference import recovery as inference
 from train3d_jax.inference.models import load_model
-from train3d_jax.training import trainer as training
+from train3d_jax.training.examples import Batch
 
 _MAPS = flags.DEFINE_integer("rendered_maps", 256, "Rendered maps.", lower_bound=32)
 _SIZES = flags.DEFINE_list("sizes", ["32", "128", "512"], "Batch sizes.")
@@ -60,7 +60,7 @@ def main(_: list[str]) -> None:
             tell[part]()
 
 
-def _tell_agreement(batch: training.Batch) -> None:
+def _tell_agreement(batch: Batch) -> None:
     """How far the device's answers are from those of the CPU: float32 must stay float32."""
     model, blocks = load_model(), _blocks_of(batch)
     on_device = inference.recover_blocks([model], blocks)
@@ -71,7 +71,7 @@ def _tell_agreement(batch: training.Batch) -> None:
     print("device and CPU apart by: focal {}; shift {}".format(*told), flush=True)
 
 
-def _tell_steps(sizes: list[int], batch: training.Batch) -> None:
+def _tell_steps(sizes: list[int], batch: Batch) -> None:
     steps = {pair: train.Step(*pair) for pair in itertools.product(sizes, PRECISIONS)}
     batches = {size: jax.device_put(_repeated(batch, size)) for size in sizes}
     began = time.perf_counter()
@@ -114,7 +114,7 @@ def _rates() -> tuple[float, float]:
     return float(flops), float(moved)
 
 
-def _tell_recovery(sizes: list[int], batch: training.Batch) -> None:
+def _tell_recovery(sizes: list[int], batch: Batch) -> None:
     model = load_model()
     for size in sizes:
         blocks = _blocks_of(_repeated(batch, size))
@@ -134,12 +134,12 @@ def _tell_loader(path: Path, counts: list[int]) -> None:
         print(f"loader, {kind}: {rate:.0f} samples/s", flush=True)
 
 
-def _repeated(batch: training.Batch, size: int) -> training.Batch:
+def _repeated(batch: Batch, size: int) -> Batch:
     repeat = lambda x: np.resize(np.asarray(x), (size, *np.shape(x)[1:]))  # noqa: E731
     return {name: repeat(value) for name, value in batch.items() if name != "sample"}
 
 
-def _blocks_of(batch: training.Batch) -> clouds.Blocks:
+def _blocks_of(batch: Batch) -> clouds.Blocks:
     return clouds.Blocks(*(batch[name] for name in ("pixels", "values", "mask", "size", "centre")))
 
 

@@ -51,7 +51,9 @@ def measure() -> dict[str, np.ndarray]:
     def cloud_of(settings: clouds.CloudSettings):
         @jax.jit
         def make(b: clouds.Blocks) -> jax.Array:
-            cloud = clouds.make_clouds(key, b, settings)
+            canonical = affine.canonicalise(b.values, b.mask)
+            seen = clouds.observe(b, canonical, settings)
+            cloud = clouds.make_clouds(key, seen, settings)
             shift, alpha = np.full(len(b.size), SHIFT), np.full(len(b.size), ALPHA)
             return affine.distort(cloud.points[..., :3], shift, alpha, "depth")
 
@@ -75,7 +77,7 @@ def measure() -> dict[str, np.ndarray]:
             PLAIN: lambda: [_plain(values) for values in maps],
             BLOCKS: lambda: inference.make_blocks(maps),
             CLOUD: cloud_of(config.clouds),
-            SAMPLE: cloud_of(clouds.CloudSettings()),
+            SAMPLE: cloud_of(clouds.POINT_SETS),
             STEP: train,
         }
     )

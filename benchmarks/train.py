@@ -39,7 +39,7 @@ from train3d_jax.networks import encoder
 from train3d_jax.training import losses
 from train3d_jax.training import trainer as training
 from train3d_jax.training.config import TrainingConfig, build_encoder
-from train3d_jax.training.examples import make_examples
+from train3d_jax.training.examples import Batch, make_examples
 
 _DATA = flags.DEFINE_string("data", None, "A prepared set; rendered rooms where none is given.")
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", 32, "Samples in a step.", lower_bound=1)
@@ -161,13 +161,14 @@ class Step:
         self._state = training.place_state(training.initial_state(config, 1000), self._mesh)
         self._step = training.make_train_step(config, 1000, self._mesh)
 
-        def examples(params: Any, key: jax.Array, batch: training.Batch):
+        def examples(params: Any, key: jax.Array, batch: Batch):
             return make_examples(key, batch, config, augmented=True)
 
-        def loss(params: Any, key: jax.Array, batch: training.Batch) -> jax.Array:
-            clouds, labels = examples(params, key, batch)
+        def loss(params: Any, key: jax.Array, batch: Batch) -> jax.Array:
+            observation, labels = examples(params, key, batch)
             network = build_encoder(config)
-            posteriors = encoder.encode(network, params, clouds.points, clouds.mask)
+            inputs = network.inputs(key, observation, config.clouds)
+            posteriors = encoder.encode(network, params, inputs)
             return sum(
                 losses.posterior_loss(posterior, labels.quantity(target), target).mean()
                 for target, posterior in posteriors.items()
@@ -175,7 +176,7 @@ class Step:
 
         self._parts = [jax.jit(examples), jax.jit(loss), jax.jit(jax.value_and_grad(loss))]
 
-    def train(self, batches: Iterator[training.Batch], steps: int) -> None:
+    def train(self, batches: Iterator[Batch], steps: int) -> None:
         """So many steps, one ahead of the device, as the training loop does."""
         last: Any = None
         for _ in range(steps):
@@ -185,7 +186,7 @@ class Step:
             last = now
         jax.block_until_ready(last)
 
-    def floor(self, batch: training.Batch) -> str:
+    def floor(self, batch: Batch) -> str:
         """How many samples a second there would be at best, in words.
 
         The operations that XLA counts, and of these the exponentials, logarithms and roots, at the
@@ -218,12 +219,12 @@ class Step:
             f"{hard / 1e6:.1f} M exponentials at {hard_rate / 1e9:.2f} G/s"
         )
 
-    def operations(self, batch: training.Batch) -> tuple[float, float]:
+    def operations(self, batch: Batch) -> tuple[float, float]:
         """Operations of a step as compiled, and the bytes that it moves, by XLA's account."""
         counted = self._step.lower(self._state, batch).compile().cost_analysis()
         return counted["flops"], counted["bytes accessed"]
 
-    def parts(self, batch: training.Batch) -> dict[str, Callable[[], object]]:
+    def parts(self, batch: Batch) -> dict[str, Callable[[], object]]:
         """What each part takes, with the parts before it."""
         arguments = self._state.params, jax.random.key(0), batch
         # A copy of the parameters: those of the state are donated to the step.
@@ -340,21 +341,21 @@ def _tell_step_times(step: Step) -> None:
     print(f"\nstep, ms a sample on {os.cpu_count()} cores:", _listed(own))
 
 
-def batches_of(subsets: list[pipeline.Subset], workers: int) -> Iterator[training.Batch]:
+def batches_of(subsets: list[pipeline.Subset], workers: int) -> Iterator[Batch]:
     return iter(pipeline.training_batches(subsets, None, _BATCH_SIZE.value, "depth", 0, workers))
 
 
-def first_batch(subsets: list[pipeline.Subset]) -> training.Batch:
+def first_batch(subsets: list[pipeline.Subset]) -> Batch:
     with contextlib.closing(batches_of(subsets, 0)) as batches:
         return next(batches)
 
 
-def consume(batches: Iterator[training.Batch], count: int) -> None:
+def consume(batches: Iterator[Batch], count: int) -> None:
     for _ in itertools.islice(batches, count):
         pass
 
 
-def _put(batch: training.Batch) -> None:
+def _put(batch: Batch) -> None:
     jax.block_until_ready(jax.device_put(batch))
 
 

@@ -138,9 +138,7 @@ class Methods:
         self._models = models
         self._space: affine.Space = space
         self._asked: Method = "learned" if models else "geometric"
-        self._sought: tuple[Method, ...] = (
-            ("geometric", "learned") if models else ("geometric",)
-        )
+        self._sought: tuple[Method, ...] = ("geometric", "learned") if models else ("geometric",)
         self.rows = (NOTHING, GUESS, BEST, *self._sought, TRUE_FOCAL, TRUE_SHIFT)
         self.pictured = self.rows.index(self._asked)
 

@@ -11,13 +11,11 @@ import jax
 from absl import flags
 
 from launch import program
-from train3d_jax.geometry.clouds import CloudSettings
+from train3d_jax.geometry.clouds import POINT_SETS, CloudSettings
 from train3d_jax.training.config import Range, TrainingConfig
 
 LERES_RANGES: tuple[Range, Range] = ((-0.25, 0.8), (0.6, 1.25))
 """Of shift and alpha in training, as published (LeReS, section 3.2)."""
-
-POINT_SET_SIZE, POINT_SET_VOXELS = CloudSettings.num_points, CloudSettings.voxel_size
 
 WORKERS_BESIDE_GPU = 16
 """One H100 takes 5,000 samples a second, threads read 750, and so many processes 7,300."""
@@ -149,8 +147,8 @@ def configuration() -> TrainingConfig:
     clouds = CloudSettings(
         space=cast(Any, _SPACE.value),
         input_channels=_INPUT_CHANNELS.value,
-        voxel_size=_or(_VOXEL_SIZE.value, 0.0 if encoder == "surfaces" else POINT_SET_VOXELS),
-        num_points=_or(_NUM_POINTS.value, 0 if encoder == "surfaces" else POINT_SET_SIZE),
+        voxel_size=_or(_VOXEL_SIZE.value, 0.0 if encoder == "surfaces" else POINT_SETS.voxel_size),
+        num_points=_or(_NUM_POINTS.value, 0 if encoder == "surfaces" else POINT_SETS.num_points),
         init_fov=_INIT_FOV.value,
         shift_known=0 not in targets and not _DISTORT_S.value,
         focal_known=2 not in targets and not _DISTORT_F.value,

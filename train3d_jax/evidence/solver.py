@@ -57,6 +57,7 @@ def solve(
     space: Space,
     known_shift: jax.Array | None = None,
     known_focal: jax.Array | None = None,
+    settings: EvidenceSettings | None = None,
 ) -> GeometricPosterior:
     """Computes the posteriors of a batch of maps.
 
@@ -66,11 +67,12 @@ def solve(
       space: of their values.
       known_shift: canonical units, shape (B,); None where it is estimated.
       known_focal: pixels, shape (B,); None where it is estimated.
+      settings: of the evidence; None for `settings.solver_settings`.
 
     Returns:
       Posteriors, leading axis B.  A known value has all of its probability in its bin.
     """
-    settings = solver_settings(space)
+    settings = settings or solver_settings(space)
     first_guess = camera.initial_focal(blocks.size[..., 0])
     rays = block_rays(blocks, first_guess)
     ratio = None if known_shift is None else affine.shift_to_ratio(known_shift)

@@ -43,9 +43,8 @@ class CloudSettings:
         return self.num_points or points.BLOCKS[0] * points.BLOCKS[1]
 
 
-POINT_SET_SIZE, POINT_SET_VOXELS = 3072, 0.005
-"""Points and edge of voxels (canonical units) that suit networks of point sets.  Chosen: more
-points cost time and gain nothing."""
+POINT_SETS = CloudSettings(voxel_size=0.005, num_points=3072)
+"""Settings that suit networks of point sets.  Chosen: more points cost time and gain nothing."""
 
 
 class Blocks(NamedTuple):

@@ -211,7 +211,7 @@ def _sha256(file: Path) -> str:
 
 def save_config(run: Path, config: TrainingConfig, facts: dict[str, Any]) -> None:
     """Writes config.json: the configuration, and facts about the run for its reader."""
-    contents = {"version": __version__, "training": dataclasses.asdict(config), **facts}
+    contents = {"version": __version__, "training": dataclasses.asdict(config.resolved()), **facts}
     write_whole(run / CONFIG, (json.dumps(contents, indent=2) + "\n").encode())
 
 
@@ -266,7 +266,7 @@ def refuse_other_settings(run: Path, config: TrainingConfig) -> None:
     """
     if not (run / CONFIG).exists():
         return
-    before, now = _flat(load_config(run)), _flat(config)
+    before, now = _flat(load_config(run)), _flat(config.resolved())
     changed = [f"{name} {before[name]} -> {now[name]}" for name in now if before[name] != now[name]]
     if changed:
         raise ArgumentError(

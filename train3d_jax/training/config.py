@@ -85,10 +85,14 @@ class TrainingConfig:
     precision: Precision = "float32"
     evidence: EvidenceSettings | None = None
 
-    def __post_init__(self) -> None:
-        if self.encoder == "surfaces" and self.evidence is None:
-            # Stored with the run: a later default must not change what it was trained with.
-            object.__setattr__(self, "evidence", network_settings(self.clouds.space))
+    def resolved(self) -> "TrainingConfig":
+        """The same with the settings of the evidence, as they are stored with a run.
+
+        A later default then does not change what the run was trained with.
+        """
+        if self.encoder != "surfaces" or self.evidence is not None:
+            return self
+        return dataclasses.replace(self, evidence=network_settings(self.clouds.space))
 
     @property
     def heads(self) -> tuple[Target, ...]:
@@ -135,7 +139,8 @@ def build_encoder(
         return PointSetEncoder(*shared)
     if config.encoder == "serial":
         return SerialEncoder(*shared)
-    evidence = config.evidence or network_settings(clouds.space)
+    evidence = config.resolved().evidence
+    assert evidence is not None
     if inference and evidence.inference_pairs is not None:
         evidence = evidence.with_pairs(evidence.inference_pairs)
     return SurfaceEncoder(*shared, evidence)
