@@ -30,7 +30,7 @@ from launch.viewer.scene import Scene
 from train3d_jax.errors import UserError
 from train3d_jax.evidence.fusion import Method
 from train3d_jax.inference.models import Model, check_models
-from train3d_jax.inference.recovery import Solution
+from train3d_jax.inference.recovery import Estimate
 
 FRAMES, FRAME_SECONDS = 20, 0.03
 """Of the glide from the sliders' values to an estimate; chosen."""
@@ -83,7 +83,7 @@ class Estimate(NamedTuple):
     source: str
 
     @property
-    def solution(self) -> Solution:
+    def solution(self) -> Estimate:
         """The solution, which every estimate has."""
         assert self.recovered.solution is not None
         return self.recovered.solution
