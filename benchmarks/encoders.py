@@ -27,7 +27,7 @@ _DATA = flags.DEFINE_string("data", "demo/prepared", "A prepared set.")
 _MINUTES = flags.DEFINE_float("minutes", 3.0, "Of training for each encoder.")
 
 ENCODERS = {
-    "surfaces": CloudSettings(num_points=0, voxel_size=0),
+    "surfaces": CloudSettings(num_points=0, voxel_size=0.0),
     "points": CloudSettings(),
     "serial": CloudSettings(),
 }

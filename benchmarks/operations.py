@@ -60,7 +60,7 @@ def measure() -> dict[str, np.ndarray]:
         return lambda: jax.block_until_ready(make(blocks))
 
     config = TrainingConfig(
-        (0, 2), clouds.CloudSettings(voxel_size=0, num_points=0), BATCH, encoder="surfaces"
+        (0, 2), clouds.CloudSettings(voxel_size=0.0, num_points=0), BATCH, encoder="surfaces"
     )
     mesh = training.device_mesh(BATCH)
     state = training.place_state(training.initial_state(config, 100), mesh)

@@ -25,7 +25,7 @@ class Step:
     """All that is asked of the training API: a compiled step and its parts, on a fixed batch."""
 
     def __init__(self, batch_size: int, precision: Literal["float32", "bfloat16"] = "float32"):
-        clouds = CloudSettings(num_points=0, voxel_size=0)
+        clouds = CloudSettings(num_points=0, voxel_size=0.0)
         self.config = config = TrainingConfig(
             (0, 2), clouds, batch_size, encoder="surfaces", precision=precision
         )

@@ -11,7 +11,7 @@ from train3d_jax.geometry import affine, camera, clouds, points
 from train3d_jax.geometry.clouds import Blocks, CloudSettings
 
 GRID = (20, 20)
-EVERYTHING = CloudSettings(voxel_size=0, num_points=400)
+EVERYTHING = CloudSettings(voxel_size=0.0, num_points=400)
 """Keeps every block, so that clouds can be compared as sets."""
 
 

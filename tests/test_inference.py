@@ -460,7 +460,7 @@ SPACES = pytest.mark.parametrize("space", ["depth", "disparity"])
 @pytest.fixture(scope="module")
 def surface_models():
     """Fresh weights of the default encoder: they answer as the solver."""
-    settings = clouds.CloudSettings(num_points=0, voxel_size=0)
+    settings = clouds.CloudSettings(num_points=0, voxel_size=0.0)
     return {
         space: Model(
             f"{space}@0",

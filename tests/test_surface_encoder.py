@@ -20,7 +20,7 @@ from train3d_jax.training.config import build_encoder, initial_params
 from train3d_jax.training.validation import make_evaluation
 from train3d_jax.windows.block_windows import WindowSettings, fit_block_windows
 
-ALL_POINTS = CloudSettings(num_points=0, voxel_size=0)
+ALL_POINTS = CloudSettings(num_points=0, voxel_size=0.0)
 SURFACES = dataclasses.replace(CONFIG, clouds=ALL_POINTS, encoder="surfaces", augmentation=())
 GRIDS = WindowSettings().grids
 SIZES = {"shift": SHIFT_BINS, "focal": FOCAL_BINS, "scale": BINS}

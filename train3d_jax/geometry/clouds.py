@@ -166,11 +166,10 @@ def observe(
         shift = shift[..., None]
         values = (values + shift) / (affine.FAR_VALUE + shift)
     if first_guess is None:
-        first_guess = camera.initial_focal(blocks.size[..., 0], settings.init_fov)
-    focal = focal if settings.focal_known and focal is not None else first_guess
-    return Observation(
-        block_rays(blocks, focal), values, canonical.mask, focal, first_guess, canonical
-    )
+        first_guess = jnp.asarray(camera.initial_focal(blocks.size[..., 0], settings.init_fov))
+    shown = focal if settings.focal_known and focal is not None else first_guess
+    rays = block_rays(blocks, shown)
+    return Observation(rays, values, canonical.mask, shown, first_guess, canonical)
 
 
 class Clouds(NamedTuple):
