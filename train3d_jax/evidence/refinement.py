@@ -7,11 +7,13 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Float
 
 from train3d_jax.evidence.settings import solver_settings
 from train3d_jax.evidence.solver import ALL_PAIRS, GeometricPosterior
 from train3d_jax.evidence.targets import FOCAL_BINS, RANGES, SHIFT_BINS
 from train3d_jax.geometry.affine import Space, ratio_to_shift
+from train3d_jax.geometry.array_types import AnyArray
 from train3d_jax.windows import planes
 
 REACH = 1.5
@@ -29,13 +31,16 @@ class Refined(NamedTuple):
     sigma: jax.Array
 
 
-def refine_ratio(posterior: GeometricPosterior, ratio: jax.Array) -> Refined:
+def refine_ratio(posterior: GeometricPosterior, ratio: Float[AnyArray, "*b"]) -> Refined:
     """Moves a near/far ratio to where the windows' votes are, by at most 1.5 bins; shape (...)."""
     return _refine(posterior.fit.votes, ratio, REACH / SHIFT_BINS, LEAST_RATIO_SIGMA)
 
 
 def refine_log_alpha(
-    posterior: GeometricPosterior, ratio: jax.Array, log_alpha: jax.Array, space: Space
+    posterior: GeometricPosterior,
+    ratio: Float[AnyArray, "*b"],
+    log_alpha: Float[AnyArray, "*b"],
+    space: Space,
 ) -> Refined:
     """The same for log(focal / f0), by the votes of pairs of windows under a shift."""
     pairs = planes.window_pairs(solver_settings(space).windows.count, ALL_PAIRS)

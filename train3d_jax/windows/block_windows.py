@@ -13,8 +13,10 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Bool, Float
 
 from train3d_jax.geometry.affine import masked_quantiles
+from train3d_jax.geometry.array_types import AnyArray
 from train3d_jax.windows.quadrics import COEFFICIENTS, Cut, Windows, concatenate, fit_quadrics
 
 Grid = tuple[int, int]
@@ -64,9 +66,9 @@ be large, not infinite."""
 
 
 def fit_block_windows(
-    rays: jax.Array,
-    inverse_depth: jax.Array,
-    mask: jax.Array,
+    rays: Float[AnyArray, "p 2"],
+    inverse_depth: Float[AnyArray, " p"],
+    mask: Bool[AnyArray, " p"],
     shape: Grid,
     settings: WindowSettings,
     consensus: bool = False,

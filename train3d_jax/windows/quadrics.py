@@ -11,6 +11,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Bool, Float
+
+from train3d_jax.geometry.array_types import AnyArray
 
 GRIDS = ((16, 16), (11, 11), (7, 7))
 """Windows across and down the image at each scale.
@@ -76,7 +79,12 @@ class Windows(NamedTuple):
     mask: jax.Array
 
 
-def fit_windows(rays: jax.Array, inverse_depth: jax.Array, mask: jax.Array, grids=GRIDS) -> Windows:
+def fit_windows(
+    rays: Float[AnyArray, "n 2"],
+    inverse_depth: Float[AnyArray, " n"],
+    mask: Bool[AnyArray, " n"],
+    grids: tuple[tuple[int, int], ...] = GRIDS,
+) -> Windows:
     """Fits a quadric in every window of every grid.
 
     Args:
@@ -142,7 +150,7 @@ def _cut(rays, mask, low, span, grid: np.ndarray) -> Cut:
     )
 
 
-def fit_quadrics(w: jax.Array, cut: Cut) -> tuple[Windows, jax.Array]:
+def fit_quadrics(w: Float[AnyArray, " n"], cut: Cut) -> tuple[Windows, Float[Array, " n"]]:
     """Fits a quadric in each window of a cut.
 
     Args:
@@ -191,7 +199,9 @@ def _polynomial(local: jax.Array, coefficients: jax.Array) -> jax.Array:
     return functools.reduce(jnp.add, terms)
 
 
-def solve_positive_definite(matrix: jax.Array, right: jax.Array) -> jax.Array:
+def solve_positive_definite(
+    matrix: Float[AnyArray, "*b n n"], right: Float[AnyArray, "*b n"]
+) -> Float[Array, "*b n"]:
     """Solves small positive definite systems, by Gauss and Jordan without pivoting.
 
     In a batch far faster than LAPACK's calls.  A loop: unrolled it takes .04 ms a map for .12, and
