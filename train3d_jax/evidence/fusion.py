@@ -291,8 +291,12 @@ def _exclude_each_other(
     if network is None:
         return jnp.zeros(geometry.shape[:-1], bool)
     one, other = (quantiles(posterior, target, INTERVAL) for posterior in (network, geometry))
-    outside = lambda x, y: (x[:, 1] < y[:, 0]) | (x[:, 1] > y[:, 2])  # noqa: E731
-    return outside(one, other) & outside(other, one)
+    return _outside(one, other) & _outside(other, one)
+
+
+def _outside(one: jax.Array, other: jax.Array) -> jax.Array:
+    """Whether the medians of intervals (B, 3) lie outside of other intervals."""
+    return (one[:, 1] < other[:, 0]) | (one[:, 1] > other[:, 2])
 
 
 def _at_border(value: jax.Array, target: Target) -> jax.Array:

@@ -47,7 +47,7 @@ def plane_share(
     """
     least_depth = solver_settings(space).curvature.least_depth
 
-    def one(rays, values, mask, shift):
+    def one(rays: jax.Array, values: jax.Array, mask: jax.Array, shift: AnyArray) -> jax.Array:
         true = values + shift
         mask = mask & (true > least_depth)
         w = jnp.where(mask, true, 1.0)

@@ -50,14 +50,14 @@ def refine_log_alpha(
     return _refine(votes, log_alpha, REACH * (high - low) / FOCAL_BINS, LEAST_FOCAL_SIGMA)
 
 
-def _refine(votes: planes.Votes, start: jax.Array, reach: float, least: float) -> Refined:
+def _refine(votes: planes.Votes, start: AnyArray, reach: float, least: float) -> Refined:
     """The mean of the votes near the value, weighted by their precision, as a fixed point."""
 
-    def near(votes, value):
+    def near(votes: planes.Votes, value: jax.Array) -> jax.Array:
         distance = (votes.value - value[..., None]) / jnp.hypot(votes.sigma, least)
         return jnp.where(votes.mask, jnp.exp(-0.5 * distance**2), 0.0)
 
-    def step(votes, value):
+    def step(votes: planes.Votes, value: jax.Array) -> jax.Array:
         weight = near(votes, value) / jnp.hypot(votes.sigma, least) ** 3
         total = weight.sum(-1)
         # A very small weight for the value itself decides where no vote is near.

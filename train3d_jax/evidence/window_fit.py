@@ -116,7 +116,13 @@ def fit_map(
 
 
 @functools.partial(jax.jit, static_argnames=("settings", "consensus"))
-def _fit(rays, w, mask, settings: block_windows.WindowSettings, consensus: bool = False) -> Windows:
+def _fit(
+    rays: AnyArray,
+    w: jax.Array,
+    mask: AnyArray,
+    settings: block_windows.WindowSettings,
+    consensus: bool = False,
+) -> Windows:
     """Fits the windows of all grids to w, (P,), no residual less than most of the map's."""
     w = jnp.where(mask, w, 1.0)
     windows = block_windows.fit_block_windows(rays, w, mask, points.BLOCKS, settings, consensus)

@@ -29,6 +29,9 @@ from train3d_jax.geometry.affine import Space
 from train3d_jax.geometry.array_types import AnyArray
 from train3d_jax.windows.quadrics import COEFFICIENTS, Windows
 
+Indices = Int[AnyArray, " p"]
+"""Of windows, the first or the second ones of P pairs."""
+
 
 class Votes(NamedTuple):
     """Estimates of one unknown, one from each window or pair of windows.
@@ -149,7 +152,7 @@ class PairAngles(NamedTuple):
 
 
 def pair_angles(
-    windows: Windows, shift: Float[AnyArray, "*b"], pairs: Int[np.ndarray, "p 2"], space: Space
+    windows: Windows, shift: Float[AnyArray, "*b"], pairs: Int[AnyArray, "p 2"], space: Space
 ) -> PairAngles:
     """The angles of pairs of windows' planes, for any focal ratio; arguments as of `focal_votes`.
 
@@ -160,7 +163,7 @@ def pair_angles(
     first, second = pairs[:, 0], pairs[:, 1]
     noise = _gradient_variance(windows)
 
-    def variance(one, other):
+    def variance(one: Indices, other: Indices) -> tuple[jax.Array, jax.Array, jax.Array]:
         lever = m[..., other, None] * windows.centre[..., one, :]
         g_other, noise_one = g[..., other, :], noise[..., one, :]
         return (

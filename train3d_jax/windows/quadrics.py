@@ -75,7 +75,7 @@ class Windows(NamedTuple):
     gradient: jax.Array
     hessian: jax.Array
     residual: jax.Array
-    count: jax.Array
+    count: jax.Array  # pyright: ignore[reportIncompatibleMethodOverride]  # of tuples
     mask: jax.Array
 
 
@@ -129,7 +129,7 @@ def concatenate(parts: list[Windows]) -> Windows:
     return jax.tree.map(lambda *values: jnp.concatenate(values), *parts)
 
 
-def _cut(rays, mask, low, span, grid: np.ndarray) -> Cut:
+def _cut(rays: AnyArray, mask: AnyArray, low: jax.Array, span: jax.Array, grid: np.ndarray) -> Cut:
     columns, rows = int(grid[0]), int(grid[1])
     cell = jnp.clip(jnp.floor((rays - low) / span * grid), 0, grid - 1)
     index = (cell[:, 1] * columns + cell[:, 0]).astype(jnp.int32)
@@ -137,12 +137,12 @@ def _cut(rays, mask, low, span, grid: np.ndarray) -> Cut:
     local = (rays - low) / half - 2 * cell - 1  # -1 to 1 across the window
     cells = np.stack(np.meshgrid(np.arange(columns), np.arange(rows)), -1).reshape(-1, 2)
 
-    def sums(*parts):
+    def sums(*parts: jax.Array) -> jax.Array:
         values = jnp.concatenate(parts) * mask
         return jax.ops.segment_sum(values.T, index, rows * columns)
 
     return Cut(
-        local,
+        jnp.asarray(local),
         low + (2 * cells + 1) * half,
         jnp.broadcast_to(half, cells.shape),
         sums,
@@ -160,6 +160,7 @@ def fit_quadrics(w: Float[AnyArray, " n"], cut: Cut) -> tuple[Windows, Float[Arr
     Returns:
       The windows, and the residual of each point, shape (N,).
     """
+    w = jnp.asarray(w)
     count, total = cut.sums(jnp.stack([jnp.ones_like(w), w])).T
     mean = total / jnp.maximum(count, 1)
     # About the mean: in float32 the curvature would drown in the rounding of w itself.
