@@ -64,7 +64,7 @@ def train(config: TrainingConfig) -> int:
         record_every=train_flags.PRINT_EVERY.value,
     )
     begin_with = train_flags.INIT_FROM.value
-    params = begin_with and checkpoint.params_to_begin_with(Path(begin_with), config)
+    params = begin_with and checkpoint.params_of_other_run(Path(begin_with), config)
     described = run_data.describe(train_part, validation_part, train_split, mix)
     with contextlib.ExitStack() as stack:
         if processes.is_first():
