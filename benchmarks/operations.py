@@ -15,7 +15,7 @@ import jax
 import numpy as np
 
 from benchmarks.measuring import Row, in_turns, row
-from train3d_jax.geometry import affine, clouds
+from train3d_jax.geometry import affine, camera, clouds
 from train3d_jax.inference import recovery as inference
 from train3d_jax.training import trainer as training
 from train3d_jax.training.config import TrainingConfig
@@ -106,7 +106,7 @@ def _plain(values: np.ndarray) -> np.ndarray:
     z = values[v, u].astype(np.float64)
     near, far = np.quantile(z, 0.02), np.quantile(z, 0.98)
     z = 0.5 + 0.5 * (z - near) / (far - near) + SHIFT
-    focal = ALPHA * SIZE[0] / 2 / np.tan(np.pi / 6)
+    focal = ALPHA * camera.initial_focal(SIZE[0])
     x, y = (u - (SIZE[1] - 1) / 2) * z / focal, (v - (SIZE[0] - 1) / 2) * z / focal
     points = np.stack([x, y, z], -1)
     voxels = np.floor(points / 0.005).astype(np.int64)
