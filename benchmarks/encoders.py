@@ -19,7 +19,7 @@ from data.loading import pipeline, splits
 from data.prepared.prepared_set import PreparedSet
 from train3d_jax.geometry import metrics
 from train3d_jax.geometry.clouds import CloudSettings
-from train3d_jax.training import trainer as training
+from train3d_jax.training import trainer
 
 _DATA = flags.DEFINE_string("data", "demo/prepared", "A prepared set.")
 _MINUTES = flags.DEFINE_float("minutes", 3.0, "Of training for each encoder.")
@@ -52,12 +52,12 @@ def main(_: list[str]) -> None:
     widths = (12, 8, 10, 22, 20, 20, 20)
     print(" " * 10 + "".join(f"{head:>{width}}" for head, width in zip(heads, widths, strict=True)))
     for name, clouds in ENCODERS.items():
-        config = training.TrainingConfig((0, 2), clouds, BATCH, encoder=name)
+        config = trainer.TrainingConfig((0, 2), clouds, BATCH, encoder=name)
         params, steps = train(config, train_part)
-        evaluate = training.make_evaluation(config)
+        evaluate = trainer.make_evaluation(config)
         count = sum(leaf.size for leaf in jax.tree.leaves(params))
         summaries = [
-            training.validate(evaluate, params, batches).summary for batches in (clean, noisy)
+            trainer.validate(evaluate, params, batches).summary for batches in (clean, noisy)
         ]
         cells = [
             f"{one[key]:.{digits}f} / {one['median_' + key]:.{digits}f}"
@@ -71,20 +71,20 @@ def main(_: list[str]) -> None:
     print(constants(clean))
 
 
-def train(config: training.TrainingConfig, part: Any) -> tuple[Any, int]:
+def train(config: trainer.TrainingConfig, part: Any) -> tuple[Any, int]:
     """The averaged weights after the budget, and the steps that fitted into it."""
     budget = 60 * _MINUTES.value
     batches = iter(pipeline.training_batches(part, None, BATCH, "depth", 0, num_workers=0))
     # The rate of the first steps gives the number of steps.
-    probe = training.make_train_step(config, 1000)
-    state, _ = probe(training.initial_state(config, 1000), next(batches))
+    probe = trainer.make_train_step(config, 1000)
+    state, _ = probe(trainer.initial_state(config, 1000), next(batches))
     start = time.perf_counter()
     for batch in itertools.islice(batches, 5):
         state, row = probe(state, batch)
     jax.block_until_ready(row)
     total = max(int(budget / (time.perf_counter() - start) * 5), 10)
-    step = training.make_train_step(config, total)
-    state, _ = step(training.initial_state(config, total), next(batches))
+    step = trainer.make_train_step(config, total)
+    state, _ = step(trainer.initial_state(config, total), next(batches))
     start, steps = time.perf_counter(), 1
     while steps < total and time.perf_counter() - start < budget:
         state, row = step(state, next(batches))

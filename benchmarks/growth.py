@@ -14,8 +14,9 @@ import numpy as np
 from benchmarks.measuring import Row, in_turns, row
 from benchmarks.operations import room_like
 from train3d_jax.geometry import clouds
-from train3d_jax.inference import recovery as inference
-from train3d_jax.training import trainer as training
+from train3d_jax.inference import recovery
+from train3d_jax.inference.models import load_model
+from train3d_jax.training import trainer
 
 DOUBLED = np.array([1, 2, 4, 8])
 ALL_BLOCKS = clouds.CloudSettings(voxel_size=0, num_points=0)
@@ -51,11 +52,11 @@ def _exponents(task: Callable[[int], Callable[[], object]]) -> np.ndarray:
 
 
 def _recover(depth: np.ndarray, count: int) -> Callable[[], object]:
-    model = inference.load_model()
+    model = load_model()
 
     def run() -> None:
         for _ in range(count // BATCH):
-            inference.recover_blocks([model], inference.make_blocks([depth] * BATCH))
+            recovery.recover_blocks([model], recovery.make_blocks([depth] * BATCH))
 
     return run
 
@@ -65,15 +66,15 @@ def _average(doubled: int) -> Callable[[], object]:
     height = 240 * 2 ** (int(np.log2(doubled)) // 2)
     values = np.random.default_rng(0).uniform(1, 2, (height, PIXELS * doubled // height))
     maps = [values.astype(np.float32)] * 8
-    return lambda: inference.make_blocks(maps)
+    return lambda: recovery.make_blocks(maps)
 
 
 def _train(depth: np.ndarray, size: int, settings: clouds.CloudSettings, encoder: str):
-    config = training.TrainingConfig((0, 2), settings, size, encoder=encoder)
-    mesh = training.device_mesh(size)
-    state = training.place_state(training.initial_state(config, 100), mesh)
-    step = training.make_train_step(config, 100, mesh)
-    blocks = inference.make_blocks([depth] * size)
+    config = trainer.TrainingConfig((0, 2), settings, size, encoder=encoder)
+    mesh = trainer.device_mesh(size)
+    state = trainer.place_state(trainer.initial_state(config, 100), mesh)
+    step = trainer.make_train_step(config, 100, mesh)
+    blocks = recovery.make_blocks([depth] * size)
     batch = {**blocks._asdict(), "focal": np.full(size, 500, np.float32)}
 
     def run() -> None:
