@@ -6,7 +6,6 @@ Then open http://127.0.0.1:8080.  Ctrl-C ends it.  With --data in place of --inp
 prepared set, or a folder with a manifest.json, beside its truth.
 """
 
-import importlib.util
 import signal
 import time
 
@@ -14,15 +13,13 @@ from absl import flags
 
 from launch import compiled, program
 from launch.viewer import flags as view_flags
-from train3d_jax.errors import UserError
 
 flags.adopt_module_key_flags(view_flags)
 
 
 def main() -> None:
     """From flags to a page; ends with Ctrl-C or SIGTERM."""
-    if importlib.util.find_spec("viser") is None:
-        raise UserError("the viewer needs viser: pip install 'train3d-jax[view]'")
+    program.require("view", "viser")
     from launch.viewer.server import serve
 
     for number in (signal.SIGTERM, signal.SIGINT):  # the latter is ignored in a script's background

@@ -7,7 +7,7 @@ from box_rooms import box_room
 
 from train3d_jax.geometry import clouds
 from train3d_jax.geometry.points import BLOCKS
-from train3d_jax.training import augmentation
+from train3d_jax.training import augmentation, network_errors, sensor_errors
 from train3d_jax.training.augmentation import KINDS
 
 MAPS = 256
@@ -50,21 +50,21 @@ def everything(rooms):
 
 def test_noise_of_depth_grows_with_depth_squared():
     w = np.broadcast_to(np.where(COLUMNS < 32, 1.0, 0.25), EVERYWHERE.shape).astype(np.float32)
-    z = 1 / run(augmentation.add_sensor_noise, w)
+    z = 1 / run(sensor_errors.add_sensor_noise, w)
     near, far = np.median(z[..., :32].std((1, 2))), np.median(z[..., 32:].std((1, 2)))
     # A little less than 2 for the part in proportion to the depth; 1 and 3 are far off.
     assert 1.85 < np.log(far / near) / np.log(4) < 2.05
 
 
 def test_noise_is_nearly_absent_in_some_maps_and_a_percent_in_others():
-    size = (run(augmentation.add_sensor_noise, np.ones_like(PLANE)) - 1).std((1, 2))
+    size = (run(sensor_errors.add_sensor_noise, np.ones_like(PLANE)) - 1).std((1, 2))
     # The least of both kinds together is 0.00035, the most 0.018.
     assert 0.0003 < size.min() < 0.0008 and 0.01 < size.max() < 0.02
     assert 0.002 < np.median(size) < 0.008
 
 
 def test_noise_is_alike_in_neighbours_as_far_as_its_own_widths_reach():
-    noise = run(augmentation.add_sensor_noise, np.ones_like(PLANE)) - 1
+    noise = run(sensor_errors.add_sensor_noise, np.ones_like(PLANE)) - 1
     noise /= noise.std((1, 2), keepdims=True)
     down = (noise[:, 1:] * noise[:, :-1]).mean((1, 2))
     across = (noise[..., 1:] * noise[..., :-1]).mean((1, 2))
@@ -75,7 +75,7 @@ def test_noise_is_alike_in_neighbours_as_far_as_its_own_widths_reach():
 
 def test_noise_leaves_depth_positive_however_far_behind():
     w = np.full_like(PLANE, 1e-4)
-    noisy = run(augmentation.add_sensor_noise, w, strength=2.0)
+    noisy = run(sensor_errors.add_sensor_noise, w, strength=2.0)
     assert (noisy >= 0.49e-4).all() and (noisy <= 1.51e-4).all() and noisy.std() > 1e-5
 
 
@@ -92,7 +92,7 @@ def is_stepped(image, smallest, largest):
 
 
 def test_quantised_values_are_whole_steps_of_disparity_or_of_depth():
-    stepped = run(augmentation.quantise, PLANE, EVERYWHERE)
+    stepped = run(sensor_errors.quantise, PLANE, EVERYWHERE)
     kinds = []
     for before, after in zip(PLANE, stepped, strict=True):
         if (before == after).all():
@@ -111,13 +111,13 @@ def test_quantisation_makes_nothing_infinitely_far():
     for level in (1e-4, 1e4):  # below one step of disparity, and of depth
         w = PLANE.copy()
         w[:, :8, :8] = level
-        stepped = run(augmentation.quantise, w, EVERYWHERE, strength=2.0)
+        stepped = run(sensor_errors.quantise, w, EVERYWHERE, strength=2.0)
         assert (stepped > 0).all() and np.isfinite(stepped).all()
         assert (stepped[:, :8, :8] != np.float32(level)).any()
 
 
 def test_outliers_are_few_and_within_the_depths_of_the_map():
-    changed = run(augmentation.add_outliers, PLANE, EVERYWHERE)
+    changed = run(sensor_errors.add_outliers, PLANE, EVERYWHERE)
     share = (changed != PLANE).mean((1, 2))
     assert 0.015 < share.max() < 0.025
     assert 0.2 < (share > 0).mean() < 0.4
@@ -130,7 +130,7 @@ def test_outliers_are_few_and_within_the_depths_of_the_map():
 
 def test_holes_are_blobs_of_up_to_half_the_map():
     # A plane has no edges: what is lost beside blobs is the border.
-    left = run(augmentation.cut_holes, PLANE, EVERYWHERE)[:, 4:-4, 4:-4]
+    left = run(sensor_errors.cut_holes, PLANE, EVERYWHERE)[:, 4:-4, 4:-4]
     share = 1 - left.mean((1, 2))
     assert 0.5 < (share == 0).mean() < 0.7
     assert 0.4 < share.max() < 0.6
@@ -142,7 +142,7 @@ def test_holes_are_blobs_of_up_to_half_the_map():
 
 
 def test_edges_of_depth_and_borders_are_eaten_in_some_maps():
-    lost = ~run(augmentation.cut_holes, STEP, EVERYWHERE)
+    lost = ~run(sensor_errors.cut_holes, STEP, EVERYWHERE)
     at_edge = lost[..., 31:33].mean((1, 2))
     beside = lost[..., [28, 29, 34, 35]].mean((1, 2))
     assert (at_edge > beside + 0.3).mean() > 0.15  # 0.4 of maps
@@ -156,7 +156,7 @@ def test_edges_of_depth_and_borders_are_eaten_in_some_maps():
 
 
 def test_beyond_its_reach_and_near_by_a_sensor_sees_nothing():
-    left = run(augmentation.limit_reach, PLANE, EVERYWHERE)
+    left = run(sensor_errors.limit_reach, PLANE, EVERYWHERE)
     seen = np.where(left, PLANE, np.nan)
     # All between two limits, and nothing else.
     low, high = np.nanmin(seen, axis=(1, 2)), np.nanmax(seen, axis=(1, 2))
@@ -169,7 +169,7 @@ def test_beyond_its_reach_and_near_by_a_sensor_sees_nothing():
     assert 0.5 <= left.mean((1, 2)).min() < 0.6
 
 
-@pytest.mark.parametrize("kind", [augmentation.cut_holes, augmentation.limit_reach])
+@pytest.mark.parametrize("kind", [sensor_errors.cut_holes, sensor_errors.limit_reach])
 def test_half_of_the_valid_blocks_stay_however_strong(kind):
     mask = EVERYWHERE & (COLUMNS > 40)
     left = run(kind, PLANE, mask, strength=2.0)
@@ -181,11 +181,11 @@ def test_half_of_the_valid_blocks_stay_however_strong(kind):
 def test_blur_smooths_steps_and_keeps_planes_even_beside_holes():
     mask = EVERYWHERE & ((COLUMNS - 20) ** 2 + (ROWS - 40) ** 2 > 50)
     w = np.where(mask, PLANE, 1e6)  # what is missing must not leak
-    flat = run(augmentation.blur_edges, w, mask)
+    flat = run(network_errors.blur_edges, w, mask)
     # float32, some twenty operations.
     np.testing.assert_allclose(flat[mask], PLANE[mask], rtol=3e-6)
 
-    blurred = run(augmentation.blur_edges, STEP, EVERYWHERE)
+    blurred = run(network_errors.blur_edges, STEP, EVERYWHERE)
     profile = blurred[:, 32]
     assert (np.diff(profile) > -1e-6).all()
     # Six blocks to each side; the Gaussian is cut off there.
@@ -198,7 +198,7 @@ def test_blur_smooths_steps_and_keeps_planes_even_beside_holes():
 
 def test_bias_is_smooth_and_without_mean():
     w = np.full_like(PLANE, 100.0)  # so near that flattening the far range does nothing
-    error = np.log(run(augmentation.bend_depth, w) / w)
+    error = np.log(run(network_errors.add_bias, w) / w)
     size = error.std((1, 2))
     assert 0.0002 < size.min() < 0.001 and 0.03 < size.max() < 0.041
     # float32 near 100, logarithm: 1e-7 a block, the mean of many.
@@ -209,7 +209,7 @@ def test_bias_is_smooth_and_without_mean():
 
 
 def test_ripples_are_waves_of_a_few_blocks_in_half_of_the_maps():
-    error = np.log(run(augmentation.add_ripple, PLANE) / PLANE)
+    error = np.log(run(network_errors.add_ripple, PLANE) / PLANE)
     size = error.std((1, 2))
     rippled = size > 1e-5
     assert 0.4 < rippled.mean() < 0.6 and 0.005 < size.max() < 0.0081
@@ -220,7 +220,7 @@ def test_ripples_are_waves_of_a_few_blocks_in_half_of_the_maps():
 
 def test_bias_flattens_the_far_range_of_half_of_the_maps_and_keeps_the_order():
     near, far, farther = (
-        run(augmentation.bend_depth, np.full_like(PLANE, w)) for w in (10.0, 1.0, 0.3)
+        run(network_errors.add_bias, np.full_like(PLANE, w)) for w in (10.0, 1.0, 0.3)
     )
     assert (near > far).all() and (far > farther).all()
     # The same key, the same smooth error: what is left is the flattening.
@@ -241,7 +241,7 @@ def test_lens_moves_pixels_along_the_radius_and_keeps_centre_and_focal_length(ro
     k = np.array([np.polyfit(r**2, f, 1)[0] for r, f in zip(radius, factor, strict=True)])
     assert 0.3 < (np.abs(k) > 1e-4).mean() < 0.6 and 0.05 < np.abs(k).max() < 0.201
     np.testing.assert_allclose(
-        factor, 1 + k[:, None] * (radius**2 - augmentation.LENS_NEUTRAL), atol=1e-4
+        factor, 1 + k[:, None] * (radius**2 - network_errors.LENS_NEUTRAL), atol=1e-4
     )
     # The best linear fit is the identity: 4:3 has its neutral radius at 0.477, and a corner of
     # each map is masked here, so that the mean is off by some per cent of k.

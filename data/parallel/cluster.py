@@ -6,6 +6,7 @@ what is done again after a worker was lost, is Dask's to decide.
 
 import contextlib
 import logging
+import pickle
 import platform
 import re
 import threading
@@ -16,7 +17,7 @@ from concurrent.futures import CancelledError, Executor, Future
 from importlib import metadata
 from typing import Any, cast
 
-from train3d_jax import __version__
+from train3d_jax import __version__, command
 from train3d_jax.errors import UserError
 
 CONNECT_SECONDS = 30
@@ -115,12 +116,14 @@ class _SameEverywhere(Executor):
 
     def submit(self, fn, /, *args, **kwargs) -> Future:
         """As the executor's own."""
-        return self._executor.submit(_run, self._software, fn, *args, **kwargs)
+        # The scheduler unpacks what it is handed, and need not know the programs.
+        call = pickle.dumps((_run, (self._software, fn, *args), kwargs))
+        return self._executor.submit(command.call, call)
 
 
 def software() -> dict[str, str]:
     """The versions that the bytes of a prepared set depend on."""
-    names = ("numpy", "OpenEXR", "OpenImageIO", "imagecodecs", "pillow", "array_record")
+    names = ("numpy", "OpenImageIO", "imagecodecs", "pillow", "array_record")
     return {
         "train3d_jax": __version__,
         "python": ".".join(platform.python_version_tuple()[:2]),

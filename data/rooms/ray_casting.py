@@ -114,5 +114,6 @@ def import_open3d() -> Any:
                 "machine; on Debian or Ubuntu: apt-get install libgl1 libx11-6 libgomp1"
             ) from error
         raise UserError(
-            f"rendering rooms needs open3d, which cannot be imported ({error}): pip install open3d"
+            f"rendering rooms needs open3d, which cannot be imported ({error}): "
+            "pip install 'train3d-jax[prepare]'"
         ) from error

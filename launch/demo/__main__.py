@@ -47,6 +47,7 @@ QUICK = Size((16, 4, 8), (4, 1, 4), (64, 8, 32), test_rooms=8, epochs=2, picture
 
 def main() -> None:
     """Runs the steps one after the other, each under a title."""
+    program.require("prepare", "open3d|embreex", "OpenEXR")
     began = time.perf_counter()
     size, seed, out = QUICK if _QUICK.value else FULL, _SEED.value, Path(_OUT.value)
     start_afresh(out)

@@ -129,9 +129,8 @@ def train(config: TrainingConfig, settings: RunSettings) -> int:
             f"{run}: stopped at step {int(state.step)}; the same command goes on from there"
         )
         return stop.exit_status
-    _print_once(
-        f"{run}: done; use it with: python -m launch.infer --model {run} --input ... --out ..."
-    )
+    infer = program.as_typed("python -m launch.infer")
+    _print_once(f"{run}: done; use it with: {infer} --model {run} --input ... --out ...")
     return 0
 
 

@@ -1,4 +1,8 @@
-"""How weights move: optimiser, learning rate, and the moving average that inference uses."""
+"""Optimiser, learning rate, and the moving average of the weights, which inference uses.
+
+All of optax; the weights' average is a field of `trainer.TrainState`, not of the optimiser's state,
+so that a checkpoint keeps it apart under the name `params`.
+"""
 
 from typing import Any, Literal, Protocol
 
@@ -10,13 +14,17 @@ Optimizer = Literal["adamw", "sgd"]
 Schedule = Literal["linear", "cosine"]
 
 WEIGHT_DECAY = 1e-4
-"""Of AdamW, a step and unit of learning rate."""
+"""Of AdamW, per step and unit of learning rate; optax's default.  Chosen."""
 
 SECOND_MOMENT_DECAY = 0.98
-"""Of AdamW; optax's 0.999 looks back further than a short training lasts."""
+"""Of AdamW.  Chosen: optax's 0.999 averages over more steps than a short training has."""
 
 MOMENTUM = 0.9
-"""Of SGD."""
+"""Of SGD, as the original."""
+
+AVERAGE_WARM_UP = 9.0
+"""Steps, see `move_average`.  As TensorFlow's ExponentialMovingAverage with `num_updates`, whose
+decay is at most (1 + n) / (10 + n) after n updates."""
 
 
 class Recipe(Protocol):
@@ -37,21 +45,21 @@ class Recipe(Protocol):
 
 
 def learning_rate(recipe: Recipe, total_steps: int) -> optax.Schedule:
-    """From 0 up to the learning rate, then along a line or a half cosine down to its last share.
+    """A linear warm-up from 0, then a linear or cosine decay to the last share of the rate.
 
     In a run shorter than twice the warm-up, the warm-up is the first half of it.
     """
     warmup = min(recipe.warmup_steps, total_steps // 2)
-    falling_steps = max(total_steps - warmup, 1)
+    decay_steps = max(total_steps - warmup, 1)
     if recipe.schedule == "linear":
         last = recipe.learning_rate * recipe.learning_rate_decay
-        falling = optax.linear_schedule(recipe.learning_rate, last, falling_steps)
+        decay = optax.linear_schedule(recipe.learning_rate, last, decay_steps)
     else:
-        falling = optax.cosine_decay_schedule(
-            recipe.learning_rate, falling_steps, recipe.learning_rate_decay
+        decay = optax.cosine_decay_schedule(
+            recipe.learning_rate, decay_steps, recipe.learning_rate_decay
         )
-    rising = optax.linear_schedule(0.0, recipe.learning_rate, max(warmup, 1))
-    return optax.join_schedules([rising, falling], [warmup])
+    warm_up = optax.linear_schedule(0.0, recipe.learning_rate, max(warmup, 1))
+    return optax.join_schedules([warm_up, decay], [warmup])
 
 
 def build_optimizer(recipe: Recipe, total_steps: int) -> optax.GradientTransformation:
@@ -67,14 +75,15 @@ def build_optimizer(recipe: Recipe, total_steps: int) -> optax.GradientTransform
 
 
 def move_average(average: Any, params: Any, step: jax.Array, decay: float) -> Any:
-    """The exponential moving average of weights after one more step.
+    """The exponential moving average of the weights after one more step.
 
     Args:
-      average: so far; a pytree as `params`.
-      params: the weights now.
-      step: number of this step, from 1, shape ().
-      decay: share of the old average that stays; in the first steps less stays, at most
-        step / (step + 9), so that the random weights at the beginning are soon forgotten.
+      average: before the step; a pytree as `params`.
+      params: the weights after it.
+      step: number of the step, from 1, shape ().
+      decay: weight of the old average.  In the first steps it is at most
+        step / (step + `AVERAGE_WARM_UP`), so that the average soon forgets the random weights.
+        (The debiasing of `optax.ema` assumes a start at 0, and a state tree of its own.)
     """
-    stays = jnp.minimum(decay, step / (step + 9.0)).astype(jnp.float32)
-    return jax.tree.map(lambda old, new: new + stays * (old - new), average, params)
+    decay_now = jnp.minimum(decay, step / (step + AVERAGE_WARM_UP)).astype(jnp.float32)
+    return optax.incremental_update(params, average, 1 - decay_now)
