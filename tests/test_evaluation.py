@@ -46,8 +46,8 @@ def room(seed=0, centre=None):
 @pytest.mark.parametrize("seed", range(50))
 def test_a_crop_is_inside_of_the_image_and_about_the_principal_point(seed):
     rng = np.random.default_rng(seed)
-    height, width = rng.integers(20, 200, 2)
-    centre = rng.uniform(5, [width - 6, height - 6])
+    height, width = rng.integers(20, 200, 2).tolist()
+    centre = rng.uniform(5, [width - 6, height - 6]).tolist()
     share = rng.uniform(0.5, 1)
     rows, columns = views.crop_window((height, width), tuple(centre), share)
     for kept, length, middle in ((rows, height, centre[1]), (columns, width, centre[0])):
@@ -201,8 +201,8 @@ def test_points_are_drawn_where_there_is_depth_and_padded_where_there_are_not_en
 
 
 def test_no_other_constants_have_smaller_mean_errors_than_those_in_hindsight():
-    views = [views.make_view(*room(seed), "depth", (0, seed, 0)) for seed in range(7)]
-    truths = [views.truth_of(view, "depth") for view in views]
+    made = [views.make_view(*room(seed), "depth", (0, seed, 0)) for seed in range(7)]
+    truths = [views.truth_of(view, "depth") for view in made]
     best = views.best_constants(truths)
     for name in ("fov", "ratio"):
         true = np.array([getattr(truth, name) for truth in truths])
@@ -221,7 +221,7 @@ def evaluated():
     """Two sets: of 3 views of two scenes, of 2 views of no known scene."""
     sets = []
     for name, scenes in (("known", ["a", "a", "b"]), ("unknown", ["", ""])):
-        views = []
+        measured = []
         for number, scene in enumerate(scenes):
             table = np.full((len(ROWS), len(COLUMNS)), 0.1 * (number + 1))
             table[:, COLUMNS.index("solved")] = 1
@@ -230,9 +230,9 @@ def evaluated():
             table[2, COLUMNS.index("solved")] = number != 1
             table[2, -2:] = (number == 0, np.nan)
             truth = views.Truth(100, 60, 0.1, 0.4)
-            views.append(Measured(number, 0, f"m{number}", scene, 1.0, truth, table))
+            measured.append(Measured(number, 0, f"m{number}", scene, 1.0, truth, table))
         constants = views.Constants(60, 0.4)
-        sets.append(EvaluatedSet(name, len(scenes), 0, 0, constants, views))
+        sets.append(EvaluatedSet(name, len(scenes), 0, 0, constants, measured))
     return sets
 
 
@@ -270,7 +270,7 @@ def test_only_what_an_evaluation_left_is_replaced(tmp_path):
     (tmp_path / "out" / "notes.txt").touch()
     with pytest.raises(UserError, match=r"holds notes\.txt"):
         config.check_out()
-    for name in ("views.json", "views.csv", "worst/01_a_0.png", "worst/mine.png"):
+    for name in ("evaluation.json", "views.csv", "worst/01_a_0.png", "worst/mine.png"):
         (tmp_path / "out" / name).touch()
     config.check_out()
     config.clear_out()
