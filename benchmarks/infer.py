@@ -85,7 +85,7 @@ def _parts(folder: Path, out: Path, model: Model) -> dict[str, Callable[[], obje
     files = find_depth_files(folder)
     maps = [read_depth_file(file.path) for file in files]
     batches = [recovery.make_blocks(maps[at : at + BATCH]) for at in range(0, MAPS, BATCH)]
-    solution = recovery.Solution(
+    estimate = recovery.Estimate(
         focal=500.0, shift=-0.2, a=1.0, b=0.1, focal_interval=(450.0, 550.0),
         shift_interval=(-0.3, -0.1), flags=(),
     )  # fmt: skip
@@ -93,7 +93,7 @@ def _parts(folder: Path, out: Path, model: Model) -> dict[str, Callable[[], obje
 
     def write() -> None:
         for file, values in zip(files, maps, strict=True):
-            recovered = Recovered(file, Map(file, values, None), solution, (1.0, 0.0))
+            recovered = Recovered(file, Map(file, values, None), estimate, (1.0, 0.0))
             saving.save(recovered, config, "arbitrary")
 
     return {

@@ -14,6 +14,8 @@ from benchmarks.measuring import in_turns
 from train3d_jax.geometry.clouds import CloudSettings
 from train3d_jax.networks import encoder
 from train3d_jax.training import losses, trainer
+from train3d_jax.training.config import TrainingConfig, build_encoder
+from train3d_jax.training.examples import make_examples
 
 EXPONENTIALS = 256  # of an array, one after the other, to measure their rate
 
@@ -22,8 +24,8 @@ class Step:
     """All that is asked of the training API: a compiled step and its parts, on a fixed batch."""
 
     def __init__(self, batch_size: int, precision: Literal["float32", "bfloat16"] = "float32"):
-        clouds = CloudSettings(num_points=0, voxel_size=0)
-        self.config = config = trainer.TrainingConfig(
+        clouds = CloudSettings(num_points=0, voxel_size=0.0)
+        self.config = config = TrainingConfig(
             (0, 2), clouds, batch_size, encoder="surfaces", precision=precision
         )
         self._mesh = trainer.device_mesh(batch_size)
@@ -31,11 +33,11 @@ class Step:
         self._step = trainer.make_train_step(config, 1000, self._mesh)
 
         def examples(params: Any, key: jax.Array, batch: trainer.Batch):
-            return trainer.make_examples(key, batch, config, augmented=True)
+            return make_examples(key, batch, config, augmented=True)
 
         def loss(params: Any, key: jax.Array, batch: trainer.Batch) -> jax.Array:
             clouds, labels = examples(params, key, batch)
-            network = trainer.build_encoder(config)
+            network = build_encoder(config)
             posteriors = encoder.encode(network, params, clouds.points, clouds.mask)
             return sum(
                 losses.posterior_loss(posterior, labels.quantity(target), target).mean()

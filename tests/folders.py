@@ -36,11 +36,11 @@ class Solved:
             return None
         if self.canonical_scale[index] < 1e-36:  # as float32 overflows
             nan = float("nan")
-            return recovery.Solution(nan, nan, nan, nan, (nan, nan), (nan, nan), ())
+            return recovery.Estimate(nan, nan, nan, nan, (nan, nan), (nan, nan), ())
         focal = 30.0 if self.known.focal is None else float(self.known.focal[index])
         scale, offset = float(self.canonical_scale[index]), float(self.canonical_offset[index])
         shift = -offset if self.known.shift else -0.2
-        return recovery.Solution(
+        return recovery.Estimate(
             focal=focal, shift=shift, a=scale, b=offset + shift,
             focal_interval=(0.9 * focal, 1.1 * focal), shift_interval=(shift, shift + 0.1),
             flags=(),
