@@ -20,12 +20,14 @@ from data.prepared.prepared_set import PreparedSet
 from train3d_jax.geometry import metrics
 from train3d_jax.geometry.clouds import CloudSettings
 from train3d_jax.training import trainer as training
+from train3d_jax.training.config import TrainingConfig
+from train3d_jax.training.validation import make_evaluation, validate
 
 _DATA = flags.DEFINE_string("data", "demo/prepared", "A prepared set.")
 _MINUTES = flags.DEFINE_float("minutes", 3.0, "Of training for each encoder.")
 
 ENCODERS = {
-    "surfaces": CloudSettings(num_points=0, voxel_size=0),
+    "surfaces": CloudSettings(num_points=0, voxel_size=0.0),
     "points": CloudSettings(),
     "serial": CloudSettings(),
 }
@@ -52,13 +54,11 @@ def main(_: list[str]) -> None:
     widths = (12, 8, 10, 22, 20, 20, 20)
     print(" " * 10 + "".join(f"{head:>{width}}" for head, width in zip(heads, widths, strict=True)))
     for name, clouds in ENCODERS.items():
-        config = training.TrainingConfig((0, 2), clouds, BATCH, encoder=name)
+        config = TrainingConfig((0, 2), clouds, BATCH, encoder=name)
         params, steps = train(config, train_part)
-        evaluate = training.make_evaluation(config)
+        evaluate = make_evaluation(config)
         count = sum(leaf.size for leaf in jax.tree.leaves(params))
-        summaries = [
-            training.validate(evaluate, params, batches).summary for batches in (clean, noisy)
-        ]
+        summaries = [validate(evaluate, params, batches).summary for batches in (clean, noisy)]
         cells = [
             f"{one[key]:.{digits}f} / {one['median_' + key]:.{digits}f}"
             for key, digits in (("fov_error_deg", 1), ("shift_error", 4))
@@ -71,7 +71,7 @@ def main(_: list[str]) -> None:
     print(constants(clean))
 
 
-def train(config: training.TrainingConfig, part: Any) -> tuple[Any, int]:
+def train(config: TrainingConfig, part: Any) -> tuple[Any, int]:
     """The averaged weights after the budget, and the steps that fitted into it."""
     budget = 60 * _MINUTES.value
     batches = iter(pipeline.training_batches(part, None, BATCH, "depth", 0, num_workers=0))

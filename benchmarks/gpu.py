@@ -28,6 +28,7 @@ from benchmarks.training_step import Step
 from data.prepared import layout
 from train3d_jax.geometry import clouds
 from train3d_jax.inference import recovery as inference
+from train3d_jax.inference.models import load_model
 from train3d_jax.training import trainer as training
 
 _MAPS = flags.DEFINE_integer("rendered_maps", 256, "Rendered maps.", lower_bound=32)
@@ -63,7 +64,7 @@ def main(_: list[str]) -> None:
 
 def _tell_agreement(batch: training.Batch) -> None:
     """How far the device's answers are from those of the CPU: float32 must stay float32."""
-    model, blocks = inference.load_model(), _blocks_of(batch)
+    model, blocks = load_model(), _blocks_of(batch)
     on_device = inference.recover_blocks([model], blocks)
     with jax.default_device(jax.local_devices(backend="cpu")[0]):
         on_cpu = inference.recover_blocks([model], blocks)
@@ -116,7 +117,7 @@ def _rates() -> tuple[float, float]:
 
 
 def _tell_recovery(sizes: list[int], batch: training.Batch) -> None:
-    model = inference.load_model()
+    model = load_model()
     for size in sizes:
         blocks = _blocks_of(_repeated(batch, size))
         taken = in_turns({"solve": lambda blocks=blocks: inference.recover_blocks([model], blocks)})

@@ -26,6 +26,7 @@ from launch.recovery.folder import recover_folder
 from launch.recovery.recovered import Map, Recovered
 from train3d_jax.formats.depth import read_depth_file
 from train3d_jax.inference import recovery as inference
+from train3d_jax.inference.models import Model, load_model
 
 MAPS = 64
 BATCH = 16
@@ -45,7 +46,7 @@ def rows() -> list[Row]:
 def measure(clock: Callable[[], float]) -> dict[str, np.ndarray]:
     """Seconds a map of the parts and the whole, in each round, by a clock."""
     rng = np.random.default_rng(0)
-    model = inference.load_model()
+    model = load_model()
     with tempfile.TemporaryDirectory() as scratch:
         folder, out = Path(scratch) / "maps", Path(scratch) / "out"
         folder.mkdir()
@@ -65,7 +66,7 @@ def main() -> None:
         print(f"{name:42}{1e3 * taken:16.1f}{1e3 * spent:16.1f}{1 / taken:10.0f}")
 
 
-def _whole(folder: Path, out: Path, model: inference.Model) -> dict[str, Callable[[], object]]:
+def _whole(folder: Path, out: Path, model: Model) -> dict[str, Callable[[], object]]:
     def program(*kinds: str) -> Callable[[], object]:
         settings = SaveSettings(kinds)
         config = RecoveryConfig(
@@ -80,11 +81,11 @@ def _whole(folder: Path, out: Path, model: inference.Model) -> dict[str, Callabl
     }
 
 
-def _parts(folder: Path, out: Path, model: inference.Model) -> dict[str, Callable[[], object]]:
+def _parts(folder: Path, out: Path, model: Model) -> dict[str, Callable[[], object]]:
     files = find_depth_files(folder)
     maps = [read_depth_file(file.path) for file in files]
     batches = [inference.make_blocks(maps[at : at + BATCH]) for at in range(0, MAPS, BATCH)]
-    solution = inference.Solution(
+    solution = inference.Estimate(
         focal=500.0, shift=-0.2, a=1.0, b=0.1, focal_interval=(450.0, 550.0),
         shift_interval=(-0.3, -0.1), flags=(),
     )  # fmt: skip

@@ -15,6 +15,8 @@ from train3d_jax.geometry.clouds import CloudSettings
 from train3d_jax.networks import encoder
 from train3d_jax.training import losses
 from train3d_jax.training import trainer as training
+from train3d_jax.training.config import TrainingConfig, build_encoder
+from train3d_jax.training.examples import make_examples
 
 EXPONENTIALS = 256  # of an array, one after the other, to measure their rate
 
@@ -23,8 +25,8 @@ class Step:
     """All that is asked of the training API: a compiled step and its parts, on a fixed batch."""
 
     def __init__(self, batch_size: int, precision: Literal["float32", "bfloat16"] = "float32"):
-        clouds = CloudSettings(num_points=0, voxel_size=0)
-        self.config = config = training.TrainingConfig(
+        clouds = CloudSettings(num_points=0, voxel_size=0.0)
+        self.config = config = TrainingConfig(
             (0, 2), clouds, batch_size, encoder="surfaces", precision=precision
         )
         self._mesh = training.device_mesh(batch_size)
@@ -32,11 +34,11 @@ class Step:
         self._step = training.make_train_step(config, 1000, self._mesh)
 
         def examples(params: Any, key: jax.Array, batch: training.Batch):
-            return training.make_examples(key, batch, config, augmented=True)
+            return make_examples(key, batch, config, augmented=True)
 
         def loss(params: Any, key: jax.Array, batch: training.Batch) -> jax.Array:
             clouds, labels = examples(params, key, batch)
-            network = training.build_encoder(config)
+            network = build_encoder(config)
             posteriors = encoder.encode(network, params, clouds.points, clouds.mask)
             return sum(
                 losses.posterior_loss(posterior, labels.quantity(target), target).mean()

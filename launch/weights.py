@@ -19,7 +19,7 @@ from launch.shipped_weights import forms
 from launch.shipped_weights.recipes import FORM_SEEDS, FORM_STEPS, RECIPES, make_set
 from launch.steps import launch, say
 from train3d_jax.storage import weights
-from train3d_jax.training.trainer import TrainingConfig
+from train3d_jax.training.config import TrainingConfig
 
 _OUT = flags.DEFINE_string("out", "made_weights", "Folder for rooms, runs and weights.")
 _EPOCHS = flags.DEFINE_integer("epochs", 2, "Passes over all maps.", lower_bound=1)

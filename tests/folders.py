@@ -19,7 +19,7 @@ OUTLIER[3, 5] = 1e25
 
 
 class Solved:
-    """In the place of `inference.Recovery`."""
+    """In the place of `inference.Estimates`."""
 
     def __init__(self, blocks, known):
         self.blocks, self.known = blocks, known
@@ -37,11 +37,11 @@ class Solved:
             return None
         if self.canonical_scale[index] < 1e-36:  # as float32 overflows
             nan = float("nan")
-            return inference.Solution(nan, nan, nan, nan, (nan, nan), (nan, nan), ())
+            return inference.Estimate(nan, nan, nan, nan, (nan, nan), (nan, nan), ())
         focal = 30.0 if self.known.focal is None else float(self.known.focal[index])
         scale, offset = float(self.canonical_scale[index]), float(self.canonical_offset[index])
         shift = -offset if self.known.shift else -0.2
-        return inference.Solution(
+        return inference.Estimate(
             focal=focal, shift=shift, a=scale, b=offset + shift,
             focal_interval=(0.9 * focal, 1.1 * focal), shift_interval=(shift, shift + 0.1),
             flags=(),

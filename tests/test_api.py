@@ -208,7 +208,7 @@ def stand_in(blocks):
     count = len(blocks.size)
     numbers, intervals = np.ones(count), np.ones((count, 2))
     flags = dict.fromkeys(fusion.FLAGS, np.zeros(count, bool))
-    return inference.Recovery(
+    return inference.Estimates(
         numbers > 0, numbers, numbers, intervals, intervals, numbers, numbers, numbers, flags
     )
 

@@ -11,7 +11,7 @@ from tiny import CONFIG
 import train3d_jax
 from launch import program
 from train3d_jax.errors import Argument, ArgumentError, DataError, UserError
-from train3d_jax.inference import recovery as inference
+from train3d_jax.inference.models import check_models
 from train3d_jax.storage import checkpoint
 
 WRONG_SPACE = ArgumentError(Argument("space", "depth"), ": give ", Argument("model"), " another")
@@ -26,7 +26,7 @@ def test_arguments_are_spelled_as_python_does_and_by_launchers_as_flags():
 
 def test_a_launcher_prints_flags(capsys):
     with pytest.raises(SystemExit) as ended, program.one_line_for_mistakes():
-        inference.check_models([], "depth", focal_known=False)
+        check_models([], "depth", focal_known=False)
     assert ended.value.code == program.EXIT_WRONG_USE
     assert "--method=learned: needs a --model; without" in capsys.readouterr().err
 

@@ -27,7 +27,7 @@ from train3d_jax.errors import UserError
 from train3d_jax.evidence.calibration import Calibration
 from train3d_jax.export import point_clouds
 from train3d_jax.export.answers import read_answer
-from train3d_jax.inference import recovery as inference
+from train3d_jax.inference.models import Model
 
 
 def test_resume_does_what_is_not_done_or_was_done_otherwise(tmp_path, solver):
@@ -52,7 +52,7 @@ def test_resume_does_what_is_not_done_or_was_done_otherwise(tmp_path, solver):
 
 def other_networks():
     """Networks that share name and step with the first."""
-    model = inference.Model("both@9", CONFIG, {"a": {"kernel": np.ones((2, 3), np.float32)}})
+    model = Model("both@9", CONFIG, {"a": {"kernel": np.ones((2, 3), np.float32)}})
     wider = dataclasses.replace(CONFIG, width=2 * CONFIG.width)
     return model, (
         dataclasses.replace(model, params={"a": {"kernel": np.zeros((2, 3), np.float32)}}),

@@ -98,7 +98,7 @@ def test_in_disparity_space_the_straight_depth_is_the_inverse(monkeypatch):
         numbers = np.ones(len(blocks.size))
         pairs, flags = np.ones((len(numbers), 2)), dict.fromkeys(fusion.FLAGS, numbers < 0)
         answers = [numbers, 100 * numbers, pairs, pairs, 2 * numbers, numbers, numbers]
-        return inference.Recovery(numbers > 0, *answers, flags)
+        return inference.Estimates(numbers > 0, *answers, flags)
 
     monkeypatch.setattr(inference, "recover_blocks", recover_blocks)
     found = recover([VALUES] * 17, None, space="disparity")  # more than are solved at once

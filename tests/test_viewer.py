@@ -18,7 +18,7 @@ from data.user_maps.known_cameras import KnownCamera
 from launch.recovery.config import RecoveryConfig
 from launch.recovery.folder import recover_folder
 from train3d_jax.geometry.depth_maps import point_cloud, recovered_depth
-from train3d_jax.inference import recovery as inference
+from train3d_jax.inference.models import load_model
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 viewer_maps = pytest.importorskip("launch.viewer.maps", reason="viser is not installed")
@@ -40,7 +40,7 @@ FOCAL, SHIFT, FOV = "focal_px", "shift", "fov_x_deg"
 
 @pytest.fixture(scope="module")
 def model():
-    return inference.load_model()
+    return load_model()
 
 
 @pytest.fixture(scope="module")

@@ -7,11 +7,12 @@ from box_rooms import box_room
 
 from data.loading import samples
 from data.prepared.prepared_set import Sample
-from train3d_jax.geometry.clouds import CloudSettings
-from train3d_jax.training.trainer import TrainingConfig
+from train3d_jax.geometry.clouds import POINT_SETS, CloudSettings
+from train3d_jax.training.config import TrainingConfig
 
 CONFIG = TrainingConfig(
-    (0, 2), CloudSettings(num_points=1024), batch_size=3, epochs=3, width=16, seed=5,
+    (0, 2), CloudSettings(num_points=1024, voxel_size=POINT_SETS.voxel_size), encoder="points",
+    batch_size=3, epochs=3, width=16, seed=5,
     augmentation=("crop", "mirror"), average_decay=0.9,
 )  # fmt: skip
 STEPS_PER_EPOCH = 10

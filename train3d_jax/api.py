@@ -23,6 +23,7 @@ from train3d_jax.inference import models as inference_models
 from train3d_jax.inference import recovery as inference
 from train3d_jax.inference.arrays import depth_maps, masks_of
 from train3d_jax.inference.known import checked_bool, checked_focals, checked_intrinsics
+from train3d_jax.inference.models import check_models
 from train3d_jax.shape import Shape
 from train3d_jax.storage import checkpoint, weights
 
@@ -92,7 +93,7 @@ class Model:
         matrices = checked_intrinsics(intrinsics, maps)
         focals = checked_focals(focal_px, matrices, maps)
         method = "learned" if self.networks else "geometric"
-        inference.check_models(self.networks, self.space, focals is not None, shift_known, method)
+        check_models(self.networks, self.space, focals is not None, shift_known, method)
         parts, checks = [], []
         for start in range(0, len(maps), BATCH):
             chosen = np.arange(start, min(start + BATCH, len(maps)))
@@ -227,7 +228,7 @@ def _load(run: Any, space: Any, name: str) -> Model:
     compilation.keep_programs()
     networks = tuple(_network(one, space) for one in runs)
     space = space or networks[0].config.clouds.space
-    inference.check_models(networks, space, focal_known=True, shift_known=True)
+    check_models(networks, space, focal_known=True, shift_known=True)
     return Model(space, networks)
 
 
@@ -253,7 +254,7 @@ def _shape_of(
     form: str,
     space: Space,
     matrices: Sequence[np.ndarray | None],
-    parts: Sequence[tuple[inference.Recovery, int]],
+    parts: Sequence[tuple[inference.Estimates, int]],
     checks: Sequence[map_checks.MapCheck],
 ) -> Shape:
     def joined(get) -> np.ndarray:

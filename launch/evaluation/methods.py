@@ -197,7 +197,7 @@ class Methods:
         estimates[TRUE_SHIFT] = _estimates_of(batch)._replace(shift_interval=None)
         return estimates
 
-    def _recover(self, blocks: clouds.Blocks, known: Known, method: Method) -> recovery.Recovery:
+    def _recover(self, blocks: clouds.Blocks, known: Known, method: Method) -> recovery.Estimates:
         return recovery.recover_blocks(self._models, blocks, known, method, self._space)
 
 
@@ -211,7 +211,7 @@ def _constant(cases: Sequence[Case], constants: Constants) -> _Estimates:
     return _Estimates(focals, np.full(len(cases), shift))
 
 
-def _estimates_of(batch: recovery.Recovery) -> _Estimates:
+def _estimates_of(batch: recovery.Estimates) -> _Estimates:
     return _Estimates(batch.focal, batch.shift, batch.focal_interval, batch.shift_interval)
 
 

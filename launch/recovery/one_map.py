@@ -115,7 +115,7 @@ def solve(
 
 def _recovered(
     each: Map,
-    batch: recovery.Recovery,
+    batch: recovery.Estimates,
     number: int,
     check: map_checks.MapCheck,
     shared: SharedCamera | None,

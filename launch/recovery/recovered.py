@@ -6,7 +6,7 @@ import numpy as np
 
 from data.user_maps.depth_files import DepthFile
 from train3d_jax.inference.map_checks import MapCheck
-from train3d_jax.inference.recovery import Solution
+from train3d_jax.inference.recovery import Estimate
 
 
 class Map(NamedTuple):
@@ -43,7 +43,7 @@ class Recovered(NamedTuple):
 
     file: DepthFile
     map: Map | None = None
-    solution: Solution | None = None
+    solution: Estimate | None = None
     canonical: tuple[float, float] | None = None
     check: MapCheck | None = None
     error: str | None = None

@@ -14,7 +14,7 @@ from absl import flags
 from launch import program
 from launch.training.run import RunSettings
 from train3d_jax.geometry.clouds import CloudSettings
-from train3d_jax.training.trainer import Range, TrainingConfig
+from train3d_jax.training.config import Range, TrainingConfig
 
 LERES_RANGES: tuple[Range, Range] = ((-0.25, 0.8), (0.6, 1.25))
 """Of shift and alpha in training, as published (LeReS, section 3.2)."""

@@ -16,8 +16,9 @@ from train3d_jax import locks
 from train3d_jax.files import write_whole
 from train3d_jax.storage import checkpoint
 from train3d_jax.training import loop, trainer
+from train3d_jax.training.config import TrainingConfig
+from train3d_jax.training.examples import Batch
 from train3d_jax.training.run_log import RunLog, Silence
-from train3d_jax.training.trainer import Batch, TrainingConfig
 
 LIBRARIES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
 """Whose versions config.json keeps."""

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from launch.viewer.maps import Errors
-from train3d_jax.inference.recovery import Solution
+from train3d_jax.inference.recovery import Estimate
 
 INK, PALE, BAND = "#333", "#888", "#f6c344"
 FLAT, RIGHT, TRUE = "#1971c2", "#c2410c", "#2f9e44"
@@ -237,7 +237,7 @@ def message(text: str, refused: bool = False) -> str:
 
 
 def lines_of(
-    solution: Solution, fov: Callable[[float], float], texts: tuple[str, str], recovered: bool
+    solution: Estimate, fov: Callable[[float], float], texts: tuple[str, str], recovered: bool
 ) -> list[Line]:
     """The numbers that the page shows.
 

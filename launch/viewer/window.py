@@ -30,7 +30,7 @@ from launch.viewer.scene import Scene
 from train3d_jax.errors import UserError
 from train3d_jax.evidence.fusion import Method
 from train3d_jax.inference.models import Model, check_models
-from train3d_jax.inference.recovery import Solution
+from train3d_jax.inference.recovery import Estimate
 
 FRAMES, FRAME_SECONDS = 20, 0.03
 """Of the glide from the sliders' values to an estimate; chosen."""
@@ -67,7 +67,7 @@ class ViewerContext:
         return self.models if method != "geometric" or self.named else ()
 
 
-class Estimate(NamedTuple):
+class Result(NamedTuple):
     """A recovered map, and how it was recovered: all that is needed to write it.
 
     Attributes:
@@ -83,8 +83,8 @@ class Estimate(NamedTuple):
     source: str
 
     @property
-    def solution(self) -> Solution:
-        """The solution, which every estimate has."""
+    def solution(self) -> Estimate:
+        """The estimate, which every result has."""
         assert self.recovered.solution is not None
         return self.recovered.solution
 
@@ -99,7 +99,7 @@ class Window:
         self._tasks = _Tasks(self._failed)
         self._view: MapView | None = None
         self._values = Values(1.0, 0.0)
-        self._estimate: Estimate | None = None
+        self._estimate: Result | None = None
         self._at_estimate = self._touched = False
         self._chosen = 0
         disparity = context.config.space == "disparity"
@@ -266,7 +266,7 @@ class Window:
         self._draw()
         self._panel.show_message(f"{estimate.recovered.file.relative}: recovered")
 
-    def _solve(self, method: Method, focal_known: bool, shift_known: bool) -> Estimate:
+    def _solve(self, method: Method, focal_known: bool, shift_known: bool) -> Result:
         view, values = self._shown_map(), self._values
         camera = KnownCamera(focal_px=values.focal) if focal_known else KnownCamera()
         models = self._context.models_for(method)
@@ -286,7 +286,7 @@ class Window:
         if shift_known and focal_known:
             origin = origin._replace(method=BY_HAND)
         source = f"recovered: {method}" + (f", {origin.model}" if origin.model else "")
-        return Estimate(recovered, config, origin, source)
+        return Result(recovered, config, origin, source)
 
     def _save(self) -> None:
         self._shown_map()

@@ -5,9 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from train3d_jax.evidence import joint_posterior
+from train3d_jax.evidence.joint_posterior import marginals, shift_nodes, with_known_shift
+from train3d_jax.evidence.prior import DOUBT, focal_prior, point_mass
+from train3d_jax.evidence.settings import AngleSettings
+from train3d_jax.evidence.targets import SHIFT_BINS, focal_bins, quantiles, ratio_bins
 
-RATIOS, ALPHAS = joint_posterior.ratio_bins(), joint_posterior.focal_bins()
+RATIOS, ALPHAS = ratio_bins(), focal_bins()
 
 
 def bump(bins, centre, deviation):
@@ -27,9 +30,7 @@ def dense(shift, both):
 
 
 def test_the_prior_is_what_the_documentation_says():
-    ends = joint_posterior.quantiles(
-        joint_posterior.focal_prior(), joint_posterior.focal_bins(), (0.05, 0.5, 0.95)
-    )
+    ends = quantiles(focal_prior(), "focal", (0.05, 0.5, 0.95))
     heights = np.degrees(2 * np.arctan(np.tan(np.radians(30)) / np.exp(ends)))  # f0 is 60 degrees
     np.testing.assert_allclose(heights, [83.2, 41.2, 20.5], atol=0.05)
 
@@ -39,42 +40,41 @@ def test_the_prior_is_what_the_documentation_says():
 )
 def test_margins_are_those_of_all_bins(centre, deviation, count):
     shift = bump(RATIOS, centre, deviation)
-    at = joint_posterior.nodes(shift, count)
-    found = joint_posterior.margins(shift, at, leaning(at) + joint_posterior.focal_prior())
-    expected = dense(shift, leaning(RATIOS) + joint_posterior.focal_prior())
-    for bins, log_probability, exact in zip((RATIOS, ALPHAS), found, expected, strict=True):
-        levels = joint_posterior.quantiles(
-            jnp.stack([log_probability, exact]), bins, (0.05, 0.5, 0.95)
-        )
+    at = shift_nodes(shift, AngleSettings(), count)
+    found = marginals(shift, at, leaning(at) + focal_prior())
+    expected = dense(shift, leaning(RATIOS) + focal_prior())
+    targets = ("shift", "focal")
+    for target, log_probability, exact in zip(targets, found, expected, strict=True):
+        levels = quantiles(jnp.stack([log_probability, exact]), target, (0.05, 0.5, 0.95))
         # A twentieth of the widest of the two distributions: nodes are that far apart.
         np.testing.assert_allclose(levels[0], levels[1], atol=0.03)
         np.testing.assert_allclose(jnp.exp(log_probability).sum(), 1, rtol=1e-4)
 
 
 def test_a_known_focal_length_tells_the_shift():
-    nothing = np.zeros(joint_posterior.SHIFT_BINS)
-    at = joint_posterior.nodes(nothing, 48)
-    known = joint_posterior.point_mass(jnp.asarray(0.3), ALPHAS)
-    shift, focal = joint_posterior.margins(nothing, at, leaning(at) + known)
+    nothing = np.zeros(SHIFT_BINS)
+    at = shift_nodes(nothing, AngleSettings(), 48)
+    known = point_mass(jnp.asarray(0.3), ALPHAS)
+    shift, focal = marginals(nothing, at, leaning(at) + known)
     assert abs(RATIOS[shift.argmax()] - 0.65) < 0.01  # 2 (r - 1/2) = 0.3
     assert abs(ALPHAS[focal.argmax()] - 0.3) < 0.011  # half a bin
-    low, high = joint_posterior.quantiles(shift, RATIOS, (0.05, 0.95))
+    low, high = quantiles(shift, "shift", (0.05, 0.95))
     # 1.64 deviations of 0.15 / 2 to either side.
     np.testing.assert_allclose(high - low, 2 * 1.645 * 0.075, rtol=0.1)
 
 
 def test_a_known_shift_tells_the_focal_length():
-    known = joint_posterior.point_mass(jnp.asarray(0.65), RATIOS)
-    at = joint_posterior.nodes(known, 48)
-    _, focal = joint_posterior.margins(known, at, leaning(at))
-    middle = joint_posterior.quantiles(focal, ALPHAS, (0.5,))[0]
+    known = point_mass(jnp.asarray(0.65), RATIOS)
+    at = shift_nodes(known, AngleSettings(), 48)
+    _, focal = marginals(known, at, leaning(at))
+    middle = quantiles(focal, "focal", (0.5,))[0]
     np.testing.assert_allclose(middle, 0.3, atol=0.01)
 
 
 def test_nodes_are_even_without_knowledge_and_close_where_the_shift_is():
-    even = joint_posterior.nodes(jnp.zeros(joint_posterior.SHIFT_BINS), 16)
+    even = shift_nodes(jnp.zeros(SHIFT_BINS), AngleSettings(), 16)
     np.testing.assert_allclose(even, (np.arange(16) + 0.5) / 16, atol=1e-3)
-    close = np.asarray(joint_posterior.nodes(bump(RATIOS, 0.3, 0.005), 12))
+    close = np.asarray(shift_nodes(bump(RATIOS, 0.3, 0.005), AngleSettings(), 12))
     assert (np.diff(close) > 0).all()
     assert (np.abs(close - 0.3) < 0.03).sum() >= 8
     # And some far away, where the bending was misled.
@@ -82,21 +82,21 @@ def test_nodes_are_even_without_knowledge_and_close_where_the_shift_is():
 
 
 def test_a_node_is_moved_to_where_a_known_shift_is_and_none_without():
-    at = joint_posterior.nodes(jnp.stack([bump(RATIOS, 0.3, 0.01)] * 3), 12)
-    known = joint_posterior.point_mass(jnp.array([0.31, 0.9, 0.001]), RATIOS)
-    moved = np.asarray(joint_posterior.with_known(at, known))
+    at = shift_nodes(jnp.stack([bump(RATIOS, 0.3, 0.01)] * 3), AngleSettings(), 12)
+    known = point_mass(jnp.array([0.31, 0.9, 0.001]), RATIOS)
+    moved = np.asarray(with_known_shift(at, known))
     np.testing.assert_allclose(np.abs(moved - [[0.31], [0.9], [0.005]]).min(-1), 0, atol=2e-3)
     assert ((moved != at).sum(-1) == 1).all() and (np.diff(moved) > 0).all()
-    np.testing.assert_array_equal(joint_posterior.with_known(at, jnp.zeros_like(known)), at)
+    np.testing.assert_array_equal(with_known_shift(at, jnp.zeros_like(known)), at)
 
 
 def test_the_prior_is_a_density_that_excludes_nothing():
-    prior = np.exp(joint_posterior.focal_prior())
+    prior = np.exp(focal_prior())
     width = ALPHAS[1] - ALPHAS[0]
     # All but the tails beyond the range, a hundredth.
     np.testing.assert_allclose(prior.sum() * width, 1, atol=0.03)
-    assert prior.min() > 0.5 * joint_posterior.PRIOR_DOUBT / (ALPHAS[-1] - ALPHAS[0])
-    moved = joint_posterior.focal_prior(ALPHAS + 0.5)
+    assert prior.min() > 0.5 * DOUBT / (ALPHAS[-1] - ALPHAS[0])
+    moved = focal_prior(ALPHAS + 0.5)
     np.testing.assert_allclose(
         moved[10], np.interp(ALPHAS[10] + 0.5, ALPHAS, np.log(prior)), atol=0.01
     )
@@ -104,9 +104,9 @@ def test_the_prior_is_a_density_that_excludes_nothing():
 
 def test_batches_are_answered_row_by_row():
     shift = jnp.stack([bump(RATIOS, 0.4, 0.02), bump(RATIOS, 0.8, 0.1)])
-    at = joint_posterior.nodes(shift, 12)
-    together = joint_posterior.margins(shift, at, leaning(at))
+    at = shift_nodes(shift, AngleSettings(), 12)
+    together = marginals(shift, at, leaning(at))
     for row in range(2):
-        alone = joint_posterior.margins(shift[row], at[row], leaning(at[row]))
+        alone = marginals(shift[row], at[row], leaning(at[row]))
         for one, other in zip(together, alone, strict=True):
             np.testing.assert_allclose(one[row], other, rtol=1e-5, atol=1e-5)
