@@ -166,12 +166,12 @@ def test_other_settings_for_a_run_are_refused_with_every_difference_named(tmp_pa
 def test_a_new_run_begins_with_the_weights_of_another_of_the_same_network(tmp_path, initial):
     saved_run(tmp_path, initial, losses=(2.0,))
     config = dataclasses.replace(with_clouds(num_points=99), learning_rate=0.5)
-    state = training.initial_state(config, 10, checkpoint.params_to_begin_with(tmp_path, config))
+    state = training.initial_state(config, 10, checkpoint.params_of_other_run(tmp_path, config))
     assert state.step == 0
     assert (filled_with(state.params), filled_with(state.average)) == ({0.5}, {0.5})
     other = dataclasses.replace(with_clouds(input_channels=3), width=8)
     with pytest.raises(UserError) as refused:
-        checkpoint.params_to_begin_with(tmp_path, other)
+        checkpoint.params_of_other_run(tmp_path, other)
     assert "width 16 -> 8; input_channels 5 -> 3" in one_line(refused)
 
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from train3d_jax.export.depth_files import write_depth
-from train3d_jax.geometry.camera import centred_intrinsics
+from train3d_jax.geometry.camera import centred_intrinsics, intrinsics_matrix, unproject
 from train3d_jax.geometry.depth_maps import depth_edges, point_cloud, recovered_depth
 
 
@@ -61,3 +61,11 @@ def test_intrinsics_off_the_centre_and_with_two_focal_lengths_are_kept_to():
     z = depth[v, u]
     expected = np.stack([(u - 0.25) * z / 2, (v - 1.5) * z / 4, z], -1)
     np.testing.assert_array_equal(point_cloud(depth, intrinsics), expected)
+
+
+def test_a_cloud_is_the_unprojection_of_the_valid_pixels():
+    rng = np.random.default_rng(0)
+    depth = rng.uniform(1, 9, (5, 7)) * (rng.random((5, 7)) > 0.3)
+    intrinsics = intrinsics_matrix(50.0, 48.0, 3.3, 1.9)
+    expected = unproject(depth, intrinsics)[depth > 0]
+    np.testing.assert_allclose(point_cloud(depth, intrinsics), expected, rtol=1e-6)

@@ -13,7 +13,7 @@ BATCHES = {space: rooms_batch(range(4), space) for space in ("depth", "disparity
 
 def test_maps_come_in_the_form_that_they_are_said_to_have(monkeypatch):
     monkeypatch.setattr(form_training, "AUGMENTATION_STRENGTH", 0.0)
-    monkeypatch.setattr(form_training, "TURNED_SHARE", 1e-9)
+    monkeypatch.setattr(form_training, "ROTATED_SHARE", 1e-9)
     seen = set()
     for seed in range(4):
         values, mask, numbers = form_training.examples(jax.random.key(seed), BATCHES)
@@ -30,7 +30,7 @@ def test_maps_come_in_the_form_that_they_are_said_to_have(monkeypatch):
 
 def test_some_maps_are_turned_and_keep_their_values(monkeypatch):
     monkeypatch.setattr(form_training, "AUGMENTATION_STRENGTH", 0.0)
-    monkeypatch.setattr(form_training, "TURNED_SHARE", 1.0)
+    monkeypatch.setattr(form_training, "ROTATED_SHARE", 1.0)
     values, _, _ = form_training.examples(jax.random.key(0), BATCHES)
     given = np.concatenate([BATCHES[space]["values"] for space in BATCHES])
     assert all((np.abs(found) != true).any() for found, true in zip(values, given, strict=True))

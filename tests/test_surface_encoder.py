@@ -183,4 +183,4 @@ def test_another_encoder_is_no_network_to_begin_with(tmp_path):
     with checkpoint.Checkpoints(tmp_path) as checkpoints:
         checkpoints.save(1, state, {"loss": 1.0})
     with pytest.raises(UserError, match="encoder points -> surfaces"):
-        checkpoint.params_to_begin_with(tmp_path, SURFACES)
+        checkpoint.params_of_other_run(tmp_path, SURFACES)

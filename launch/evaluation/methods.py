@@ -94,8 +94,7 @@ def make_case(
     rows, columns = drawn.T
     pixels = drawn[:, ::-1].astype(np.float64)
     z = view.depth[rows, columns].astype(np.float64)
-    focals = view.intrinsics[[0, 1], [0, 1]]
-    points = np.c_[(pixels - view.intrinsics[:2, 2]) / focals * z[:, None], z]
+    points = camera.unproject_pixels(pixels, z, view.intrinsics)
     scale, offset = canonical
     return Case(
         *seeds[1:],

@@ -84,7 +84,7 @@ def train(config: TrainingConfig, settings: RunSettings) -> int:
         record_every=settings.record_every,
     )
     init = settings.init_from
-    params = None if init is None else checkpoint.params_to_begin_with(init, config)
+    params = None if init is None else checkpoint.params_of_other_run(init, config)
     described = run_data.describe(train_part, validation_part, settings.train_split, settings.mix)
     with contextlib.ExitStack() as stack:
         if processes.is_first():

@@ -1,7 +1,7 @@
 """Views with a known truth, and the best constant estimates of them.
 
 A view is a crop of a true depth map about its principal point, with depth (or disparity) of an
-unknown scale and shift.  It is a function of its seeds alone, so it can be made again at any time.
+unknown scale and shift.  It depends on its seeds only, so it can be made again at any time.
 """
 
 import math
@@ -15,15 +15,16 @@ from train3d_jax.geometry import affine, camera
 from train3d_jax.geometry.points import average_blocks
 
 SMALLEST_SHARE = 0.5
-"""Crops keep at least this share of the largest window about the principal point."""
+"""Crops keep at least this share of the largest window about the principal point.  Chosen."""
 
 SHIFTS = (-0.25, 0.8)
-"""Over the far quantile of what is shifted: LeReS' range."""
+"""Range of the shift, over the far quantile: that of LeReS, section 3.2."""
 
 SCALES = (0.1, 10.0)
+"""Range of the scale, drawn log-uniformly.  Chosen."""
 
 LEAST_FACTOR = 0.1
-"""Of a depth by noise: however much there is, no depth gets to the camera or behind it."""
+"""Least factor of a depth by noise: no depth reaches the camera or lies behind it."""
 
 
 class View(NamedTuple):
@@ -76,7 +77,7 @@ def crop_window(
     slices = []
     for length, middle in zip(size, centre[::-1], strict=True):
         reach = min(middle + 0.5, length - 0.5 - middle)
-        # A hair more, or the whole of an image would come out a pixel short by rounding.
+        # The small excess: rounding would cut a pixel off a whole image.
         kept = max(1, math.floor(2 * reach * share + 1e-6))
         first = min(max(round(middle + 0.5 - kept / 2), 0), length - kept)
         slices.append(slice(first, first + kept))
@@ -91,7 +92,7 @@ def make_view(
     crop: bool = True,
     noise: float = 0.0,
 ) -> View:
-    """Crops a true map and gives it noise and an unknown scale and shift.
+    """Crops a true map and applies noise and an unknown scale and shift.
 
     Args:
       true_depth: metres, shape (H, W), 0 where missing.
@@ -121,13 +122,13 @@ def make_view(
         true = _in_space(true_depth[present], space)
         values[present] = scale * (true / np.quantile(true, affine.FAR_QUANTILE) + shift)
     values = values.astype(np.float32)
-    # What comes out as exactly 0 reads as missing, so it is missing in the truth too.
+    # A value of exactly 0 reads as missing, so it is missing in the truth too.
     true_depth = np.where(values != 0, true_depth, 0).astype(np.float32)
     return View(values, true_depth, cropped, share if crop else 1.0, scale)
 
 
 def true_values(view: View, space: affine.Space) -> np.ndarray:
-    """What the view would be with its shift right, and its scale still not, (H, W) float32."""
+    """The view without its shift, but with its scale, shape (H, W), float32."""
     present = view.depth > 0
     values = np.zeros(view.depth.shape, np.float32)
     values[present] = view.scale * _in_space(view.depth[present], space)

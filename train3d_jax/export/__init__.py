@@ -1,4 +1,4 @@
 """Results as files: JSON, depth, point clouds, and cameras for other programs.
 
-Here: one writer for each format.  Not here: pictures.
+Here: one writer a format.  Not here: pictures.
 """

@@ -1,7 +1,7 @@
 """A recovered camera and its cloud for other programs: COLMAP's model, nerfstudio's JSON.
 
 Both count pixels from the corner of the image, so that the centre of the first pixel is at 0.5;
-here it is at 0.  Each map stands alone, so its camera is the origin of its world.
+here it is at 0.  Each map has a world of its own, with its camera at the origin.
 
 Both stop where a camera and the image that it names differ in size.  Where a photo is larger than
 its depth map, they get the camera of the photo: see `camera.resized_intrinsics`.
@@ -50,9 +50,9 @@ def write_colmap(
 ) -> None:
     """Writes COLMAP's model of one image, in binary, and in text where the image's name allows it.
 
-    Text ends a name at its first space, and COLMAP would look for another image; COLMAP reads the
-    binary files where both are there.  COLMAP's axes are ours: x right, y down, z forward.  Points
-    have no tracks, and of many an even share is written.
+    In text a name ends at its first space, and COLMAP would miss the image; COLMAP prefers the
+    binary files where both exist.  COLMAP's axes are ours: x right, y down, z forward.  Points have
+    no tracks, and an even share of at most `_MOST_POINTS` is written.
 
     The formats: https://colmap.github.io/format.html.
 

@@ -1,5 +1,5 @@
-"""Cameras, the canonical form of depth, blocks of pixels, clouds, and errors of what is recovered.
+"""Cameras, the canonical form of depth, blocks of pixels, clouds, depth maps, errors of estimates.
 
-Here: what follows from the definitions of camera and depth alone.  Not here: anything that is
-estimated, learned, read or written.
+Here: what follows from the definitions of camera and depth.  Not here: anything that is estimated,
+learned, read or written.
 """

@@ -1,11 +1,11 @@
-"""The canonical form of a depth map, and the distortion that a wrong shift and focal length make.
+"""The canonical form of a depth map, and the distortion by a wrong shift and focal length.
 
 A depth network gives depth up to an unknown scale and shift.  `canonicalise` maps every a * d + b
-(a > 0) to one and the same canonical depth, so nothing that is computed from it can depend on the
-network's arbitrary scale and shift; training and inference both call it.
+(a > 0) to one and the same canonical depth, so nothing computed from it can depend on the arbitrary
+scale and shift of the network; training and inference both call it.
 
 True depth is `z = scale * (d + shift)` with d canonical.  In disparity space the same holds for the
-inverse: `1 / z = scale * (d + shift)`.  Space is "depth" or "disparity" and always said.
+inverse: `1 / z = scale * (d + shift)`.  The space is "depth" or "disparity" and always explicit.
 """
 
 import math
@@ -20,22 +20,23 @@ from train3d_jax.geometry.camera import array_namespace
 Space = Literal["depth", "disparity"]
 
 NEAR_QUANTILE, FAR_QUANTILE = 0.02, 0.98
-"""Robust stand-ins for the smallest and the largest value: a few stray pixels do not move them."""
+"""In place of the smallest and the largest value: a few outliers do not move them.  The far one is
+that of LeReS, section 3.2; the near one mirrors it."""
 
 NEAR_VALUE, FAR_VALUE = 0.5, 1.0
-"""Where the two quantiles go.  LeReS, section 3.2, puts the minimum at 0.5 and then divides by the
-98th percentile; putting both at fixed places makes the form invariant to any affine change."""
+"""Canonical values of the two quantiles.  LeReS, section 3.2, moves the minimum to 0.5 and then
+divides by the 98th percentile; two fixed values make the form invariant to any affine change."""
 
 SMALLEST_VALUE = 0.05
-"""Canonical values below this are left out of clouds.  They lie far under the near quantile, and at
-0 and below an unprojection with shift 0 would turn them inside out."""
+"""Canonical values below this are left out of clouds.  They lie far under the near quantile, and
+values of 0 and less, unprojected with shift 0, would lie behind the camera.  Chosen."""
 
 MINIMUM_PIXELS = 16
-"""Fewer valid pixels than this have no meaningful quantiles."""
+"""Fewer valid pixels than this have no meaningful quantiles.  Chosen."""
 
 
 class Canonical(NamedTuple):
-    """Canonical values and how they came from the input: `values = scale * input + offset`.
+    """Canonical values, and the affine map from the input: `values = scale * input + offset`.
 
     Attributes:
       values: canonical depth or disparity, shape (..., N); 0 where `mask` is False.
@@ -55,8 +56,8 @@ class Canonical(NamedTuple):
 def canonicalise(values: ArrayLike, mask: ArrayLike) -> Canonical:
     """Brings depth or disparity to canonical form: 2 % quantile to 0.5, 98 % quantile to 1.
 
-    Where the input is the true depth (or disparity), `-offset` is the canonical shift and
-    `1 / scale` the scale of the module's formula.
+    Where the input is the true depth (or disparity), the canonical shift is `-offset` and the scale
+    of the module's formula is `1 / scale`.
 
     Args:
       values: depth or disparity in any affine unit, shape (..., N).
@@ -95,7 +96,7 @@ def masked_quantiles(
     last = jnp.maximum(mask.sum(-1) - 1, 0)
 
     def at(quantile: float) -> jax.Array:
-        # Only the few values beyond it are put in order, from the end that is nearer.
+        # Sort only the few values beyond the quantile, from the nearer end.
         upwards = quantile <= 0.5
         most = math.ceil(min(quantile, 1 - quantile) * (values.shape[-1] - 1)) + 2
         sign = -1 if upwards else 1
@@ -153,13 +154,13 @@ def to_depth(values: ArrayLike, shift: ArrayLike, space: Space) -> jax.Array:
 
 
 def distort(points: ArrayLike, shift: ArrayLike, alpha: ArrayLike, space: Space) -> jax.Array:
-    """What a true cloud looks like, unprojected without its shift and with the wrong focal length.
+    """A true cloud as unprojected without its shift and with a wrong focal length.
 
     Args:
       points: a true cloud, its depth (or disparity) in canonical units, shape (..., N, 3).
-      shift: canonical units; what the distorted depth (or disparity) lacks, shape (...).
-      alpha: true focal length over the one unprojected with, shape (...).
-      space: in which the shift is lacking.
+      shift: canonical units, missing from the distorted depth (or disparity), shape (...).
+      alpha: true focal length over that of the unprojection, shape (...).
+      space: of the shift.
 
     Returns:
       The distorted cloud, shape (..., N, 3).

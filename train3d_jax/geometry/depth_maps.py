@@ -1,6 +1,6 @@
 """Whole depth maps on the host: depth from an estimate, edges of depth, and the point cloud.
 
-numpy only: maps of any size come in here, and every pixel is handled once.
+numpy only, for maps of any size; every pixel is visited once.
 """
 
 import numpy as np
@@ -33,12 +33,11 @@ def recovered_depth(values: np.ndarray, a: float, b: float, space: Space) -> np.
 
 
 def depth_edges(depth: np.ndarray, threshold: float) -> np.ndarray:
-    """Pixels where depth jumps, so that sensors and networks put points into the empty space.
+    """Pixels where depth jumps; sensors and networks put points between the two surfaces there.
 
     Args:
       depth: shape (H, W), 0 where missing.
-      threshold: the least jump, relative to the nearer depth: 0.1 finds what is next to something
-        10 % further or nearer.
+      threshold: the least jump, relative to the nearer depth.
 
     Returns:
       Shape (H, W): True where in the 3 x 3 pixels about a pixel the largest depth is more than

@@ -1,4 +1,4 @@
-"""Errors of recovered cameras and shapes, each without a unit that a scene could hide behind."""
+"""Errors of recovered cameras and shapes, relative or in degrees: comparable between scenes."""
 
 from typing import NamedTuple
 
@@ -25,8 +25,8 @@ def shift_error(shift: ArrayLike, true_shift: ArrayLike) -> jax.Array:
     """Absolute error of the canonical shift over the far quantile of the true depth.
 
     The far quantile of the true depth is 1 + shift in canonical units; errors are then in the unit
-    in which LeReS draws its shifts, and a flat scene, whose canonical depth is stretched, does not
-    count more than a deep one.
+    in which LeReS draws its shifts, and a flat scene, whose canonical depth is stretched, has no
+    larger weight than a deep one.
     """
     true_shift = jnp.asarray(true_shift)
     return jnp.abs(jnp.asarray(shift) - true_shift) / (affine.FAR_VALUE + true_shift)
@@ -35,7 +35,7 @@ def shift_error(shift: ArrayLike, true_shift: ArrayLike) -> jax.Array:
 def point_error(points: ArrayLike, true_points: ArrayLike, mask: ArrayLike) -> jax.Array:
     """Mean |s p - p*| / |p*| with the best scale s: the point error of MoGe (arXiv 2410.19115).
 
-    The best s minimises the mean itself; it is found by iteratively reweighted least squares.
+    The best s minimises the mean itself, by iteratively reweighted least squares.
 
     Args:
       points: shape (..., N, 3).
@@ -49,11 +49,11 @@ def point_error(points: ArrayLike, true_points: ArrayLike, mask: ArrayLike) -> j
 
 
 class PointErrors(NamedTuple):
-    """How far points are off, each relative to its true distance; shape (...) each.
+    """Statistics of the errors of points, relative to their true distances; shape (...) each.
 
     Attributes:
       mean: `point_error`.
-      within: share of the points that are off by less than `WITHIN`, at the same scale.
+      within: share of the points with an error below `WITHIN`, at the same scale.
     """
 
     mean: jax.Array

@@ -1,7 +1,7 @@
 """From depth maps to point sets of a fixed size, with masks: blocks of pixels, voxels, samples.
 
-`average_blocks` runs on the host in numpy, where maps of any size come in; the rest is pure JAX on
-arrays of static shape.
+`average_blocks` runs on the host in numpy, on maps of any size; the rest is pure JAX on arrays of
+static shape.
 """
 
 import jax
@@ -10,17 +10,17 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 BLOCKS = (64, 64)
-"""Rows and columns of blocks that a depth map is averaged over: what goes to the device."""
+"""Rows and columns of blocks: a map is averaged over them before it goes to the device.  Chosen."""
 
 
 def average_blocks(
     values: np.ndarray, mask: np.ndarray, blocks: tuple[int, int] = BLOCKS
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Averages a map over a grid of blocks, whatever its size.
+    """Averages a map of any size over a grid of blocks.
 
-    Averaging takes noise away and commutes with scale and shift, so the canonical form of the
-    average is the average of the canonical form (of depth in depth space, of disparity in
-    disparity space).  A block is placed where its valid pixels are on average.
+    Averaging reduces noise and commutes with scale and shift, so the canonical form of the average
+    is the average of the canonical form (of depth in depth space, of disparity in disparity
+    space).  The place of a block is the mean of its valid pixels.
 
     Args:
       values: depth or disparity, shape (H, W), floats or unsigned integers.
@@ -40,8 +40,7 @@ def average_blocks(
         right = np.maximum(widths - 1, 0) / 2
     else:
         values = _zero_where_masked(values, mask)
-        # Places are summed up as distances from the border of their block: integers, the smaller
-        # the faster to add.
+        # Sums of places count from the border of their block: small integers add faster.
         tall, wide = int(heights.max()), int(widths.max())
         small = np.min_scalar_type(tall * (tall + 1) // 2)
         large = np.min_scalar_type(tall * wide * max(tall, wide))
@@ -64,15 +63,15 @@ def average_blocks(
 
 
 def _kind_of_sums(dtype: np.dtype, most: int) -> np.dtype:
-    """What to add up so many values of a type in."""
-    # Integers that a float32 counts exactly; sums of others in float64: a depth far from 0 would
-    # lose the digits that tell of curvature.
+    """The type for sums of so many values of a type."""
+    # float32 where it holds the integer sums exactly.  Others in float64: of a depth far from 0,
+    # float32 would lose the digits of its curvature.
     exact = dtype.kind == "u" and most * np.iinfo(dtype).max < 1 << 24
     return np.dtype(np.float32 if exact else np.float64)
 
 
 def _zero_where_masked(values: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """The values, 0 where they do not count, whatever they are there."""
+    """The values, 0 where masked, even where they are not finite."""
     if values.dtype.kind == "u":
         return values * mask
     if values.dtype != np.float32:
@@ -84,7 +83,7 @@ def _zero_where_masked(values: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
 
 def _runs(length: int, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Where each of so many equal parts of a line of pixels starts, and how many pixels it has."""
+    """Starts and lengths, in pixels, of equal parts of a line of pixels."""
     starts = np.arange(count) * length // count
     return starts, np.diff(starts, append=length)
 
@@ -110,7 +109,7 @@ def _count_runs(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Sums of runs of rows, as `_sum_runs`, and of rows times their place in the run.
 
-    From the last row back: what has been summed up is added once more for every row before it.
+    From the last row back, adding the sum so far once more for every row before it.
     """
     least = int(lengths.min())
     sums = np.zeros((len(starts), image.shape[1]), dtype)
@@ -148,8 +147,8 @@ def one_point_per_voxel(points: jax.Array, mask: jax.Array, voxel_size: float) -
         hashed = hashed[:, 0] ^ hashed[:, 1] ^ hashed[:, 2]
         number = jnp.arange(count, dtype=jnp.int32)
 
-        # The first point of those that share a slot of a hash table stays, and decides about all of
-        # its voxel; what fell into the slot from other voxels comes again, under another hash.
+        # The first point in each slot of a hash table stays, which decides all points of its voxel;
+        # points of other voxels in the same slot try again under another hash.
         def decide(state):
             undecided, kept, turn = state
             slot = (hashed * (_TURN * (2 * turn + 1))) >> (32 - table.bit_length() + 1)
@@ -166,8 +165,8 @@ def one_point_per_voxel(points: jax.Array, mask: jax.Array, voxel_size: float) -
 
 
 _PRIMES = (73856093, 19349663, 83492791)
-"""Of a hash of voxels: M. Teschner et al., Optimized spatial hashing for collision detection of
-deformable objects, 2003."""
+"""Factors of the hash of voxels: M. Teschner et al., Optimized spatial hashing for collision
+detection of deformable objects, 2003."""
 _TURN = np.uint32(0x9E3779B1)
 """2^32 over the golden ratio, odd: D. Knuth's multiplicative hashing.  Odd multiples of it spread
 the hashes anew in each turn."""
@@ -178,13 +177,13 @@ def sample_points(
 ) -> tuple[jax.Array, jax.Array]:
     """Draws a fixed number of points without replacement, padded where there are not enough.
 
-    They come in the order in which they were.
+    They keep their order.
 
     Args:
       key: random key.
       points: shape (..., N, C).
       mask: points to draw from, shape (..., N).
-      count: how many points come out.
+      count: number of points of the result.
 
     Returns:
       Points, shape (..., count, C), 0 where padded, and their mask, shape (..., count).
@@ -203,7 +202,7 @@ def sample_points(
         place = jnp.where(chosen, jnp.cumsum(chosen) - 1, count)
         available = len(priority)
         number = jnp.arange(available, dtype=jnp.int32)
-        # Of a few with the same priority, those that come first.
+        # Of equal priorities, the first.
         origin = jnp.full(count, available, jnp.int32).at[place].set(number, mode="drop")
         return points.at[origin].get(mode="fill", fill_value=0), origin < available
 

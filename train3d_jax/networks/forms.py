@@ -1,14 +1,16 @@
 """The form of a depth map's values: depth or disparity, and either with near and far swapped.
 
-Maps are known up to scale and shift, so neither sign nor size of the values shows it.  What does:
+Maps are known up to scale and shift, so neither the sign nor the size of the values shows it.  Two
+cues do:
 
 * Curvature.  Along its own gradient the depth of a plane is convex, its disparity is straight, and
   its negated depth is concave: with 1 / z affine in the image (`surfaces`), z'' / z'^2 = 2 / z > 0.
-* Which side of an edge is the object, where the ground is, how values are spread.
+* Scene layout: the side of an edge that is the object, the place of the ground, the distribution
+  of values.
 
-A small convolutional network sees both, on the blocks that everything else sees (`points.BLOCKS`).
-It is trained on rendered maps in all four forms (`launch.weights --space form`).  It knows the
-canonical form only, so its answer is the same for every a * map + b with a > 0.
+A small convolutional network uses both, on the blocks of `points.BLOCKS`.  Training is on rendered
+maps in all four forms (`form_training`).  Its input is the canonical form, so its posterior is the
+same for every a * map + b with a > 0.
 """
 
 import functools
@@ -28,13 +30,13 @@ FORMS: tuple[Form, ...] = ("depth", "disparity", "inverted depth", "inverted dis
 
 NEAR_FAR_SWAPPED, OTHER_SPACE = FLAGS = ("near_far_swapped", "other_space")
 """near_far_swapped: near and far are exchanged; other_space: the values are disparity where depth
-is expected, or the reverse.  An inverted map of the other space raises both."""
+is expected, or the reverse.  An inverted map of the other space has both."""
 
 CURVATURE_STEPS = (1, 2, 4)
-"""Blocks between the values that are differenced: the larger, the less noise."""
+"""Distances of the differences, in blocks: larger ones have less noise.  Chosen."""
 
 CLIP = 3.0
-"""Largest value that the network sees, in half widths of the canonical range, for outliers."""
+"""Clip of the input against outliers, in half widths of the canonical range.  Chosen."""
 
 
 class Model(NamedTuple):
@@ -73,7 +75,7 @@ class FormNetwork(nn.Module):
 
 
 def channels_of(values: jax.Array, mask: jax.Array) -> jax.Array:
-    """What the network sees of maps: canonical values, mask, curvatures, and how low a block lies.
+    """The input of the network: canonical values, mask, curvatures, and the row of each block.
 
     Args:
       values: blocks in any affine unit, shape (B, P) with P the number of `points.BLOCKS`.
@@ -86,7 +88,7 @@ def channels_of(values: jax.Array, mask: jax.Array) -> jax.Array:
     image = (canonical.values.reshape(-1, *points.BLOCKS) - _MIDDLE) / _HALF_WIDTH
     mask = canonical.mask.reshape(image.shape)
     image = _filled(jnp.clip(image, -CLIP, CLIP), mask)
-    # Without barriers XLA would make each channel anew for every use of it.
+    # Without barriers XLA recomputes each channel at every use.
     image = jax.lax.optimization_barrier(image)
     down = jnp.broadcast_to(jnp.linspace(-1.0, 1.0, points.BLOCKS[0])[:, None], image.shape)
     channels = [image, mask.astype(image.dtype)]
@@ -164,26 +166,26 @@ def log_likelihood(model: Model, values: jax.Array, mask: jax.Array) -> jax.Arra
     """
     channels = channels_of(values, mask)
     logits: Any = FormNetwork().apply(model.params, channels)
-    seen = jax.nn.log_softmax(logits)
+    log_probability = jax.nn.log_softmax(logits)
     has_spread = (channels[..., 1].sum((1, 2)) > 0)[:, None]
-    return jnp.where(has_spread, model.temper * seen, 0.0)
+    return jnp.where(has_spread, model.temper * log_probability, 0.0)
 
 
 CLAIM_PRIOR = 0.9
-"""Prior probability that a map has the form that the caller says, or, where all of its values are
-below 0, as of OpenGL's z axis, that form inverted; the other three share the rest.  Chosen: of
-137 real maps 2 % are flagged in their own form."""
+"""Prior probability of the form that the caller gives, or, where all values of the map are below 0,
+as of OpenGL's z axis, of that form inverted; the other three share the rest.  Chosen: of 137 real
+maps 2 % are flagged in their own form."""
 
 SURE = 0.5
-"""A map is flagged where the form that the caller says has a lower posterior probability."""
+"""A map is flagged where the form that the caller gives has a lower posterior probability."""
 
 
 def posterior(log_likelihood: np.ndarray, space: Space, negative: np.ndarray) -> np.ndarray:
-    """Probability of each of `FORMS`, given that the caller says depth or disparity.
+    """Posterior probability of each of `FORMS`, given the space that the caller names.
 
     Args:
       log_likelihood: shape (..., 4).
-      space: what the caller says.
+      space: depth or disparity, from the caller.
       negative: whether every value of the map is below 0, shape (...).
     """
     upright, inverted = (FORMS.index(form) for form in forms_of(space))
@@ -194,7 +196,7 @@ def posterior(log_likelihood: np.ndarray, space: Space, negative: np.ndarray) ->
 
 
 def pooled(log_likelihood: np.ndarray, negative: bool) -> np.ndarray:
-    """Probability of each of `FORMS` for maps of one kind, before anything is said of them.
+    """Posterior probability of each of `FORMS` for maps of one kind, whose space is not given.
 
     Errors of maps of one kind are alike, so n maps count as n / (1 + (n - 1) * `CORRELATION`).
 
@@ -216,15 +218,15 @@ def pooled(log_likelihood: np.ndarray, negative: bool) -> np.ndarray:
 
 
 INVERTED_PRIOR = 0.1
-"""Prior probability that near and far are swapped, where nothing is said of the maps and some of
-their values are above 0; where all are below, that they are not.  Chosen."""
+"""Prior probability that near and far are swapped, where the space is not given and some values are
+above 0; where all are below, that they are not swapped.  Chosen."""
 
 CORRELATION = 0.1
 """Of the errors of maps of one kind: as `inference.CAMERA_CORRELATION`."""
 
 
 def flags(probability: np.ndarray, space: Space) -> dict[str, np.ndarray]:
-    """For each of `FLAGS` whether it is raised, shape (...), from `posterior` of the same space."""
+    """Whether a map has each of `FLAGS`, shape (...), from `posterior` of the same space."""
     likeliest = probability.argmax(-1)
     wrong = probability[..., FORMS.index(space)] < SURE
     swapped, other = np.array([[is_inverted(form), space_of(form) != space] for form in FORMS]).T
@@ -242,5 +244,5 @@ def is_inverted(form: Form) -> bool:
 
 
 def space_of(form: Form) -> Space:
-    """The space of the values once they are put right."""
+    """The space of the values, inverted or not."""
     return "depth" if form in forms_of("depth") else "disparity"

@@ -1,4 +1,4 @@
-"""Results as pictures: sheets and turntables of maps, plots of errors and of a training.
+"""Results as pictures: sheets and turntables of maps, plots of clouds, of errors and of a training.
 
-Here: drawing.  Not here: what is drawn.
+Here: drawing.  Not here: computing what is drawn.
 """

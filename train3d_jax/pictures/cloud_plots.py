@@ -31,13 +31,13 @@ def render_clouds(
     title: str = "",
     file_format: str = "png",
 ) -> bytes:
-    """Draws clouds from above (x, z) and from the side (z, y), and the depth map that they are of.
+    """Draws clouds from above (x, z) and from the side (z, y), and their depth map.
 
     Every cloud is scaled so that the median of its distances is 1, and all are drawn over the same
     range, so that shapes can be compared where scales mean nothing.
 
     Args:
-      clouds: points, each (N, 3), camera axes, by what to call them.
+      clouds: points, each (N, 3), in camera axes, by name.
       depth: shape (H, W), 0 where missing.
       title: above it all.
       file_format: "png" or "svg".
@@ -71,7 +71,7 @@ def render_clouds(
 
 def _draw_depth(figure: Figure, axes: Axes, depth: np.ndarray) -> None:
     shown = axes.imshow(np.where(depth != 0, depth, np.nan), cmap="viridis")
-    axes.set_title("depth map that comes in", fontsize=9)
+    axes.set_title("input depth map", fontsize=9)
     axes.set_xticks([])
     axes.set_yticks([])
     figure.colorbar(shown, ax=axes, orientation="horizontal", fraction=0.05)

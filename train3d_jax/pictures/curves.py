@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from train3d_jax.pictures.figures import encoded, pixels
 
 _UNITS = {"shift": "near/far ratio", "focal": "log(focal / f0)", "scale": "log(metres / unit)"}
-"""What `targets.RANGES` is over, for axes of pictures."""
+"""Quantities of `targets.RANGES`, as labels of axes."""
 
 
 def render_predictions(target: str, true: np.ndarray, predicted: np.ndarray) -> np.ndarray:
@@ -31,11 +31,11 @@ _CURVES = {
     "shift_error": ("error of the shift, % of the far depth", 100.0),
     "scale_error": ("error of the scale, %", 100.0),
 }
-"""What is drawn of a run: a column of metrics, its title, and the factor to the title's unit."""
+"""Columns of metrics that are drawn: title, and factor to the unit of the title."""
 
 
 def render_curves(rows: list[dict[str, Any]]) -> bytes:
-    """Draws how losses and errors fell over a run; the medians of validations too.
+    """Draws losses and errors over the steps of a run, and the medians of validations.
 
     Args:
       rows: metrics.jsonl, each with `step` and `split`.
@@ -75,11 +75,11 @@ _ERROR_PANELS = (
 
 
 def render_error_curves(errors: dict[str, dict[str, list[tuple[float, float]]]]) -> bytes:
-    """Draws which share of the views has no larger error, a curve for every row of an evaluation.
+    """Draws the cumulative distributions of errors over views, one curve a row of an evaluation.
 
     Args:
-      errors: for each data set (a column of panels) and each row the errors of all views: of the
-        field of view in degrees, and of the points.
+      errors: by data set (a column of panels) and row, the errors of every view: of the field of
+        view in degrees, and of the points.
 
     Returns:
       A PNG.

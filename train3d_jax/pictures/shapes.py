@@ -1,4 +1,4 @@
-"""What pictures of a map are made of: its depth and camera, and its points with their colours."""
+"""Depth maps with a camera, and their points with colours, for pictures."""
 
 import math
 from typing import NamedTuple
@@ -10,10 +10,10 @@ from train3d_jax.geometry.camera import unproject
 from train3d_jax.geometry.depth_maps import point_cloud
 
 MOST_POINTS = 80_000
-"""Points drawn of each cloud; more change nothing that can be seen."""
+"""Points drawn of each cloud; more make no visible difference."""
 
 MIDDLE = 0.99
-"""Share of the points that every view shows; the outermost would make the rest small."""
+"""Share of the points within every view; the outermost would make the rest small."""
 
 _MIDDLE_GREY = 145
 _TINT = 90
@@ -23,7 +23,7 @@ _MISSING = (235, 235, 235)
 
 
 class Shape(NamedTuple):
-    """A depth map with a camera: something to be drawn.
+    """A depth map with its camera.
 
     Attributes:
       depth: shape (H, W), 0 where missing.

@@ -46,12 +46,12 @@ def draw_sheet(
     """Draws a map, and its cloud before and after from above (x, z) and from the side (z, y).
 
     Every cloud is scaled to a median distance of 1 and drawn over the same range, so that shapes
-    can be compared.  Grey lines mark the field of view.  Clouds are transparent: what is seen edge
-    on is dark.
+    are comparable.  Grey lines mark the field of view.  Clouds are transparent: surfaces seen edge
+    on are dark.
 
     Args:
       path: the picture, a PNG.
-      values: the map that came in, shape (H, W), 0 where missing.
+      values: the input map, shape (H, W), 0 where missing.
       before: without the correction.
       after: with it.
       title: above it all.
@@ -112,16 +112,16 @@ def _see_through(
     high: tuple[float, float],
     scale: float,
 ) -> Image.Image:
-    """A parallel projection in which colours add up, so that walls seen edge on stand out."""
+    """A parallel projection that adds up colours, so that walls seen edge on stand out."""
     width, height = (max(1, math.ceil((h - lo) * scale)) for lo, h in zip(low, high, strict=True))
-    # Held near the picture, since far outliers fit no integer.
+    # Clipped near the picture: far outliers fit no integer.
     column = np.floor(np.clip((right - low[0]) * scale, -1, width)).astype(int)
     row = height - 1 - np.floor(np.clip((up - low[1]) * scale, -1, height)).astype(int)
     inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
     place = (row * width + column)[inside]
     areas = cloud.areas[inside]
     count = width * height
-    # A sum of areas and of colours for each pixel, spread so that a surface has no gaps.
+    # Sums of areas and colours for each pixel, spread so that surfaces have no gaps.
     weights = [areas, *(areas * part for part in cloud.colours[inside].T)]
     sums = [np.bincount(place, part, count).reshape(height, width) for part in weights]
     weight, *paint = (_spread(part, 1 if place.size > MOST_POINTS // 2 else 2) for part in sums)
@@ -129,7 +129,7 @@ def _see_through(
     filled = weight[weight > 0]
     typical = np.median(filled) if filled.size else 1.0
     opacity = np.where(weight > 0, 1 - 0.6 * np.exp(-weight / (3 * typical)), 0)[..., None]
-    # What lies edge on is darkened, too: that is where shape shows.
+    # Surfaces seen edge on are darkened too, because shape shows there.
     picture = opacity * paint * (1 - 0.4 * opacity) + (1 - opacity) * _PAPER
     return Image.fromarray(picture.astype(np.uint8))
 
@@ -149,7 +149,7 @@ def _mark_view(
     low: tuple[float, float],
     scale: float,
 ) -> None:
-    """Draws the camera, and the two rays that bound what it sees, (right, up) per unit of depth."""
+    """Draws the camera and the two rays that bound its view, (right, up) per unit of depth."""
     draw = ImageDraw.Draw(image)
 
     def at(right: float, up: float) -> tuple[float, float]:

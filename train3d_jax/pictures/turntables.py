@@ -38,7 +38,7 @@ _INK = (40, 40, 40)
 def draw_turntable(
     path: Path, before: Shape, after: Shape, colours: np.ndarray | None = None
 ) -> None:
-    """Draws the cloud before, turning beside the cloud after, as a GIF that runs for ever.
+    """Draws the clouds before and after side by side, as an endless GIF.
 
     Args:
       path: the picture, a GIF.
@@ -101,7 +101,7 @@ def _turned(cloud: ColouredCloud, centre: np.ndarray, radius: float, angle: floa
     paint[:, :3] = cloud.colours[order]
     paint = paint.view(np.uint32)[:, 0]
     picture = np.full(_FRAME * _FRAME, 0xFFFFFFFF, np.uint32)
-    # 2 x 2 pixels a point, or surfaces have gaps; what comes later, that is nearer, stays.
+    # 2 x 2 pixels a point, or surfaces have gaps.  Nearer points come later and stay.
     covered = place[:, None] + np.array([0, 1, _FRAME, _FRAME + 1])
     picture[covered.ravel()] = np.repeat(paint, 4)
     return picture.view(np.uint8).reshape(_FRAME, _FRAME, 4)[..., :3]

@@ -1,10 +1,10 @@
-"""Runs on disk: `config.json` and orbax checkpoints.  The only module that imports orbax.
+"""Runs on disk: `config.json` and Orbax checkpoints.  The only module that imports Orbax.
 
-<run>/config.json    what was trained, and what inference must do the same way
+<run>/config.json    the settings of training, which inference repeats
 <run>/checkpoints/   the latest checkpoint and the one with the lowest validation loss
 
-In each checkpoint SHA256SUMS has the hashes of its files, as `sha256sum --check` reads them: orbax
-takes a damaged file for another kind of checkpoint, or takes what it holds for weights.
+In each checkpoint SHA256SUMS holds the hashes of its files, for `sha256sum --check`: Orbax takes a
+damaged file for another kind of checkpoint, or loads its contents as weights.
 """
 
 import contextlib
@@ -37,11 +37,11 @@ from train3d_jax.training.trainer import TrainState
 CONFIG = "config.json"
 CHECKPOINTS = "checkpoints"
 _SUMS = "SHA256SUMS"
-_METRICS = "metrics"  # of a checkpoint: orbax's folder, and the file in it
+_METRICS = "metrics"  # Orbax's folder in a checkpoint, and the file in it
 
 
 class Checkpoints:
-    """The checkpoints of one run; a context manager, because orbax saves in the background."""
+    """The checkpoints of one run; a context manager, because Orbax saves in the background."""
 
     def __init__(self, run: Path):
         policies = ocp.training.preservation_policies
@@ -54,9 +54,9 @@ class Checkpoints:
         kept = policies.AnyPreservationPolicy([policies.LatestN(1), best])
         self._folder = run / CHECKPOINTS
         for saved in sorted(self._folder.glob("[0-9]*")):
-            # Which checkpoint is best is read off all of them.
+            # All metrics are read to find the best checkpoint.
             _refuse_damaged(saved, f"{_METRICS}/")
-        with _told_once():
+        with _silent_orbax():
             self._orbax = ocp.training.Checkpointer(
                 str(self._folder.resolve()),
                 preservation_policy=kept,  # pyright: ignore[reportArgumentType]  # its own class
@@ -67,26 +67,26 @@ class Checkpoints:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         try:
-            with _told_once():
+            with _silent_orbax():
                 self._orbax.close()
         except Exception:
-            # A save that failed is told again on closing.
+            # Orbax raises the error of a failed save again on closing.
             if kind is None:
                 raise
 
-    @jax.transfer_guard("allow")  # the loop forbids to move data by the way
+    @jax.transfer_guard("allow")  # the loop disallows implicit transfers
     def save(self, step: int, state: TrainState, summary: dict[str, float] | None) -> None:
-        """Saves the whole state, and what was measured of it; returns when it is on disk.
+        """Saves the whole state and its summary; returns when both are on disk.
 
-        `params` are the averaged weights, which inference uses.
+        `params` holds the averaged weights, which inference uses.
 
         Raises:
-          UserError: it cannot be written; the checkpoint before is still there.
-          Exception: another process that saves its part is gone, see `errors.is_lost_process`.
+          UserError: the checkpoint cannot be written; the previous one remains.
+          Exception: another process of the save is lost, see `errors.is_lost_process`.
         """
         memory = state._asdict()
         try:
-            with _told_once():
+            with _silent_orbax():
                 self._orbax.save_checkpointables(
                     step,
                     {"params": memory.pop("average"), "memory": memory},
@@ -94,7 +94,7 @@ class Checkpoints:
                 )
             if jax.process_index() == 0:
                 _write_sums(self._folder / str(step))
-        except Exception as error:  # orbax and tensorstore have many, for a full disk too
+        except Exception as error:  # Orbax and TensorStore have many, for a full disk too
             if is_lost_process(error):
                 raise
             raise UserError(
@@ -110,18 +110,18 @@ class Checkpoints:
 
     @property
     def last_step(self) -> int | None:
-        """Of the newest checkpoint; None where nothing was saved."""
+        """Step of the newest checkpoint; None before the first."""
         return None if self._orbax.latest is None else self._orbax.latest.step
 
     def resume(self, state: TrainState) -> TrainState:
-        """The latest state, or `state` where nothing was saved.
+        """The latest state, or `state` before the first checkpoint.
 
         Raises:
-          UserError: the checkpoint is damaged, or not of such a state.
+          UserError: the checkpoint is damaged, or has another tree.
         """
         if self._orbax.latest is None:
             return state
-        # Where each array lies is told, or orbax warns that the machine might be another.
+        # With a sharding for each array; without, Orbax warns of another machine.
         memory = jax.tree.map(
             lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), state
         )._asdict()
@@ -134,11 +134,11 @@ class Checkpoints:
         """Step, weights and summary of the checkpoint with the lowest loss.
 
         Raises:
-          UserError: nothing was saved yet, or what was does not fit `abstract`.
+          UserError: there is no checkpoint, or it does not fit `abstract`.
         """
         if self._orbax.latest is None:
             raise UserError(f"{self._folder}: holds no checkpoint; train the run first")
-        # One that was saved between validations only if there is no other.
+        # Checkpoints between validations have no loss and come last.
         best = min(self._orbax.checkpoints, key=_loss)
         params = self._load(best.step, {"params": abstract})["params"]
         return best.step, params, cast(dict[str, float], best.metrics or {})
@@ -147,9 +147,9 @@ class Checkpoints:
         folder = self._folder / str(step)
         checked = _refuse_damaged(folder)
         try:
-            with _told_once():
+            with _silent_orbax():
                 return self._orbax.load_checkpointables(step, wanted)
-        except Exception:  # orbax and tensorstore have many, and tell of their registries
+        except Exception:  # Orbax and TensorStore have many, with messages about registries
             _silence_aftermath()
             reason = f"is not of the network that {CONFIG} describes"
             raise UserError(
@@ -167,10 +167,10 @@ def _write_sums(folder: Path) -> None:
 
 
 def _refuse_damaged(folder: Path, prefix: str = "") -> bool:
-    """Makes sure that the files of a checkpoint whose names begin so are as they were saved.
+    """Checks the hashes of the files of a checkpoint whose names start with `prefix`.
 
-    False where it was saved by an earlier version, which kept no hashes: of its files only the
-    metrics are looked at.  Raises UserError.
+    False for a checkpoint of an earlier version, which has no hashes: then only its metrics are
+    parsed.  Raises UserError.
     """
     names = {f"{_METRICS}/{_METRICS}": ""}
     if checked := (folder / _SUMS).is_file():
@@ -197,7 +197,7 @@ def _damaged(file: Path, how: str) -> UserError:
 
 
 def _way_out(file: Path) -> str:
-    """What to do about a damaged file of a checkpoint, or the checkpoint."""
+    """The way out for a damaged checkpoint, or file of one."""
     folder = next(each for each in (file, *file.parents) if each.parent.name == CHECKPOINTS)
     if any(each != folder for each in folder.parent.glob("[0-9]*")):
         return f"delete {folder}, and the other checkpoint takes its place"
@@ -210,7 +210,7 @@ def _sha256(file: Path) -> str:
 
 
 def save_config(run: Path, config: TrainingConfig, facts: dict[str, Any]) -> None:
-    """Writes config.json: the configuration, and facts about the run for its reader."""
+    """Writes config.json: the configuration, and facts about the run."""
     contents = {"version": __version__, "training": dataclasses.asdict(config.resolved()), **facts}
     write_whole(run / CONFIG, (json.dumps(contents, indent=2) + "\n").encode())
 
@@ -242,7 +242,7 @@ def load_config(run: Path) -> TrainingConfig:
 
 
 def load_facts(run: Path) -> dict[str, Any] | None:
-    """What config.json holds besides the configuration; None where there is no run yet.
+    """The facts of config.json, besides the configuration; None where there is no run yet.
 
     Raises:
       UserError: it is damaged, or of another version of this program.
@@ -255,14 +255,14 @@ def load_facts(run: Path) -> dict[str, Any] | None:
 
 
 def refuse_other_settings(run: Path, config: TrainingConfig) -> None:
-    """Makes sure that a run that is there already was begun with the same settings.
+    """Checks that an existing run has the same settings.
 
     Args:
       run: its folder.
       config: the settings now.
 
     Raises:
-      UserError: it was not; the message shows every difference.
+      UserError: it has others; the message shows every difference.
     """
     if not (run / CONFIG).exists():
         return
@@ -276,11 +276,11 @@ def refuse_other_settings(run: Path, config: TrainingConfig) -> None:
         )
 
 
-def params_to_begin_with(init_from: Path, config: TrainingConfig) -> Any:
-    """The weights of another run, on the host, for one whose network is the same.
+def params_of_other_run(init_from: Path, config: TrainingConfig) -> Any:
+    """The weights of another run with the same network, on the host.
 
     Raises:
-      UserError: its network is another; the message shows every difference.
+      UserError: the networks differ; the message shows every difference.
     """
     other, _, params, _ = load_params(init_from)
     shaping = ("targets", "encoder", "width", "space", "input_channels", "shift_known")
@@ -321,8 +321,8 @@ def load_params(run: Path) -> tuple[TrainingConfig, int, Any, dict[Target, Calib
 
 
 @contextlib.contextmanager
-def _told_once() -> Iterator[None]:
-    """Silences orbax: what fails in its threads comes back to the caller as one error."""
+def _silent_orbax() -> Iterator[None]:
+    """Silences the logs of Orbax; errors of its threads reach the caller as one exception."""
     before = logging.get_verbosity()
     logging.set_verbosity(logging.FATAL)
     try:
@@ -333,9 +333,9 @@ def _told_once() -> Iterator[None]:
 
 @functools.cache
 def _silence_aftermath() -> None:
-    """Drops what orbax's other reads say later on, of a checkpoint that one could not read.
+    """Drops messages of the other reads of a checkpoint after one read has failed.
 
-    They end after the error was raised, in other threads or when they are collected.
+    Those reads end after the error was raised, in other threads or when they are collected.
     """
     std_logging.getLogger("asyncio").addFilter(
         lambda record: "async_deserialize" not in record.getMessage()

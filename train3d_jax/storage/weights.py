@@ -1,6 +1,6 @@
-"""Weights that come with the package: a folder for each space, and one for `forms`; without orbax.
+"""Weights that the package ships: a folder for each space, and one for `forms`; without Orbax.
 
-weights/<space>/config.json    what was trained and how, calibration, SHA-256 of the weights
+weights/<space>/config.json    settings of the training, calibration, SHA-256 of the weights
 weights/<space>/weights.npz    float32 arrays by their path in the network, as params/Dense_0/kernel
 weights/<space>/CARD.md        data, licence, figures, date and command, for people
 """
@@ -35,10 +35,10 @@ def pack(run: Path, folder: Path) -> None:
 
     Args:
       run: of `launch.train`.
-      folder: to write `config.json` and `weights.npz` to; the same run gives the same bytes.
+      folder: of the new `config.json` and `weights.npz`; the same run gives the same bytes.
 
     Raises:
-      UserError: the run cannot be read or was stopped before its end, or the folder not be written.
+      UserError: the run cannot be read or is not finished, or the folder cannot be written.
     """
     config, step, params, calibration = checkpoint.load_params(run)
     contents = json.loads((run / checkpoint.CONFIG).read_text())
@@ -51,12 +51,12 @@ def pack(run: Path, folder: Path) -> None:
             )
     kept = {name: contents[name] for name in ("version", "data", "samples")}
     kept["training"] = dataclasses.asdict(config)  # with the settings that an early run lacks
-    factors = {target: found._asdict() for target, found in calibration.items()}
+    factors = {target: factor._asdict() for target, factor in calibration.items()}
     write(folder, params, kept | {"step": step, "calibration": factors})
 
 
 def write(folder: Path, params: Any, contents: dict[str, Any]) -> None:
-    """Writes weights and what there is to say about them; the same ones give the same bytes.
+    """Writes weights and their description; the same weights give the same bytes.
 
     Raises:
       UserError: the folder cannot be written.
@@ -74,19 +74,19 @@ def load(folder: Path) -> tuple[TrainingConfig, int, Any, dict[Target, Calibrati
     """Configuration, step, weights and calibration, as `checkpoint.load_params` gives them.
 
     Raises:
-      UserError: something is missing, or the weights are not those that config.json tells of.
+      UserError: a file is missing, or the weights do not have the hash of config.json.
     """
     config = checkpoint.load_config(folder)
-    params, told = read(folder)
-    calibration = {target: Calibration(**found) for target, found in told["calibration"].items()}
-    return config, told["step"], params, calibration
+    params, about = read(folder)
+    calibration = {name: Calibration(**factors) for name, factors in about["calibration"].items()}
+    return config, about["step"], params, calibration
 
 
 def read(folder: Path) -> tuple[Any, dict[str, Any]]:
-    """Weights and what is said about them, as `write` has written them.
+    """Weights and their description, as written by `write`.
 
     Raises:
-      UserError: something is missing, or the weights are not those that config.json describes.
+      UserError: a file is missing, or the weights do not have the hash of config.json.
     """
     try:
         contents = (folder / WEIGHTS).read_bytes()
@@ -103,7 +103,7 @@ def read(folder: Path) -> tuple[Any, dict[str, Any]]:
 
 @functools.cache
 def form_model() -> forms.Model:
-    """The network of `forms` that comes with the package.
+    """The network of `forms` that the package ships.
 
     Raises:
       UserError: its weights are missing or damaged.
@@ -116,7 +116,7 @@ def bundled(space: Space) -> Path:
     """The folder of the weights for a space.
 
     Raises:
-      UserError: this version comes with none for it.
+      UserError: this version ships none for it.
     """
     folder = FOLDER / space
     if not (folder / WEIGHTS).is_file():

@@ -1,4 +1,4 @@
-"""Trains the network of `forms` on rendered maps, damaged as elsewhere, in all four forms."""
+"""Trains the network of `forms` on rendered maps with augmentation, in all four forms."""
 
 import functools
 from collections.abc import Mapping
@@ -16,24 +16,27 @@ from train3d_jax.networks import forms
 from train3d_jax.training import augmentation
 
 LEARNING_RATE, WARM_UP, LAST_RATE = 2e-3, 100, 1e-5
-"""Of AdamW: the highest rate, steps until it is reached (half of a shorter training), and the rate
-after the cosine.  Chosen."""
+"""Of AdamW: the peak rate, the steps of the warm-up (half of a shorter training), and the last rate
+of the cosine.  Chosen."""
 
 WEIGHT_DECAY = 1e-3
+"""Of AdamW, per step and unit of learning rate.  Chosen."""
+
 LARGEST_GRADIENT = 1.0
+"""Global norm that gradients are clipped to.  Chosen."""
 
 AVERAGE_DECAY = 0.998
-"""Of the running mean of the weights, which is what the training gives."""
+"""Of the moving average of the weights, the result of the training.  Chosen."""
 
 AUGMENTATION_STRENGTH = 1.5
 """As for the depth weights (`launch.weights.RECIPES`)."""
 
-TURNED_SHARE = 0.1
-"""Maps that are turned by a quarter or upside down: phones are held so, and drones."""
+ROTATED_SHARE = 0.1
+"""Share of the maps rotated by 90, 180 or 270 degrees, as of phones and drones.  Chosen."""
 
 
 class State(NamedTuple):
-    """Weights, their running mean, and the optimiser's state."""
+    """Weights, their moving average, and the state of the optimiser."""
 
     params: Any
     average: Any
@@ -62,12 +65,12 @@ def initial_state(key: jax.Array, steps: int) -> State:
 def examples(
     key: jax.Array, batches: Mapping[Space, Mapping[str, Any]]
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Damages maps, swaps near and far in half of them, and turns some.
+    """Augments maps, swaps near and far in half of them, and rotates some.
 
     Args:
       key: random key.
-      batches: maps averaged over blocks as depth and as disparity, as the loader does: the two
-        differ at edges.
+      batches: the loader's maps averaged over blocks, in depth and in disparity; the two differ at
+        edges.
 
     Returns:
       Values and mask of blocks, shapes (B, P), and the number of each map's form, shape (B,).
@@ -82,10 +85,12 @@ def examples(
         inverted = jax.random.bernoulli(keys[1], shape=(len(blocks.size), 1))
         images = jnp.where(inverted, -blocks.values, blocks.values), jnp.asarray(blocks.mask)
         images = [image.reshape(-1, *points.BLOCKS) for image in images]
-        turned = jax.random.uniform(keys[2], (len(inverted), 1, 1)) / TURNED_SHARE
-        for turn in (1, 2, 3):
-            chosen = (turned >= (turn - 1) / 3) & (turned < turn / 3)
-            images = [jnp.where(chosen, jnp.rot90(image, turn, (1, 2)), image) for image in images]
+        rotated = jax.random.uniform(keys[2], (len(inverted), 1, 1)) / ROTATED_SHARE
+        for quarters in (1, 2, 3):
+            chosen = (rotated >= (quarters - 1) / 3) & (rotated < quarters / 3)
+            images = [
+                jnp.where(chosen, jnp.rot90(image, quarters, (1, 2)), image) for image in images
+            ]
         values.append(images[0].reshape(len(inverted), -1))
         masks.append(images[1].reshape(len(inverted), -1))
         upright, swapped = (forms.FORMS.index(form) for form in forms.forms_of(space))
@@ -97,24 +102,24 @@ def examples(
 def train_step(
     state: State, key: jax.Array, batches: Mapping[Space, Mapping[str, Any]], steps: int
 ) -> tuple[State, jax.Array, jax.Array]:
-    """One step; also the mean cross-entropy in nats, and the share of maps that come out right."""
+    """One step; also the mean cross-entropy in nats, and the accuracy."""
     values, mask, form = examples(key, batches)
     channels = jax.lax.stop_gradient(forms.channels_of(values, mask))
 
     def loss(params) -> tuple[jax.Array, jax.Array]:
         logits: Any = forms.FormNetwork().apply(params, channels)
-        lost = optax.softmax_cross_entropy_with_integer_labels(logits, form).mean()
-        return lost, (logits.argmax(-1) == form).mean()
+        cross_entropy = optax.softmax_cross_entropy_with_integer_labels(logits, form).mean()
+        return cross_entropy, (logits.argmax(-1) == form).mean()
 
-    (lost, right), gradient = jax.value_and_grad(loss, has_aux=True)(state.params)
-    updates, rest = optimiser(steps).update(gradient, state.optimiser, state.params)
+    (cross_entropy, accuracy), gradient = jax.value_and_grad(loss, has_aux=True)(state.params)
+    updates, memory = optimiser(steps).update(gradient, state.optimiser, state.params)
     params = optax.apply_updates(state.params, updates)
     average = optax.incremental_update(params, state.average, 1 - AVERAGE_DECAY)
-    return State(params, average, rest), lost, right
+    return State(params, average, memory), cross_entropy, accuracy
 
 
 def fitted_temper(log_likelihood: np.ndarray, form: np.ndarray) -> float:
-    """The factor on log-likelihoods, (N, 4), under which the true forms, (N,), are likeliest."""
+    """The maximum-likelihood factor on log-likelihoods, (N, 4), given the true forms, (N,)."""
     factors = np.linspace(0.2, 1.5, 131)
 
     def likelihood(factor: float) -> float:

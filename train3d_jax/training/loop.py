@@ -15,7 +15,7 @@ from train3d_jax.training.validation import Validation, make_evaluation, validat
 
 
 class Plan(NamedTuple):
-    """When what happens, in steps.
+    """Periods of the loop, in steps.
 
     Attributes:
       total: steps of the whole run.
@@ -31,12 +31,13 @@ class Plan(NamedTuple):
 
 
 class Store(Protocol):
-    """Where the loop saves to; `checkpoint.Checkpoints` is one."""
+    """Storage of states; `checkpoint.Checkpoints` implements it."""
 
     def save(self, step: int, state: TrainState, summary: dict[str, float] | None) -> None:
-        """Keeps everything that going on from `step` needs.
+        """Stores the whole state, from which training resumes at `step`.
 
-        `summary` is what was measured, where it was: its loss says which checkpoint is best.
+        `summary` holds the means of a validation, or of training where there is no validation part;
+        None between evaluations.  Its loss ranks the checkpoints.
         """
         ...
 
@@ -46,7 +47,7 @@ class Store(Protocol):
 
 
 class Log(Protocol):
-    """Who is told how it goes; `run_log.RunLog` is one."""
+    """Receiver of measurements; `run_log.RunLog` implements it."""
 
     def progress(self, step: int, measured: dict[str, Any]) -> None:
         """One more step is done."""
@@ -57,7 +58,7 @@ class Log(Protocol):
         ...
 
     def validated(self, step: int, validation: Validation) -> None:
-        """What a validation saw, besides its row."""
+        """The predictions of a validation, besides its row."""
         ...
 
 
@@ -72,22 +73,22 @@ def run_training(
     names: Callable[[np.ndarray], list[str]],
     stop: Callable[[], bool] = lambda: False,
 ) -> TrainState:
-    """Trains to the end, or until it is told to stop.
+    """Trains to the end, or until `stop` holds.
 
-    What is recorded and saved depends on the arguments alone: a run that is stopped at any step
-    and goes on from its last checkpoint ends with the same rows and weights, on the CPU to the bit.
+    Records and checkpoints depend on the arguments only: a run that is stopped at any step and
+    resumes from its last checkpoint ends with the same rows and weights, on the CPU to the bit.
 
     Args:
       config: what to train.
-      state: where to begin; its step says how far an earlier run came.
-      batches: endless, from sample `state.step * batch_size` on, of each the part of this process;
+      state: the first state; its step is that of the last checkpoint.
+      batches: endless, from sample `state.step * batch_size` on, the part of this process of each;
         with `sample`, the numbers of its samples, which stay on the host.
-      validation: gives the validation batches anew at each call; None for no validation.
-      plan: when what happens.
-      store: where checkpoints go.
-      log: who is told.
-      names: what to call samples of these numbers in a message.
-      stop: whether to save and end; asked before each step.
+      validation: makes a new iterator of the validation batches; None for no validation.
+      plan: when to evaluate, save and record.
+      store: receives the checkpoints.
+      log: receives the measurements.
+      names: the names of samples of these numbers, for a message.
+      stop: whether to save and end; called before each step.
 
     Returns:
       The last state.
@@ -99,9 +100,9 @@ def run_training(
     train_step = training.make_train_step(config, plan.total, mesh)
     evaluate = make_evaluation(config, mesh)
     no_sums = jax.device_get(training.no_sums(config))
-    done = begun = int(state.step)
+    done = first = int(state.step)
     state = training.place_state(state, mesh)
-    unseen: _Unseen | None = None
+    pending: _Pending | None = None
 
     with jax.transfer_guard("disallow"):
         while True:
@@ -109,9 +110,9 @@ def run_training(
             evaluating = done % plan.evaluate_every == 0 or done == plan.total
             recording = done % plan.record_every == 0 or evaluating
             saving = done % plan.save_every == 0 or evaluating or stopping
-            if done > begun and (recording or saving):
-                _refuse_if_not_finite(unseen, names, store)
-                unseen = None
+            if done > first and (recording or saving):
+                _refuse_if_not_finite(pending, names, store)
+                pending = None
                 summary = None
                 if recording:
                     means = _means(jax.device_get(state.sums))
@@ -132,14 +133,14 @@ def run_training(
             batch = next(batches)
             state, measured = train_step(state, training.place_batch(batch, mesh))
             done += 1
-            # Looking back one step keeps the device busy meanwhile.
-            _refuse_if_not_finite(unseen, names, store)
-            unseen = _Unseen(done, measured, batch["sample"])
+            # The loss of the previous step: the device is busy meanwhile.
+            _refuse_if_not_finite(pending, names, store)
+            pending = _Pending(done, measured, batch["sample"])
             log.progress(done, measured)
 
 
-class _Unseen(NamedTuple):
-    """A step whose loss nobody has looked at yet."""
+class _Pending(NamedTuple):
+    """A step whose loss is not checked yet."""
 
     step: int
     measured: dict[str, jax.Array]
@@ -147,19 +148,19 @@ class _Unseen(NamedTuple):
 
 
 def _refuse_if_not_finite(
-    unseen: _Unseen | None, names: Callable[[np.ndarray], list[str]], store: Store
+    pending: _Pending | None, names: Callable[[np.ndarray], list[str]], store: Store
 ) -> None:
-    if unseen is None or np.isfinite(jax.device_get(unseen.measured["loss"])):
+    if pending is None or np.isfinite(jax.device_get(pending.measured["loss"])):
         return
     raise ArgumentError(
-        f"the loss was not finite at step {unseen.step}; the batch was "
-        f"{', '.join(names(unseen.samples))}; {store.last_saved()}; try a smaller ",
+        f"the loss was not finite at step {pending.step}; the batch was "
+        f"{', '.join(names(pending.samples))}; {store.last_saved()}; try a smaller ",
         Argument("learning_rate"),
         ", and look at these samples",
     )
 
 
 def _means(sums: dict[str, np.ndarray]) -> dict[str, float]:
-    # The loss first, for whoever reads the file: jax has sorted the names.
+    # The loss first, for readers of the file; JAX has sorted the names.
     names = sorted(sums.keys() - {"steps"}, key=lambda name: (not name.startswith("loss"), name))
     return {name: float(sums[name]) / max(float(sums["steps"]), 1.0) for name in names}

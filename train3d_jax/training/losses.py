@@ -11,14 +11,14 @@ Loss = Literal["posterior", "l1"]
 
 
 def soft_bins(value: jax.Array, target: Target, bins: int = BINS) -> jax.Array:
-    """Shares a value between the two bins whose centres lie about it.
+    """Linear weights of a value on the two bins whose centres enclose it.
 
     The mean of the two is the value; values outside the range go to the outermost bin.
 
     Args:
       value: shape (...).
-      target: which range the bins span.
-      bins: how many.
+      target: the quantity, whose range the bins span.
+      bins: their number.
 
     Returns:
       Shape (..., bins), summing to 1.
@@ -32,29 +32,28 @@ def soft_bins(value: jax.Array, target: Target, bins: int = BINS) -> jax.Array:
 def posterior_loss(
     posterior: Posterior, value: jax.Array, target: Target, kind: Loss = "posterior"
 ) -> jax.Array:
-    """How far a posterior is from the truth.
+    """The loss of a posterior, given the truth.
 
     "posterior": cross entropy to the true bin plus the absolute error of the median, in bins / 16.
-    The first makes the posterior honest, the second keeps mattering where the right bin is already
-    found.
+    The first term calibrates the posterior; the second keeps a gradient within the right bin.
 
-    "l1": the expected absolute error, in bins / 16, which a posterior with all its mass at the
-    median of what is possible makes smallest.  This is LeReS' loss (equation 6) on bounded
-    quantities (`targets.RANGES`: the logarithm of alpha, the near/far ratio of the shift); it says
-    nothing of uncertainty.
+    "l1": the expected absolute error, in bins / 16.  Its minimum is a posterior with all mass at
+    the median of the true one.  This is LeReS' loss (equation 6) on bounded quantities
+    (`targets.RANGES`: the logarithm of alpha, the near/far ratio of the shift); it does not
+    calibrate uncertainty.
 
     Args:
       posterior: shape (..., BINS).
       value: true quantity, shape (...).
-      target: which.
-      kind: which loss.
+      target: the quantity.
+      kind: the loss.
 
     Returns:
       Shape (...).
     """
     low, high = RANGES[target]
     value_inside = jnp.clip(value, low, high)
-    # Of the range, in 64ths over 16, whatever the number of bins: of the order of the first part.
+    # In 64ths of the range over 16, for any number of bins: of the order of the first term.
     in_bins = BINS / (high - low) / 16
     bins = posterior.log_probability.shape[-1]
     if kind == "l1":

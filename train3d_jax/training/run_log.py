@@ -20,12 +20,12 @@ from train3d_jax.training.validation import Validation
 METRICS = "metrics.jsonl"
 CURVES = "curves.png"
 
-_SECONDS_BETWEEN_LOOKS = 0.5
-"""Between two changes of the numbers beside the progress bar."""
+_SECONDS_BETWEEN_UPDATES = 0.5
+"""Between two updates of the numbers beside the progress bar."""
 
 
 class Silence:
-    """In the place of a `RunLog` in all processes but the first."""
+    """Replaces a `RunLog` in all processes but the first."""
 
     bar = None
 
@@ -49,9 +49,9 @@ class Silence:
 
 
 class RunLog:
-    """What `loop.run_training` tells goes to the run's folder and to the screen.
+    """Writes the log of `loop.run_training` to the run's folder and to the screen.
 
-    Rows of steps after `step` are dropped from metrics.jsonl first: a run that was killed goes on
+    Rows of steps after `step` are dropped from metrics.jsonl first: a run that was killed resumes
     from its last checkpoint and makes them again.  The file holds nothing that depends on time, so
     it is the same however often a run was stopped.
 
@@ -73,7 +73,7 @@ class RunLog:
             self._writer = SummaryWriter(str(run), purge_step=step + 1)
         self.bar = tqdm(desc="training", total=total_steps, initial=step, unit="step")
         self._recorded = (step, time.perf_counter())
-        self._looked = 0.0
+        self._updated = 0.0
         self._measured: dict[str, jax.Array] | None = None
 
     def __enter__(self) -> "RunLog":
@@ -85,11 +85,11 @@ class RunLog:
             self._writer.close()
 
     def progress(self, step: int, measured: dict[str, Any]) -> None:
-        """Moves the bar, and now and then shows the step before, which is not waited for."""
+        """Moves the bar, and sometimes shows the previous step, without waiting for the device."""
         before, self._measured = self._measured, measured
         now = time.perf_counter()
-        if before is not None and now - self._looked > _SECONDS_BETWEEN_LOOKS:
-            self._looked = now
+        if before is not None and now - self._updated > _SECONDS_BETWEEN_UPDATES:
+            self._updated = now
             numbers = {"loss": f"{jax.device_get(before['loss']):.3f}"}
             if "fov_error_deg" in before:
                 numbers["field of view"] = f"{jax.device_get(before['fov_error_deg']):.1f} deg"
@@ -121,7 +121,7 @@ class RunLog:
         numbers = {name: value for name, value in rounded.items() if isinstance(value, float)}
         shown = "  ".join(f"{name} {value:.4g}" for name, value in numbers.items())
         tqdm.write(f"step {row['step']:>6}  {row['split']:<10}  {shown}")
-        sys.stdout.flush()  # for whoever follows a log file
+        sys.stdout.flush()  # for a reader of a log file
         if self._writer is not None:
             for name, value in numbers.items():
                 self._writer.add_scalar(f"{row['split']}/{name}", value, row["step"])
@@ -131,7 +131,7 @@ class RunLog:
         self._recorded = (row["step"], time.perf_counter())
 
     def validated(self, step: int, validation: Validation) -> None:
-        """For TensorBoard: what was predicted against what is true, and one cloud."""
+        """Writes predictions against the truth, and one cloud, for TensorBoard."""
         if self._writer is None:
             return
         for target, true in validation.true.items():
@@ -157,19 +157,19 @@ class RunLog:
 
 
 def _first_cloud(validation: Validation, config: TrainingConfig) -> dict[str, np.ndarray] | None:
-    """The first validation cloud as it comes in, as corrected, and as it is in truth."""
+    """The first validation cloud: as in the input, as corrected, and the true one."""
     points, space = validation.points, config.clouds.space
     if not len(points):
         return None
 
-    @jax.transfer_guard("allow")  # the loop forbids to move data by the way
-    def straight(found: dict[Any, np.ndarray]) -> np.ndarray:
-        # What a network knows or has not looked for stays as it is.
+    @jax.transfer_guard("allow")  # the loop disallows implicit transfers
+    def straight(estimate: dict[Any, np.ndarray]) -> np.ndarray:
+        # A quantity that is given, or not a target, stays as it is.
         shift, alpha = 0.0, 1.0
-        if "shift" in found and not config.clouds.shift_known:
-            shift = float(affine.ratio_to_shift(found["shift"][0]))
-        if "focal" in found:
-            alpha = float(np.exp(found["focal"][0]))
+        if "shift" in estimate and not config.clouds.shift_known:
+            shift = float(affine.ratio_to_shift(estimate["shift"][0]))
+        if "focal" in estimate:
+            alpha = float(np.exp(estimate["focal"][0]))
         return np.asarray(affine.straighten(points, shift, alpha, space))
 
     clouds = {
@@ -177,7 +177,7 @@ def _first_cloud(validation: Validation, config: TrainingConfig) -> dict[str, np
         "corrected": straight(validation.predicted),
         "true": straight(validation.true),
     }
-    # A shift that is far off turns some points inside out.
+    # A large error of the shift puts some points behind the camera.
     return {name: cloud[cloud[:, 2] > 0] for name, cloud in clouds.items()}
 
 
