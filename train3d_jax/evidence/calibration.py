@@ -122,7 +122,9 @@ def central_interval(
     Returns:
       Low and high ends, shape (N, 2).
     """
-    return np.asarray(_quantiles(log_probability, target, ((1 - level) / 2, (1 + level) / 2)))
+    levels = ((1 - level) / 2, (1 + level) / 2)
+    # Explicit transfers: the loop of training, which calibrates, allows no others.
+    return jax.device_get(_quantiles(jax.device_put(log_probability), target, levels))
 
 
 _quantiles = jax.jit(quantiles, static_argnames=("target", "levels"))
