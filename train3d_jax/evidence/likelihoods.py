@@ -49,12 +49,13 @@ EQUAL = Weights()
 
 
 def plane_curvature(
-    windows: Windows, settings: CurvatureSettings
+    windows: Windows, settings: CurvatureSettings, largest: float = np.inf
 ) -> tuple[Float[Array, "*b m"], Float[Array, "*b m"]]:
     """Curvature q along the gradient and its standard deviation, shapes (..., M).
 
     The standard deviation includes the curvature across the gradient, which a plane does not have;
-    see `planes.curvature`.  Masked windows have q 0 and standard deviation 1.
+    see `planes.curvature`.  Neither exceeds `largest`.  Masked windows have q 0 and standard
+    deviation 1.
     """
     q, sigma, _ = planes.curvature(windows)
     slope = jnp.maximum((windows.gradient**2).sum(-1), 1e-12)
@@ -63,8 +64,8 @@ def plane_curvature(
     twist = settings.twist_weight * jnp.sqrt(jnp.maximum(twist, 0) + 1e-12) / slope
     sigma = jnp.sqrt(sigma**2 + twist**2 + settings.sigma**2)
     # Finite where masked, too: 0 times infinity would be the gradient there.
-    q = jnp.where(windows.mask, jnp.clip(q, -LARGEST, LARGEST), 0.0)
-    return q, jnp.where(windows.mask, jnp.minimum(sigma, LARGEST), 1.0)
+    q = jnp.where(windows.mask, jnp.clip(q, -largest, largest), 0.0)
+    return q, jnp.where(windows.mask, jnp.minimum(sigma, largest), 1.0)
 
 
 def curvature(
@@ -72,6 +73,7 @@ def curvature(
     base: Float[AnyArray, "*b"],
     settings: CurvatureSettings,
     weights: Weights = EQUAL,
+    largest: float = np.inf,
 ) -> Float[Array, "*b 256"]:
     """Log-likelihood of each shift by how flat planes are; depth space only.
 
@@ -80,11 +82,13 @@ def curvature(
       base: canonical units, shape (...).
       settings: of this likelihood.
       weights: of the windows.
+      largest: bound of the curvature and its standard deviation, which keeps derivatives with
+        respect to the weights finite.
 
     Returns:
       At each of `targets.ratio_bins`, shape (..., SHIFT_BINS).
     """
-    q, sigma = plane_curvature(windows, settings)
+    q, sigma = plane_curvature(windows, settings, largest)
     sigma = sigma * weights.sigma
     odds = settings.odds * weights.odds * jnp.hypot(1.0, settings.spread / sigma)
 

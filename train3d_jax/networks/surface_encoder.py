@@ -128,7 +128,8 @@ class SurfaceEncoder(Encoder):
             weights = LearnedWeights(name="bending")(local)
             equal = jax.lax.stop_gradient(fit.curvature)
             settings = self.evidence.curvature
-            curves += [likelihoods.curvature(windows, base, settings, weights), equal]
+            learned = likelihoods.curvature(windows, base, settings, weights, likelihoods.LARGEST)
+            curves += [learned, equal]
         # The curvature with equal weights is a feature beside the learned one: it counts once.
         initial = (1.0, 1.0, 0.0)[: len(curves)]
         head = CurveHead(self.width, self.dtype, initial, name="shift")
