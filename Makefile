@@ -7,16 +7,17 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 BIN := .venv/bin
 DEMO_FLAGS ?=
 
-.PHONY: help demo test check format bench weights clean
+.PHONY: help demo test check format docs bench weights clean
 
 help:
 	@echo "make demo    renders rooms, trains on them and recovers unseen ones; pictures in demo/"
 	@echo "make test    runs all tests"
 	@echo "make check   lint, format and types, as in continuous integration"
 	@echo "make format  formats the code and mends what lint can mend"
+	@echo "make docs    builds the documentation in site/; open site/index.html"
 	@echo "make bench   measures speed, saves a table in bench/ and compares it with the last one"
 	@echo "make weights trains what comes with the package, in made_weights/: 70 minutes, can be interrupted"
-	@echo "make clean   removes .venv and the demo"
+	@echo "make clean   removes .venv, the demo and the site"
 
 demo: .venv/installed
 	$(BIN)/python -m launch.demo $(DEMO_FLAGS)
@@ -33,6 +34,10 @@ format: .venv/installed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# The variable silences an announcement of the theme's makers.
+docs: .venv/installed
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 bench: .venv/installed
 	$(BIN)/python -m benchmarks
 
@@ -48,4 +53,4 @@ weights: .venv/installed
 	@touch $@
 
 clean:
-	rm -rf .venv demo
+	rm -rf .venv demo site

@@ -2,8 +2,8 @@
 
     python -m benchmarks [--only NAMES] [--tables bench]
 
-Prints a table, saves it in the folder of tables, and tells what has moved since the last one of the
-same machine by more than the noise of both.  Nothing passes or fails.
+Prints a table, saves it in the folder of tables, and prints what has changed since the last one of
+the same machine by more than the noise of both.  Nothing passes or fails.
 """
 
 import dataclasses

@@ -15,31 +15,33 @@ import jax
 import numpy as np
 from absl import app, flags, logging
 
-from data.loading import pipeline
+from data.loading import pipeline, splits
 from data.prepared.prepared_set import PreparedSet
 from train3d_jax.geometry import metrics
 from train3d_jax.geometry.clouds import CloudSettings
 from train3d_jax.training import trainer as training
+from train3d_jax.training.config import TrainingConfig
+from train3d_jax.training.validation import make_evaluation, validate
 
 _DATA = flags.DEFINE_string("data", "demo/prepared", "A prepared set.")
 _MINUTES = flags.DEFINE_float("minutes", 3.0, "Of training for each encoder.")
 
 ENCODERS = {
-    "surfaces": CloudSettings(num_points=0, voxel_size=0),
+    "surfaces": CloudSettings(num_points=0, voxel_size=0.0),
     "points": CloudSettings(),
     "serial": CloudSettings(),
 }
 BATCH = 16
 NOISE = 0.01
 ROUNDS = 10
-"""Timed passes over one batch; the median is told."""
+"""Timed passes over one batch; the median is printed."""
 
 
 def main(_: list[str]) -> None:
     """Prints a table."""
-    logging.set_verbosity(logging.WARNING)  # jax tells of every kind of device that is not there
+    logging.set_verbosity(logging.WARNING)  # jax logs every kind of device that is not there
     prepared = PreparedSet(_DATA.value)
-    train_part, validation_part = pipeline.split_sets([prepared], 0.9, seed=0)
+    train_part, validation_part = splits.split_sets([prepared], 0.9, seed=0)
     clean = list(pipeline.validation_batches(validation_part, BATCH, "depth"))
     rng = np.random.default_rng(0)
     noisy = [
@@ -52,15 +54,15 @@ def main(_: list[str]) -> None:
     widths = (12, 8, 10, 22, 20, 20, 20)
     print(" " * 10 + "".join(f"{head:>{width}}" for head, width in zip(heads, widths, strict=True)))
     for name, clouds in ENCODERS.items():
-        config = training.TrainingConfig((0, 2), clouds, BATCH, encoder=name)
+        config = TrainingConfig((0, 2), clouds, BATCH, encoder=name)
         params, steps = train(config, train_part)
-        evaluate = training.make_evaluation(config)
+        evaluate = make_evaluation(config)
         count = sum(leaf.size for leaf in jax.tree.leaves(params))
-        told = [training.validate(evaluate, params, batches).summary for batches in (clean, noisy)]
+        summaries = [validate(evaluate, params, batches).summary for batches in (clean, noisy)]
         cells = [
             f"{one[key]:.{digits}f} / {one['median_' + key]:.{digits}f}"
             for key, digits in (("fov_error_deg", 1), ("shift_error", 4))
-            for one in told
+            for one in summaries
         ]
         taken = 1e3 * time_of(evaluate, params, clean[0])
         cells = [f"{count:,}", f"{steps}", f"{taken:.1f}", *cells]
@@ -69,11 +71,11 @@ def main(_: list[str]) -> None:
     print(constants(clean))
 
 
-def train(config: training.TrainingConfig, part: Any) -> tuple[Any, int]:
+def train(config: TrainingConfig, part: Any) -> tuple[Any, int]:
     """The averaged weights after the budget, and the steps that fitted into it."""
     budget = 60 * _MINUTES.value
     batches = iter(pipeline.training_batches(part, None, BATCH, "depth", 0, num_workers=0))
-    # The rate of the first steps tells how many there will be.
+    # The rate of the first steps gives the number of steps.
     probe = training.make_train_step(config, 1000)
     state, _ = probe(training.initial_state(config, 1000), next(batches))
     start = time.perf_counter()

@@ -5,7 +5,7 @@
 On rendered rooms as a depth camera gives them (640x480).  The floor of a step is the larger of two
 times: the operations that XLA counts at the rate at which this device multiplies large float32
 matrices, and the bytes that the compiled program moves at the rate at which it copies large arrays.
-The loader has to keep up with the step: its rate is told for several numbers of worker processes.
+The loader has to keep up with the step: its rate is printed for several numbers of processes.
 """
 
 import contextlib
@@ -21,11 +21,14 @@ import numpy as np
 from absl import app, flags
 
 from benchmarks import train
+from benchmarks.maps import render_maps, write_set
 from benchmarks.measuring import in_turns
 from benchmarks.table import machine_in_words
-from data.prepared import prepared_set as prepared
+from benchmarks.training_step import Step
+from data.prepared import layout
 from train3d_jax.geometry import clouds
 from train3d_jax.inference import recovery as inference
+from train3d_jax.inference.models import load_model
 from train3d_jax.training import trainer as training
 
 _MAPS = flags.DEFINE_integer("rendered_maps", 256, "Rendered maps.", lower_bound=32)
@@ -46,32 +49,32 @@ def main(_: list[str]) -> None:
     print(machine_in_words())
     sizes = [int(size) for size in _SIZES.value]
     with tempfile.TemporaryDirectory() as folder:
-        maps = train.render_maps(_MAPS.value)
-        path = train.write_set(Path(folder) / "set", maps, prepared.ARRAY_RECORD)
+        maps = render_maps(_MAPS.value)
+        path = write_set(Path(folder) / "set", maps, layout.ARRAY_RECORD)
         batch = train.first_batch(train.subsets_of(path))
-        tell = {
+        measure = {
             "loader": lambda: _tell_loader(path, [int(count) for count in _WORKERS.value]),
             "agreement": lambda: _tell_agreement(batch),
             "step": lambda: _tell_steps(sizes, batch),
             "recovery": lambda: _tell_recovery(sizes, batch),
         }
         for part in _PARTS.value:
-            tell[part]()
+            measure[part]()
 
 
 def _tell_agreement(batch: training.Batch) -> None:
     """How far the device's answers are from those of the CPU: float32 must stay float32."""
-    model, blocks = inference.load_model(), _blocks_of(batch)
+    model, blocks = load_model(), _blocks_of(batch)
     on_device = inference.recover_blocks([model], blocks)
     with jax.default_device(jax.local_devices(backend="cpu")[0]):
         on_cpu = inference.recover_blocks([model], blocks)
     apart = np.abs(on_device.focal / on_cpu.focal - 1), np.abs(on_device.shift - on_cpu.shift)
-    told = (f"median {np.nanmedian(x):.1e}, at most {np.nanmax(x):.1e}" for x in apart)
-    print("device and CPU apart by: focal {}; shift {}".format(*told), flush=True)
+    errors = (f"median {np.nanmedian(x):.1e}, at most {np.nanmax(x):.1e}" for x in apart)
+    print("device and CPU apart by: focal {}; shift {}".format(*errors), flush=True)
 
 
 def _tell_steps(sizes: list[int], batch: training.Batch) -> None:
-    steps = {pair: train.Step(*pair) for pair in itertools.product(sizes, PRECISIONS)}
+    steps = {pair: Step(*pair) for pair in itertools.product(sizes, PRECISIONS)}
     batches = {size: jax.device_put(_repeated(batch, size)) for size in sizes}
     began = time.perf_counter()
 
@@ -114,7 +117,7 @@ def _rates() -> tuple[float, float]:
 
 
 def _tell_recovery(sizes: list[int], batch: training.Batch) -> None:
-    model = inference.load_model()
+    model = load_model()
     for size in sizes:
         blocks = _blocks_of(_repeated(batch, size))
         taken = in_turns({"solve": lambda blocks=blocks: inference.recover_blocks([model], blocks)})

@@ -15,10 +15,12 @@ from benchmarks.measuring import Row, in_turns, row
 from benchmarks.operations import room_like
 from train3d_jax.geometry import clouds
 from train3d_jax.inference import recovery as inference
+from train3d_jax.inference.models import load_model
 from train3d_jax.training import trainer as training
+from train3d_jax.training.config import TrainingConfig
 
 DOUBLED = np.array([1, 2, 4, 8])
-ALL_BLOCKS = clouds.CloudSettings(voxel_size=0, num_points=0)
+ALL_BLOCKS = clouds.CloudSettings(voxel_size=0.0, num_points=0)
 POINTS, PIXELS, BATCH = 512, 240 * 320, 8
 """Before anything is doubled."""
 
@@ -31,7 +33,7 @@ def rows() -> list[Row]:
         "maps, launch.infer's blocks and answers": lambda n: _recover(depth, BATCH * n),
         "pixels, averaging over blocks": lambda n: _average(n),
         "points, a training step of the point encoder": lambda n: _train(
-            depth, 4, clouds.CloudSettings(num_points=POINTS * n, voxel_size=0), "points"
+            depth, 4, clouds.CloudSettings(num_points=POINTS * n, voxel_size=0.0), "points"
         ),
         "batch, a training step of the default encoder": lambda n: _train(
             depth, BATCH * n, ALL_BLOCKS, "surfaces"
@@ -51,7 +53,7 @@ def _exponents(task: Callable[[int], Callable[[], object]]) -> np.ndarray:
 
 
 def _recover(depth: np.ndarray, count: int) -> Callable[[], object]:
-    model = inference.load_model()
+    model = load_model()
 
     def run() -> None:
         for _ in range(count // BATCH):
@@ -69,7 +71,7 @@ def _average(doubled: int) -> Callable[[], object]:
 
 
 def _train(depth: np.ndarray, size: int, settings: clouds.CloudSettings, encoder: str):
-    config = training.TrainingConfig((0, 2), settings, size, encoder=encoder)
+    config = TrainingConfig((0, 2), settings, size, encoder=encoder)
     mesh = training.device_mesh(size)
     state = training.place_state(training.initial_state(config, 100), mesh)
     step = training.make_train_step(config, 100, mesh)

@@ -2,8 +2,8 @@
 
     python -m benchmarks.infer
 
-With the weights that come along.  Reading, solving and writing overlap in the program, so the parts
-add up to more than the whole; wall and CPU time are told.
+With the weights of the package.  Reading, solving and writing overlap in the program, so the parts
+add up to more than the whole; wall and CPU time are printed.
 
 The floor is the network and the geometry on the device; what is beyond it reads, averages over
 blocks, unprojects every pixel, and writes 3.7 MB of PLY and npz.
@@ -18,13 +18,15 @@ import jax
 import numpy as np
 
 from benchmarks.measuring import Row, in_turns, row
-from benchmarks.operations import SIZE, room_like
-from data.user_maps.depth_files import find_depth_files, read_depth_file
+from benchmarks.operations import room_like
+from data.user_maps.depth_files import find_depth_files
 from launch.recovery import saving
-from launch.recovery.config import RecoveryConfig
+from launch.recovery.config import RecoveryConfig, SaveSettings
 from launch.recovery.folder import recover_folder
-from train3d_jax.geometry import camera
+from launch.recovery.recovered import Map, Recovered
+from train3d_jax.formats.depth import read_depth_file
 from train3d_jax.inference import recovery as inference
+from train3d_jax.inference.models import Model, load_model
 
 MAPS = 64
 BATCH = 16
@@ -44,7 +46,7 @@ def rows() -> list[Row]:
 def measure(clock: Callable[[], float]) -> dict[str, np.ndarray]:
     """Seconds a map of the parts and the whole, in each round, by a clock."""
     rng = np.random.default_rng(0)
-    model = inference.load_model()
+    model = load_model()
     with tempfile.TemporaryDirectory() as scratch:
         folder, out = Path(scratch) / "maps", Path(scratch) / "out"
         folder.mkdir()
@@ -64,9 +66,9 @@ def main() -> None:
         print(f"{name:42}{1e3 * taken:16.1f}{1e3 * spent:16.1f}{1 / taken:10.0f}")
 
 
-def _whole(folder: Path, out: Path, model: inference.Model) -> dict[str, Callable[[], object]]:
+def _whole(folder: Path, out: Path, model: Model) -> dict[str, Callable[[], object]]:
     def program(*kinds: str) -> Callable[[], object]:
-        settings = saving.SaveSettings(kinds)
+        settings = SaveSettings(kinds)
         config = RecoveryConfig(
             folder, out, (Path("random"),), "depth", batch_size=BATCH, saving=settings
         )
@@ -79,22 +81,20 @@ def _whole(folder: Path, out: Path, model: inference.Model) -> dict[str, Callabl
     }
 
 
-def _parts(folder: Path, out: Path, model: inference.Model) -> dict[str, Callable[[], object]]:
+def _parts(folder: Path, out: Path, model: Model) -> dict[str, Callable[[], object]]:
     files = find_depth_files(folder)
     maps = [read_depth_file(file.path) for file in files]
     batches = [inference.make_blocks(maps[at : at + BATCH]) for at in range(0, MAPS, BATCH)]
-    solution = inference.Solution(
+    solution = inference.Estimate(
         focal=500.0, shift=-0.2, a=1.0, b=0.1, focal_interval=(450.0, 550.0),
         shift_interval=(-0.3, -0.1), flags=(),
     )  # fmt: skip
-    intrinsics = camera.centred_intrinsics(500.0, *SIZE)
+    config = RecoveryConfig(folder, out, (), "depth", "geometric")
 
     def write() -> None:
         for file, values in zip(files, maps, strict=True):
-            recovered = saving.Recovered(
-                file, values, "depth", solution, (1.0, 0.0), intrinsics, False, "arbitrary"
-            )
-            saving.save(out, recovered, saving.SaveSettings())
+            recovered = Recovered(file, Map(file, values, None), solution, (1.0, 0.0))
+            saving.save(recovered, config, "arbitrary")
 
     return {
         "reads": lambda: [read_depth_file(file.path) for file in files],

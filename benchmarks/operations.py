@@ -18,6 +18,7 @@ from benchmarks.measuring import Row, in_turns, row
 from train3d_jax.geometry import affine, camera, clouds
 from train3d_jax.inference import recovery as inference
 from train3d_jax.training import trainer as training
+from train3d_jax.training.config import TrainingConfig
 
 SIZE = (480, 640)
 BATCH = 32
@@ -50,14 +51,16 @@ def measure() -> dict[str, np.ndarray]:
     def cloud_of(settings: clouds.CloudSettings):
         @jax.jit
         def make(b: clouds.Blocks) -> jax.Array:
-            cloud = clouds.make_clouds(key, b, settings)
+            canonical = affine.canonicalise(b.values, b.mask)
+            seen = clouds.observe(b, canonical, settings)
+            cloud = clouds.make_clouds(key, seen, settings)
             shift, alpha = np.full(len(b.size), SHIFT), np.full(len(b.size), ALPHA)
             return affine.distort(cloud.points[..., :3], shift, alpha, "depth")
 
         return lambda: jax.block_until_ready(make(blocks))
 
-    config = training.TrainingConfig(
-        (0, 2), clouds.CloudSettings(voxel_size=0, num_points=0), BATCH, encoder="surfaces"
+    config = TrainingConfig(
+        (0, 2), clouds.CloudSettings(voxel_size=0.0, num_points=0), BATCH, encoder="surfaces"
     )
     mesh = training.device_mesh(BATCH)
     state = training.place_state(training.initial_state(config, 100), mesh)
@@ -74,7 +77,7 @@ def measure() -> dict[str, np.ndarray]:
             PLAIN: lambda: [_plain(values) for values in maps],
             BLOCKS: lambda: inference.make_blocks(maps),
             CLOUD: cloud_of(config.clouds),
-            SAMPLE: cloud_of(clouds.CloudSettings()),
+            SAMPLE: cloud_of(clouds.POINT_SETS),
             STEP: train,
         }
     )

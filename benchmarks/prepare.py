@@ -5,7 +5,7 @@
 One core.  Of each dataset that is given, or of rendered rooms where none is, some maps are read by
 our reader and by the bare decoder (zlib, OpenEXR, PNG) from the same bytes in memory; then written
 in both formats, beside `np.savez_compressed` of float32; then read back.  All are run in turns,
-medians are told, and ratios are of the same run.
+medians are printed, and ratios are of the same run.
 """
 
 import dataclasses
@@ -23,15 +23,14 @@ from absl import app, flags
 from PIL import Image
 
 from data.prepare import plan
-from data.prepared import npz_files, records
-from data.prepared import prepared_set as prepared
+from data.prepared import layout, manifest, npz_files, prepared_set, records, writing
 from data.protocol import DepthMap, Frame, Reader, Scene
 from data.readers import scannet
 from data.rooms.raw_writers import write_raw_rooms
 
 _ROOTS = {name: flags.DEFINE_string(name, None, f"Folder of {name}.") for name in plan.READERS}
 _MAPS = flags.DEFINE_integer("maps", 12, "How many maps of each dataset.")
-_ROUNDS = flags.DEFINE_integer("rounds", 7, "How often each is run; the median is told.")
+_ROUNDS = flags.DEFINE_integer("rounds", 7, "How often each is run; the median is printed.")
 
 
 def main(_: list[str]) -> None:
@@ -52,14 +51,14 @@ def _measure(reader: Reader, out: Path) -> None:
     frames = frames[:: max(len(frames) // _MAPS.value, 1)][: _MAPS.value]
     maps = [reader.read(*frame) for frame in frames]
     decoders = [_decoder(reader, *frame) for frame in frames]
-    sets = {format: _prepared(out / format, maps, format) for format in prepared.FORMATS}
+    sets = {format: _prepared(out / format, maps, format) for format in layout.FORMATS}
     order = np.random.default_rng(0).permutation(len(maps))
 
     def write(format: str) -> None:
         for index, depth_map in enumerate(maps):
-            origin = prepared.Origin(reader.name, "scene", "source", index)
-            prepared.write_sample(out / "again", index, depth_map, origin, format)
-        if format == prepared.ARRAY_RECORD:
+            origin = manifest.Origin(reader.name, "scene", "source", index)
+            writing.write_sample(out / "again", index, depth_map, origin, format)
+        if format == layout.ARRAY_RECORD:
             records.pack(out / "again", 0, 0, len(maps))
             records.drop(out / "again", 0, len(maps))
 
@@ -71,11 +70,11 @@ def _measure(reader: Reader, out: Path) -> None:
                 np.savez_compressed(io.BytesIO(), depth) for depth, _ in maps
             ],
             "packing npz alone": lambda: [npz_files.pack_npz(depth) for depth, _ in maps],
-            "writing npz": lambda: write(prepared.NPZ),
-            "writing array_record": lambda: write(prepared.ARRAY_RECORD),
-            "reading npz back": lambda: [sets[prepared.NPZ][index] for index in order],
+            "writing npz": lambda: write(layout.NPZ),
+            "writing array_record": lambda: write(layout.ARRAY_RECORD),
+            "reading npz back": lambda: [sets[layout.NPZ][index] for index in order],
             "reading array_record back": lambda: [
-                sets[prepared.ARRAY_RECORD][index] for index in order
+                sets[layout.ARRAY_RECORD][index] for index in order
             ],
         },
         len(maps),
@@ -86,7 +85,7 @@ def _measure(reader: Reader, out: Path) -> None:
     print(f"  {'':28}{'ms a map':>10}{'maps/s':>10}")
     for what, taken in seconds.items():
         print(f"  {what:28}{1e3 * taken:10.2f}{1 / taken:10.0f}")
-    for format in prepared.FORMATS:
+    for format in layout.FORMATS:
         rate = 1 / (reading + seconds[f"writing {format}"])
         print(f"  {f'preparing {format}':28}{1e3 / rate:10.2f}{rate:10.0f}")
     print(f"  reading takes {reading / seconds['decoding alone']:.2f} times the decoding alone")
@@ -112,16 +111,16 @@ def _decoder(reader: Reader, scene: Scene, frame: Frame) -> Callable[[], object]
     return decode_exr
 
 
-def _prepared(out: Path, maps: list[DepthMap], format: str) -> prepared.PreparedSet:
-    prepared.begin(out)
+def _prepared(out: Path, maps: list[DepthMap], format: str) -> prepared_set.PreparedSet:
+    writing.begin(out)
     for index, depth_map in enumerate(maps):
-        origin = prepared.Origin("benchmark", "scene", "source", index)
-        prepared.append_rows(out, [prepared.write_sample(out, index, depth_map, origin, format)])
-    if format == prepared.ARRAY_RECORD:
+        origin = manifest.Origin("benchmark", "scene", "source", index)
+        manifest.append_rows(out, [writing.write_sample(out, index, depth_map, origin, format)])
+    if format == layout.ARRAY_RECORD:
         records.pack(out, 0, 0, len(maps))
         records.drop(out, 0, len(maps))
-    prepared.finish(out, {"format": format}, software="benchmark")
-    return prepared.PreparedSet(out)
+    writing.finish(out, {"format": format}, software="benchmark")
+    return prepared_set.PreparedSet(out)
 
 
 def _in_turns(work: dict[str, Callable[[], object]], maps: int) -> dict[str, float]:

@@ -16,10 +16,10 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.maps import write_set
 from benchmarks.measuring import Row, in_turns, row
 from benchmarks.operations import room_like
-from benchmarks.train import write_set
-from data.prepared import prepared_set as prepared
+from data.prepared import layout
 from data.protocol import DepthMap
 
 MAPS = 160
@@ -63,7 +63,7 @@ def _memory(folder: Path) -> Row:
     rng = np.random.default_rng(0)
     camera = np.array([[500.0, 0, 320], [0, 500, 240], [0, 0, 1]])
     maps = [DepthMap(room_like(rng), camera) for _ in range(MAPS)]
-    data = write_set(folder / "set", maps, prepared.ARRAY_RECORD)
+    data = write_set(folder / "set", maps, layout.ARRAY_RECORD)
     said = _start(
         folder, "-c", _MEASURED, sys.executable, "-m", "launch.train", "--data", data,
         "--model_name", "run", "--workdir", folder, "--epochs", "1", "--batch_size", "32",

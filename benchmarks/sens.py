@@ -22,8 +22,7 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.measuring import Row, in_turns, row
-from data.prepared import npz_files, records
-from data.prepared import prepared_set as prepared
+from data.prepared import layout, manifest, npz_files, records, writing
 from data.readers.scannet import ScanNet
 from data.rooms import views
 from data.rooms.raw_writers import write_scannet_scene
@@ -52,9 +51,9 @@ def _measure(sens: Path, root: Path) -> list[Row]:
 
     def ours(format: str) -> None:
         for index, frame in enumerate(wanted):
-            origin = prepared.Origin(reader.name, SCENE, str(frame), index)
-            prepared.write_sample(root / "ours", index, reader.read(scene, frame), origin, format)
-        if format == prepared.ARRAY_RECORD:
+            origin = manifest.Origin(reader.name, SCENE, str(frame), index)
+            writing.write_sample(root / "ours", index, reader.read(scene, frame), origin, format)
+        if format == layout.ARRAY_RECORD:
             records.pack(root / "ours", 0, 0, WANTED)
             records.drop(root / "ours", 0, WANTED)
 
@@ -73,8 +72,8 @@ def _measure(sens: Path, root: Path) -> list[Row]:
     taken = in_turns(
         {
             "common": lambda: common(save=True),
-            "npz": lambda: ours(prepared.NPZ),
-            "array_record": lambda: ours(prepared.ARRAY_RECORD),
+            "npz": lambda: ours(layout.NPZ),
+            "array_record": lambda: ours(layout.ARRAY_RECORD),
             "floor": floor,
             "common reading": lambda: common(save=False),
             "reading": lambda: [reader.read(scene, frame) for frame in wanted],

@@ -1,4 +1,4 @@
-"""Tables of measurements: printed, found again, compared."""
+"""Tables of measurements: printed, read back, compared."""
 
 import json
 import os
@@ -27,8 +27,8 @@ def machine_in_words() -> str:
     """What the figures depend on: processor, cores, accelerator, versions."""
     processor = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
-    if info.exists() and (found := re.search(r"model name\s*: (.*)", info.read_text())):
-        processor = found[1]
+    if info.exists() and (match := re.search(r"model name\s*: (.*)", info.read_text())):
+        processor = match[1]
     devices = ", ".join(sorted({device.device_kind for device in jax.devices()}))
     return f"{processor}, {os.cpu_count()} cores, {devices}, jax {jax.__version__}"
 

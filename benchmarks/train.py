@@ -4,7 +4,7 @@
 
 Without a set, maps of rendered rooms as a depth camera gives them (640x480, whole millimetres,
 steps of disparity, holes) are prepared in both formats.  What is compared is run in turns, and
-medians are told: per sample, in samples/s or ms.
+medians are printed: per sample, in samples/s or ms.
 """
 
 import contextlib
@@ -19,40 +19,39 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Literal
-from unittest import mock
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from absl import app, flags
 
+from benchmarks.maps import SIZE, render_maps, write_set
 from benchmarks.measuring import Row, in_turns, row
-from data.loading import pipeline
-from data.prepared import npz_files, records
-from data.prepared import prepared_set as prepared
+from benchmarks.training_step import Step
+from data.loading import crops, pipeline, read_ahead, samples, splits
+from data.prepared import layout, npz_files, records
 from data.prepared.prepared_set import PreparedSet
 from data.protocol import DepthMap
-from data.rooms import views
-from train3d_jax.geometry.clouds import CloudSettings
-from train3d_jax.networks import encoder
-from train3d_jax.training import losses
 from train3d_jax.training import trainer as training
 
 _DATA = flags.DEFINE_string("data", None, "A prepared set; rendered rooms where none is given.")
+
+
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", 32, "Samples in a step.", lower_bound=1)
+
+
 _MAPS = flags.DEFINE_integer("maps", 256, "Rendered maps, in each format.", lower_bound=32)
+
+
 _STEPS = flags.DEFINE_integer("steps", 8, "Batches of one measurement.", lower_bound=1)
+
+
 _ROUNDS = flags.DEFINE_integer("rounds", 5, "How often each is measured.", lower_bound=1)
+
+
 _NUM_WORKERS = flags.DEFINE_integer("num_workers", 2, "Worker processes, beside threads.")
 
-SIZE = (480, 640)
-VIEWS_OF_A_ROOM = 4
-NOISY_COPIES = 8  # of each view: rendering takes longer than all the rest
-# A structured light camera: focal length times baseline, its steps of disparity, and its noise.
-DISPARITY_PIXEL_METRES, STEP_PIXELS, NOISE_PIXELS = 575 * 0.075, 1 / 8, 0.05
-HOLES = 0.08  # share of the 8x8 blocks that have no depth
-EXPONENTIALS = 256  # of an array, one after the other, to measure their rate
+
 WARM_UP_BATCHES = 8  # more than the loader reads ahead on two cores
 
 
@@ -61,7 +60,7 @@ def rows() -> list[Row]:
 
     How long `np.load` takes is a question of the maps: 10 ms where depth has all digits of a float
     (3D Ken Burns, rendered maps, those of networks), 3 ms for the few steps that a stereo camera
-    tells apart.  Ours takes 0.4 ms on two cores for either.
+    distinguishes.  Ours takes 0.4 ms on two cores for either.
     """
     with tempfile.TemporaryDirectory() as folder:
         smooth = render_maps(_MAPS.default, seen_by_a_camera=False)
@@ -74,15 +73,15 @@ def rows() -> list[Row]:
         ]
 
 
-def subsets_of(path: Path) -> list[pipeline.Subset]:
+def subsets_of(path: Path) -> list[splits.Subset]:
     samples = PreparedSet(path)
-    return [pipeline.Subset(samples, np.arange(len(samples)))]
+    return [splits.Subset(samples, np.arange(len(samples)))]
 
 
 def _loader_row(folder: Path, maps: list[DepthMap], of: str, aim: float | None) -> Row:
     """The loader with an array_record, beside one process that reads what numpy has saved."""
     steps, size = _STEPS.default, _BATCH_SIZE.default
-    write_set(folder / "set", maps, prepared.ARRAY_RECORD)
+    write_set(folder / "set", maps, layout.ARRAY_RECORD)
     for index, depth_map in enumerate(maps):
         file = folder / f"{index:04d}.npz"
         np.savez_compressed(file, depth=depth_map.depth.astype(np.float64))
@@ -107,7 +106,7 @@ def _loader_row(folder: Path, maps: list[DepthMap], of: str, aim: float | None) 
     return row(name, ratio, "x", aim, floor="inflate and average, on each core")
 
 
-def _step_rows(subsets: list[pipeline.Subset]) -> list[Row]:
+def _step_rows(subsets: list[splits.Subset]) -> list[Row]:
     steps, size = _STEPS.default, _BATCH_SIZE.default
     step = Step(size)
     fixed = jax.device_put(first_batch(subsets))
@@ -142,101 +141,12 @@ def main(_: list[str]) -> None:
             samples = subsets[0].samples
             size = "x".join(map(str, samples[0].depth.shape[::-1]))
             print(f"\n{path}: {len(samples)} maps, the first of {size}")
-            _tell_rates(subsets, step)
-            _tell_loader_times(subsets[0])
-        _tell_step_times(step)
+            _print_rates(subsets, step)
+            _print_loader_times(subsets[0])
+        _print_step_times(step)
 
 
-class Step:
-    """All that is asked of the training API: a compiled step and its parts, on a fixed batch."""
-
-    def __init__(self, batch_size: int, precision: Literal["float32", "bfloat16"] = "float32"):
-        clouds = CloudSettings(num_points=0, voxel_size=0)
-        self.config = config = training.TrainingConfig(
-            (0, 2), clouds, batch_size, encoder="surfaces", precision=precision
-        )
-        self._mesh = training.device_mesh(batch_size)
-        self._state = training.place_state(training.initial_state(config, 1000), self._mesh)
-        self._step = training.make_train_step(config, 1000, self._mesh)
-
-        def examples(params: Any, key: jax.Array, batch: training.Batch):
-            return training.make_examples(key, batch, config, augmented=True)
-
-        def loss(params: Any, key: jax.Array, batch: training.Batch) -> jax.Array:
-            clouds, labels = examples(params, key, batch)
-            network = training.build_encoder(config)
-            posteriors = encoder.encode(network, params, clouds.points, clouds.mask)
-            return sum(
-                losses.posterior_loss(posterior, labels.quantity(target), target).mean()
-                for target, posterior in posteriors.items()
-            )  # pyright: ignore[reportReturnType]
-
-        self._parts = [jax.jit(examples), jax.jit(loss), jax.jit(jax.value_and_grad(loss))]
-
-    def train(self, batches: Iterator[training.Batch], steps: int) -> None:
-        """So many steps, one ahead of the device, as the training loop does."""
-        last: Any = None
-        for _ in range(steps):
-            batch = training.place_batch(next(batches), self._mesh)
-            self._state, now = self._step(self._state, batch)
-            jax.block_until_ready(last)
-            last = now
-        jax.block_until_ready(last)
-
-    def floor(self, batch: training.Batch) -> str:
-        """How many samples a second there would be at best, in words.
-
-        The operations that XLA counts, and of these the exponentials, logarithms and roots, at the
-        rates at which this machine multiplies large matrices and takes exponentials of an array
-        that its caches hold.  Moving data is left out: what fits a cache costs little.
-        """
-        # XLA counts the body of a loop once, so there must be none.
-        at_once = lambda function, rows, **_: jax.vmap(function)(rows)  # noqa: E731
-        with mock.patch.object(jax.lax, "map", at_once):
-            step = training.make_train_step(self.config, 1000, self._mesh)
-            counted = step.lower(self._state, batch).compile().cost_analysis()
-        size = len(batch["focal"])
-        plain, hard = counted["flops"] / size, counted["transcendentals"] / size
-        matrix, many = jnp.ones((2048, 2048)), jnp.ones(2**16)
-        product = jax.jit(lambda x: x @ x)
-        # Many in one call: a call of its own takes as long as thousands of exponentials.
-        again = lambda _, x: jnp.exp(-x)  # noqa: E731
-        exponential = jax.jit(lambda x: jax.lax.fori_loop(0, EXPONENTIALS, again, x))
-        taken = in_turns(
-            {
-                "product": lambda: product(matrix).block_until_ready(),
-                "exponential": lambda: exponential(many).block_until_ready(),
-            }
-        )
-        rate = 2 * len(matrix) ** 3 / np.median(taken["product"])
-        hard_rate = EXPONENTIALS * len(many) / np.median(taken["exponential"])
-        at_best = 1 / (plain / rate + hard / hard_rate)
-        return (
-            f"{at_best:.0f}: {plain / 1e6:.0f} MFLOP a sample at {rate / 1e9:.0f} GFLOP/s, "
-            f"{hard / 1e6:.1f} M exponentials at {hard_rate / 1e9:.2f} G/s"
-        )
-
-    def operations(self, batch: training.Batch) -> tuple[float, float]:
-        """Operations of a step as compiled, and the bytes that it moves, by XLA's account."""
-        counted = self._step.lower(self._state, batch).compile().cost_analysis()
-        return counted["flops"], counted["bytes accessed"]
-
-    def parts(self, batch: training.Batch) -> dict[str, Callable[[], object]]:
-        """What each part takes, with the parts before it."""
-        arguments = self._state.params, jax.random.key(0), batch
-        # A copy of the parameters: those of the state are donated to the step.
-        arguments = jax.tree.map(lambda x: x + 0, arguments[0]), *arguments[1:]
-        names = ("clouds and labels", "forward", "backward")
-        return {
-            **{
-                name: functools.partial(lambda part: jax.block_until_ready(part(*arguments)), part)
-                for name, part in zip(names, self._parts, strict=True)
-            },
-            "optimiser": lambda: self.train(itertools.repeat(batch), 1),
-        }
-
-
-def _tell_rates(subsets: list[pipeline.Subset], step: Step) -> None:
+def _print_rates(subsets: list[splits.Subset], step: Step) -> None:
     """Samples/s of loader, step, and both; and memory."""
     steps, size = _STEPS.value, _BATCH_SIZE.value
     fixed = jax.device_put(first_batch(subsets))
@@ -272,7 +182,7 @@ def _tell_rates(subsets: list[pipeline.Subset], step: Step) -> None:
         )
 
 
-def _tell_loader_times(subset: pipeline.Subset) -> None:
+def _print_loader_times(subset: splits.Subset) -> None:
     """Milliseconds that each part of the loader takes a sample, on one core."""
     samples = subset.samples
     rng = np.random.default_rng(0)
@@ -298,16 +208,16 @@ def _tell_loader_times(subset: pipeline.Subset) -> None:
             timed("read", lambda: [file.read_bytes() for file in files])
             stored = timed("read from the cache and decode", lambda: samples.stored(index))
             depth, units, intrinsics = stored
-        window = timed("crop", lambda: pipeline.random_crop(depth, intrinsics, rng))
-        return timed("blocks", lambda: pipeline.to_blocks(*window, "depth", units))
+        window = timed("crop", lambda: crops.random_crop(depth, intrinsics, rng))
+        return timed("blocks", lambda: samples.to_blocks(*window, "depth", units))
 
     def run() -> None:
         rows = [sample(int(index)) for _ in range(3) for index in order][: _BATCH_SIZE.value]
         for _ in range(5):
-            batch = timed("batch", functools.partial(pipeline.stack, rows), len(rows))
+            batch = timed("batch", functools.partial(samples.stack, rows), len(rows))
             timed("to the device", functools.partial(_put, batch), len(rows))
 
-    pipeline._keep_freed_memory()
+    read_ahead.keep_freed_memory()
     with ThreadPoolExecutor(1) as executor:  # as the loader does: it reads in threads
         executor.submit(run).result()
     parts = {name: 1e3 * statistics.median(seconds) for name, seconds in taken.items()}
@@ -317,14 +227,14 @@ def _tell_loader_times(subset: pipeline.Subset) -> None:
     print(f"  {crossing / 1e3:.0f} kB a sample go to the device, as from worker processes")
 
 
-def _tell_step_times(step: Step) -> None:
+def _print_step_times(step: Step) -> None:
     """Milliseconds that each part of a step takes a sample, on all cores."""
     rng = np.random.default_rng(0)
     walls = np.maximum.outer(rng.uniform(1, 4, SIZE[0]), rng.uniform(1, 4, SIZE[1]))
     intrinsics = np.array([[500.0, 0, 320], [0, 500, 240], [0, 0, 1]])
-    row = pipeline.to_blocks(walls.astype(np.float32), intrinsics, "depth")
+    row = samples.to_blocks(walls.astype(np.float32), intrinsics, "depth")
     row["sample"] = np.int32(0)
-    batch = jax.device_put(pipeline.stack([row] * _BATCH_SIZE.value))
+    batch = jax.device_put(samples.stack([row] * _BATCH_SIZE.value))
     parts = step.parts(batch)
     taken: dict[str, list[float]] = {name: [] for name in parts}
     for turn in range(_ROUNDS.value + 1):
@@ -338,11 +248,11 @@ def _tell_step_times(step: Step) -> None:
     print(f"\nstep, ms a sample on {os.cpu_count()} cores:", _listed(own))
 
 
-def batches_of(subsets: list[pipeline.Subset], workers: int) -> Iterator[training.Batch]:
+def batches_of(subsets: list[splits.Subset], workers: int) -> Iterator[training.Batch]:
     return iter(pipeline.training_batches(subsets, None, _BATCH_SIZE.value, "depth", 0, workers))
 
 
-def first_batch(subsets: list[pipeline.Subset]) -> training.Batch:
+def first_batch(subsets: list[splits.Subset]) -> training.Batch:
     with contextlib.closing(batches_of(subsets, 0)) as batches:
         return next(batches)
 
@@ -376,52 +286,7 @@ def _peak_memory_mb() -> float:
 
 def _render_sets(folder: Path) -> list[Path]:
     maps = render_maps(_MAPS.value)
-    return [write_set(folder / format, maps, format) for format in prepared.FORMATS]
-
-
-def render_maps(count: int, seen_by_a_camera: bool = True) -> list[DepthMap]:
-    """Rooms as a depth camera gives them, or as they are, 640x480."""
-    rng = np.random.default_rng(0)
-    clean = [
-        view
-        for seed in range(count // (VIEWS_OF_A_ROOM * NOISY_COPIES))
-        for view in views.random_views(seed, VIEWS_OF_A_ROOM, SIZE)
-    ]
-    return [
-        DepthMap(
-            _as_a_camera_sees(view.depth, rng) if seen_by_a_camera else view.depth, view.intrinsics
-        )
-        for _ in range(NOISY_COPIES)
-        for view in clean
-    ]
-
-
-def _as_a_camera_sees(depth: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Whole millimetres, with noise and steps of disparity, and holes."""
-    holes = rng.random((SIZE[0] // 8, SIZE[1] // 8)) < HOLES
-    seen = (depth > 0) & ~np.kron(holes, np.ones((8, 8), bool))
-    disparity = DISPARITY_PIXEL_METRES / np.where(seen, depth, 1)
-    disparity += rng.normal(0, NOISE_PIXELS, SIZE)
-    disparity = np.maximum(np.rint(disparity / STEP_PIXELS), 1) * STEP_PIXELS
-    millimetres = np.rint(1000 * DISPARITY_PIXEL_METRES / disparity).clip(1, 65535)
-    return np.divide(np.where(seen, millimetres, 0), 1000, dtype=np.float32)
-
-
-def write_set(folder: Path, maps: list[DepthMap], format: str) -> Path:
-    """A prepared set of maps; its folder."""
-    prepared.begin(folder)
-    for index, depth_map in enumerate(maps):
-        origin = prepared.Origin("rooms", f"room{index % 16}", "rendered", index)
-        row = prepared.write_sample(folder, index, depth_map, origin, format)
-        prepared.append_rows(folder, [row])
-    if format == prepared.ARRAY_RECORD:
-        first = 0
-        for number, size in enumerate(records.shard_sizes(len(maps))):
-            records.pack(folder, number, first, size)
-            records.drop(folder, first, size)
-            first += size
-    prepared.finish(folder, {"format": format}, software="benchmark")
-    return folder
+    return [write_set(folder / format, maps, format) for format in layout.FORMATS]
 
 
 if __name__ == "__main__":

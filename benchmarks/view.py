@@ -23,10 +23,10 @@ from websockets.sync.client import ClientConnection, connect
 from benchmarks.measuring import Row, in_turns, row
 from benchmarks.operations import room_like
 from launch.recovery.config import RecoveryConfig
-from launch.viewer.maps import Look, Values, entries_of_folder
+from launch.viewer.maps import MapView, Values, entries_of_folder
 from launch.viewer.panel import SHIFTS
 from launch.viewer.server import Server
-from launch.viewer.window import Exhibition
+from launch.viewer.window import ViewerContext
 from train3d_jax.inference.viewing import MOST_POINTS
 
 UPDATES = 40
@@ -49,12 +49,12 @@ def rows() -> list[Row]:
         np.save(folder / "room.npy", room_like(np.random.default_rng(0)))
         config = RecoveryConfig(folder, folder / "out", (), "depth", "geometric")
         entries = entries_of_folder(config)
-        server = Server(Exhibition(entries, config, (), False, False), "127.0.0.1", 0)
+        server = Server(ViewerContext(entries, config, (), False, False), "127.0.0.1", 0)
         try:
             with Browser(server.get_port()) as browser:
-                look = Look(entries[0], config)
-                assert len(look.distorted) == MOST_POINTS
-                tasks = {"drag": browser.drag, "alone": lambda: _unproject(look)}
+                view = MapView(entries[0], config)
+                assert len(view.distorted) == MOST_POINTS
+                tasks = {"drag": browser.drag, "alone": lambda: _unproject(view)}
                 rates = {name: UPDATES / taken for name, taken in in_turns(tasks).items()}
         finally:
             server.stop()
@@ -63,9 +63,9 @@ def rows() -> list[Row]:
     return [row(name, rates["drag"], "/s", 15, floor=floor)]
 
 
-def _unproject(look: Look) -> None:
+def _unproject(view: MapView) -> None:
     for shift in np.linspace(0, 1, UPDATES):
-        jax.block_until_ready(look.cloud(Values(500.0, float(shift))))
+        jax.block_until_ready(view.cloud(Values(500.0, float(shift))))
 
 
 class Browser:

@@ -1,1 +1,4 @@
-"""Raw depth datasets, the prepared set on disk, and the pipeline that feeds training."""
+"""Depth datasets for training and evaluation: raw, prepared, and of users; and rendered rooms.
+
+Here: numpy on the host.  Not here: networks and estimates, which are in `train3d_jax`, and flags.
+"""

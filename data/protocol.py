@@ -1,4 +1,4 @@
-"""What a raw dataset has to offer to be prepared: the reader protocol and the types that it uses.
+"""The protocol of raw datasets: the reader, and the types that it uses.
 
 A dataset is a list of scenes; a scene is a sequence of places; a place is a tuple of frames that
 show nearly the same thing (the four views of one 3D Ken Burns id), so that a sample can be spread
@@ -17,41 +17,32 @@ from typing import ClassVar, NamedTuple, Protocol
 
 import numpy as np
 
-from train3d_jax.errors import UserError
+from data.validity import limit_depth
+from train3d_jax.errors import DataError
 from train3d_jax.geometry import camera
 
 Frame = int | str
 
-# A pinhole image outside this range is a broken record, not a lens.
-MIN_FIELD_OF_VIEW_DEG = 1.0
-MAX_FIELD_OF_VIEW_DEG = 179.0
+MIN_FIELD_OF_VIEW_DEG, MAX_FIELD_OF_VIEW_DEG = 1.0, 179.0
+"""Range of a pinhole camera with a known truth; chosen: what lies outside is a broken record."""
 
-_NARROWEST_DEG = 1e-3  # ours: far below any lens, far above where focal lengths are infinite
-
-
-class DataError(UserError):
-    """A raw or prepared file that cannot be used; the message names the file and says why."""
-
-    def __init__(self, file: Path | str, reason: object):
-        # Both parts stay in `args`, so that the error survives the way back from a worker process.
-        super().__init__(str(file), " ".join(str(reason).split()))
-
-    @property
-    def file(self) -> str:
-        """The file at fault."""
-        return self.args[0]
-
-    @property
-    def reason(self) -> str:
-        """What is wrong with it, on one line."""
-        return self.args[1]
-
-    def __str__(self) -> str:
-        return f"{self.file}: {self.reason}"
+_NARROWEST_DEG = 1e-3
+"""Chosen: far below any lens, far above angles whose focal length is infinite in float64."""
 
 
 class UnsuitableError(DataError):
     """A raw file that is whole, but not to be trained on."""
+
+
+class Stored(NamedTuple):
+    """Depth in 16 bits, as a sensor or a file holds it.
+
+    codes: (H, W) uint16, 0 = missing.
+    units_per_metre: metres are codes / units_per_metre.
+    """
+
+    codes: np.ndarray
+    units_per_metre: float
 
 
 class DepthMap(NamedTuple):
@@ -59,10 +50,19 @@ class DepthMap(NamedTuple):
 
     depth: (H, W) float32, metres along the optical axis, 0 = missing.
     intrinsics: (3, 3) float64, pixels.
+    stored: the same depth in 16 bits, where the raw file holds it so; then no digit gets lost.
     """
 
     depth: np.ndarray
     intrinsics: np.ndarray
+    stored: Stored | None = None
+
+    def limited(self, max_depth_m: float | None) -> "DepthMap":
+        """The map with everything beyond `max_depth_m` missing; None: no limit."""
+        if max_depth_m is None:
+            return self
+        depth = limit_depth(self.depth, max_depth_m)
+        return DepthMap(depth, self.intrinsics, self.stored and _where_present(depth, *self.stored))
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ class SingleViews(Sequence[tuple[Frame, ...]]):
 
 
 def refuse(error: DataError) -> None:
-    """What to do with a scene that cannot be read, where nothing else is said: raise the error."""
+    """The default for a scene that cannot be read: raises the error."""
     raise error
 
 
@@ -128,9 +128,9 @@ class Reader(Protocol):
     def scenes(self, on_broken: Callable[[DataError], None] = refuse) -> list[Scene]:
         """All scenes that hold a frame, by name, whatever the file system's order.
 
-        `on_broken` is called with each file that should tell of a scene and cannot be read, or is
-        not to be trained on (UnsuitableError), in the order of names; that scene is left out.
-        Raises DataError when scenes cannot be told apart.
+        `on_broken` is called, in the order of names, with each file of a scene that cannot be read,
+        or is not to be trained on (UnsuitableError); that scene is left out.  Raises DataError when
+        two scenes have one name.
         """
         ...
 
@@ -160,6 +160,28 @@ def metric_depth(
             return depth
         depth[~((raw > 0) & (raw < missing_from))] = 0  # NaN is neither
     return depth
+
+
+def depth_map_of_units(
+    raw: np.ndarray,
+    units_per_metre: float,
+    intrinsics: np.ndarray,
+    missing_from: float = math.inf,
+) -> DepthMap:
+    """A depth map from a file's 16-bit values; see `metric_depth`.
+
+    Args:
+      raw: (H, W) uint16, 0 where missing.
+      units_per_metre: a float32.
+      intrinsics: (3, 3), pixels.
+      missing_from: from this value on, in units, it is missing too.
+    """
+    depth = metric_depth(raw, units_per_metre, missing_from)
+    return DepthMap(depth, intrinsics, _where_present(depth, raw, units_per_metre))
+
+
+def _where_present(depth: np.ndarray, codes: np.ndarray, units_per_metre: float) -> Stored:
+    return Stored(np.where(depth > 0, codes, codes.dtype.type(0)), units_per_metre)
 
 
 def square_camera(field_of_view_deg: float, height: int, width: int) -> np.ndarray:
@@ -208,13 +230,13 @@ def unique_scenes(scenes: Iterable[Scene]) -> list[Scene]:
 
 
 LICENCE = "LICENCE.txt"
-"""Beside raw data in a dataset's layout that is somebody else's: its first line is its licence."""
+"""A file beside raw data that has the layout of another dataset; its first line is the licence."""
 
 
 def licence_of(reader: Reader) -> str:
-    """What the owners of a reader's data allow, in a line: its own, or what `LICENCE` tells."""
+    """The licence of a reader's data on one line: the first of `LICENCE`, or the reader's own."""
     try:
-        told = (reader.root / LICENCE).read_text(encoding="utf-8").strip()
+        text = (reader.root / LICENCE).read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError):
-        told = ""
-    return told.partition("\n")[0] or reader.licence
+        text = ""
+    return text.partition("\n")[0] or reader.licence

@@ -1,11 +1,11 @@
-"""Whether a depth map and its camera are fit to train on: pure functions, one for all datasets."""
+"""Whether a depth map and its camera are fit to train on, by the same rules for all datasets."""
 
 import numpy as np
 
 from train3d_jax.geometry.camera import focal_to_degrees
 
 DEFAULT_MIN_VALID = 0.3
-"""Share of the pixels that must have a depth, unless the user says otherwise."""
+"""Least share of the pixels with a depth; chosen, the default of --min_valid."""
 
 FIELDS_OF_VIEW_DEG = (1.0, 170.0)
 """Of width and height.  The widest rectilinear lenses have about 130 degrees; a focal length in
@@ -24,7 +24,7 @@ MEDIAN_DEPTHS_M = (0.03, 600.0)
 A unit that is wrong by a factor of a thousand puts rooms outside."""
 
 _MEDIAN_STRIDE = 16
-"""Of the valid pixels that the median is taken of: it is compared with orders of magnitude."""
+"""Stride of the valid pixels in the median; chosen, as it is compared with orders of magnitude."""
 
 
 def limit_depth(depth: np.ndarray, max_depth_m: float | None) -> np.ndarray:

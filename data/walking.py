@@ -1,8 +1,8 @@
 """The files below a folder, and those that match a pattern, with linked folders.
 
 Each folder is entered once, under its own path where that lies below the start, else under a link;
-so links that lead back up end.  What macOS adds to archives and foreign disks is left out: `._*`
-files and `__MACOSX` folders.
+so circular links end.  The `._*` files and `__MACOSX` folders that macOS adds to archives and
+foreign disks are left out.
 """
 
 import glob
@@ -24,13 +24,13 @@ def files_below(folder: Path, leave_out: Path | None = None) -> list[str]:
     """The files in a folder and in all folders in it, relative to it, in the order of their paths.
 
     Args:
-      folder: where to look.
+      folder: the start.
       leave_out: a folder that is not entered, whichever path leads to it; `folder` itself is.
     """
     entered = set()
     if leave_out is not None and leave_out.is_dir() and not leave_out.samefile(folder):
         entered.add(_identity(leave_out))
-    found = []
+    listed = []
     roots = [str(folder)]
     for root in roots:  # grows by the links that are met
         for place, folders, files in os.walk(root):
@@ -41,9 +41,9 @@ def files_below(folder: Path, leave_out: Path | None = None) -> list[str]:
             folders.sort()
             roots += [path for name in folders if os.path.islink(path := os.path.join(place, name))]
             paths = (os.path.join(place, name) for name in files)
-            found += [os.path.relpath(path, folder) for path in paths if os.path.isfile(path)]
-    found = [path for path in found if not is_added_by_macos(path)]
-    return sorted(found, key=lambda path: path.split(os.sep))
+            listed += [os.path.relpath(path, folder) for path in paths if os.path.isfile(path)]
+    listed = [path for path in listed if not is_added_by_macos(path)]
+    return sorted(listed, key=lambda path: path.split(os.sep))
 
 
 def files_matching(pattern: Path, leave_out: Path | None = None) -> tuple[Path, list[str]]:
@@ -67,24 +67,24 @@ def files_matching(pattern: Path, leave_out: Path | None = None) -> tuple[Path, 
         first = wanted.index(_ANY_FOLDERS)
         start = os.path.join(*wanted[:first]) if first else ""
         folders = glob.glob(os.path.join(start, ""), root_dir=root) if start else [""]
-        found = [
+        listed = [
             os.path.join(folder, path)
             for folder in folders
             for path in files_below(root / folder, leave_out)
             if _matches(path.split(os.sep), wanted[first:])
         ]
     else:
-        found = glob.glob(os.path.join(*wanted), root_dir=root)
-    found = [path for path in found if not is_added_by_macos(path) and (root / path).is_file()]
-    return root, _each_once(root, found, leave_out)
+        listed = glob.glob(os.path.join(*wanted), root_dir=root)
+    listed = [path for path in listed if not is_added_by_macos(path) and (root / path).is_file()]
+    return root, _each_once(root, listed, leave_out)
 
 
-def _each_once(root: Path, found: Iterable[str], leave_out: Path | None) -> list[str]:
+def _each_once(root: Path, listed: Iterable[str], leave_out: Path | None) -> list[str]:
     """Paths in order; of those that lead to one folder, the path that does so without a link."""
     real: dict[str, Path] = {}
     chosen: dict[tuple[Path, str], str] = {}
     base, left_out = root.resolve(), leave_out.resolve() if leave_out else None
-    for path in sorted(found, key=lambda path: path.split(os.sep)):
+    for path in sorted(listed, key=lambda path: path.split(os.sep)):
         folder, name = os.path.split(path)
         if folder not in real:
             real[folder] = (root / folder).resolve()

@@ -1,4 +1,8 @@
-"""Command-line programs: `python -m launch.prepare`, `.train`, `.infer` and `.demo`."""
+"""Command-line programs: `python -m launch.prepare`, `.train`, `.infer`, `.evaluate`, `.view`.
+
+Here: one short program each (flags, a frozen configuration, one call), and a package for the parts
+of each.  Not here: anything that a user of the library needs.
+"""
 
 import importlib.util
 import logging
@@ -12,10 +16,10 @@ logging.getLogger("matplotlib").setLevel(logging.ERROR)
 def _refuse_foreign_data() -> None:
     """Ends the program in one line where `import data` would find another package than ours.
 
-    `python -m` looks for packages in the current folder first.  What is found is not imported.
+    `python -m` looks for packages in the current folder first.  That package is not imported.
     """
-    found = importlib.util.find_spec("data")
-    place = found and found.origin
+    spec = importlib.util.find_spec("data")
+    place = spec and spec.origin
     ours = os.path.join(os.path.dirname(os.path.dirname(__file__)), "data", "__init__.py")
     if place is None or os.path.realpath(place) == os.path.realpath(ours):
         return  # a missing package has a traceback that says so

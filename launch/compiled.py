@@ -1,27 +1,15 @@
-"""Keeps what JAX compiles for programs that are started later: most of a short run's time."""
+"""What a program does first with JAX: finds compiled programs of earlier runs, and devices."""
 
 import contextlib
-import hashlib
-import os
-import platform
 import re
-import shutil
 import sys
-import tempfile
 import warnings
 from pathlib import Path
 from typing import Any
 
 import jax
 
-_FOLDER = "jax_compilation_cache_dir"
-"""JAX's setting of the cache's folder; None where nothing is kept."""
-
-LEAST_SECONDS = 0.05
-"""Of compiling: what took less is compiled again, which takes no longer than reading it."""
-
-LEAST_BYTES = 16 << 20
-"""Free space below which the cache counts as full; what launch.infer compiles takes 1.3 MB."""
+from train3d_jax import compilation
 
 _CACHE_FAULT = re.compile(r"Error (reading|writing) persistent compilation cache entry for '(\w+)'")
 """A warning of JAX, one for each program that it cannot read or write; it then compiles it."""
@@ -40,31 +28,22 @@ def start() -> None:
 
 
 def keep() -> None:
-    """Has JAX keep compiled programs in the user's cache folder.
+    """Has JAX keep compiled programs, see `compilation.keep_programs`.
 
-    It says nothing where there is no such folder, as for users without a home, or where it cannot
-    be written to; programs are then compiled each time.  Where the user chose the folder
-    (`JAX_COMPILATION_CACHE_DIR`) it prints one line, and JAX still reads what the folder holds.
+    Where the user chose the folder (`JAX_COMPILATION_CACHE_DIR`) and it cannot be written, it
+    prints one line; JAX still reads what the folder holds.
     """
     _take_cache_faults()
-    chosen = jax.config.values.get(_FOLDER)
-    if chosen is not None:
-        reason = None if "://" in chosen else _why_not_writable(Path(chosen))
-        if reason is not None:
-            print(
-                f"JAX_COMPILATION_CACHE_DIR={chosen}: {reason}; compiled programs are not kept",
-                file=sys.stderr,
-            )
+    chosen = jax.config.values[compilation.FOLDER]
+    if chosen is None:
+        compilation.keep_programs()
         return
-    folder = _user_folder()
-    if folder is not None and _why_not_writable(folder) is None:
-        jax.config.update(_FOLDER, str(folder))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", LEAST_SECONDS)
-
-
-def is_kept() -> bool:
-    """Whether a program that is compiled now is there for the next start."""
-    return jax.config.values[_FOLDER] is not None
+    reason = None if "://" in chosen else compilation.why_not_writable(Path(chosen))
+    if reason is not None:
+        print(
+            f"JAX_COMPILATION_CACHE_DIR={chosen}: {reason}; compiled programs are not kept",
+            file=sys.stderr,
+        )
 
 
 def _take_cache_faults() -> None:
@@ -81,36 +60,8 @@ def _take_cache_faults() -> None:
             show(message, *where, **more)
         elif found[1] == "reading":
             with contextlib.suppress(OSError):
-                for path in Path(jax.config.values[_FOLDER]).iterdir():
+                for path in Path(jax.config.values[compilation.FOLDER]).iterdir():
                     if path.name.startswith(f"{found[2]}-"):
                         path.unlink()
 
     warnings.showwarning = take
-
-
-def _user_folder() -> Path | None:
-    """Where the user's programs are kept; None for a user without a home."""
-    try:
-        caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    except RuntimeError:
-        return None
-    return caches / "train3d_jax" / _processor()
-
-
-def _why_not_writable(folder: Path) -> str | None:
-    """Why no file can be kept in a folder, which is made; None where it can."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=folder).close()
-        return None if shutil.disk_usage(folder).free >= LEAST_BYTES else "its disk is full"
-    except OSError as error:
-        return f"cannot be written ({error.strerror or error})"
-
-
-def _processor() -> str:
-    """A name for what compiled code can rely on: homes are shared by machines that differ."""
-    told = platform.machine()
-    with contextlib.suppress(OSError):
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        told += "".join(sorted({line for line in lines if line.startswith(("flags", "Features"))}))
-    return hashlib.sha256(told.encode()).hexdigest()[:12]

@@ -1,4 +1,4 @@
-"""Has a progress bar say so while JAX compiles."""
+"""Shows on a progress bar that JAX compiles."""
 
 import contextlib
 import threading
@@ -9,14 +9,14 @@ from typing import Any
 import jax
 from tqdm import tqdm
 
-from launch import compiled
+from train3d_jax import compilation
 
 
 @contextlib.contextmanager
 def shown_on(bar: tqdm | None) -> Iterator[None]:
-    """Has a progress bar say so while programs are being compiled, which can take minutes.
+    """Shows on a progress bar that programs are being compiled, which can take minutes.
 
-    It says nothing of what takes less than `SHOWN_SECONDS`, as programs that the cache holds do.
+    Programs that take less than `SHOWN_SECONDS`, such as those in the cache, are not shown.
 
     Args:
       bar: its description is replaced until it moves on, or nothing was compiled for
@@ -44,12 +44,14 @@ def shown_on(bar: tqdm | None) -> Iterator[None]:
 
 
 SHOWN_SECONDS = 3.0
-"""Of compiling one program before it is shown: reading the largest from the cache takes 1 s."""
+"""Time of compiling one program before it is shown; chosen: reading the largest program from the
+cache takes 1 s."""
 
 QUIET_SECONDS = 10.0
-"""Without compiling, before it is no longer shown: tracing the next program takes 5 s."""
+"""Time without compiling before it is no longer shown; chosen: tracing a program takes 5 s."""
 
 _LOOK_SECONDS = 0.2
+"""Between two updates of the bar; chosen."""
 
 _LOWERED = "/jax/core/compile/jaxpr_to_mlir_module_duration"
 _COMPILED = "/jax/core/compile/backend_compile_duration"
@@ -58,7 +60,7 @@ JAX renames them nothing is shown."""
 
 
 class _Watch:
-    """Knows which threads compile, and keeps a bar's description up to date."""
+    """Tracks which threads compile, and updates a bar's description."""
 
     def __init__(self, bar: tqdm):
         self._bar, self._plain = bar, bar.desc
@@ -68,7 +70,7 @@ class _Watch:
         """Where the bar was when its description was replaced; None where it is its own."""
 
     def listen(self, event: str, duration_secs: float, **_: Any) -> None:
-        """Takes an event of JAX, in the thread that compiles."""
+        """Handles an event of JAX, in the thread that compiles."""
         if event == _LOWERED:
             self._began[threading.get_ident()] = time.monotonic()
         elif event == _COMPILED:
@@ -76,11 +78,11 @@ class _Watch:
             self._ended = time.monotonic()
 
     def look(self, now: float) -> None:
-        """Shows what there is to show at a time, in seconds of `time.monotonic`."""
+        """Updates the bar at a time, in seconds of `time.monotonic`."""
         began = min(list(self._began.values()), default=now)
         if now - began > SHOWN_SECONDS and self._shown_at is None:
             self._shown_at = self._bar.n
-            once = "once on this machine, " if compiled.is_kept() else ""
+            once = "once on this machine, " if compilation.is_kept() else ""
             self._bar.set_description_str(f"compiling ({once}a minute or two)")
         moved = self._shown_at is not None and self._bar.n != self._shown_at
         if moved or (not self._began and now - self._ended > QUIET_SECONDS):

@@ -1,14 +1,21 @@
 """What every launcher shares: parse the flags, and turn a user's mistake into one line."""
 
 import contextlib
+import importlib.util
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Collection, Iterator
+from pathlib import Path
 
 from absl import app, flags, logging
 
-from train3d_jax.errors import Argument, ArgumentError, UserError
+from train3d_jax import command
+from train3d_jax.errors import Argument, UserError
+
+_PROGRAM = re.compile(rf"(?<![\w/.])(python -m )?launch\.({'|'.join(command.PROGRAMS)})\b")
+"""A program as this repository's texts name it."""
 
 _FLAGS = {"run": "model_name"}
 """Flags that have another name than the argument of the library that they are given to."""
@@ -25,6 +32,7 @@ def run(main: Callable[[], int | None]) -> None:
     A flag that is wrong, an argument left over and a `UserError` are each told in one line, and
     exit with status 2.
     """
+    _name_programs_as_typed()
 
     def checked(_: list[str]) -> None:
         if not flags.FLAGS["verbosity"].present:
@@ -79,10 +87,11 @@ def _why_there_is_no_device() -> str | None:
 
 def message(error: UserError) -> str:
     """The message of an error; the library's arguments are spelled as the flags that set them."""
-    return error.spelled(_flag_of) if isinstance(error, ArgumentError) else str(error)
+    return as_typed(error.spelled(flag_of))
 
 
-def _flag_of(argument: Argument) -> str:
+def flag_of(argument: Argument) -> str:
+    """An argument of the library as the flag that sets it."""
     flag = f"--{_FLAGS.get(argument.name, argument.name)}"
     if argument.value is None:
         return flag
@@ -162,5 +171,39 @@ def _parse(argv: list[str]) -> list[str]:
 
 
 def name() -> str:
-    """The name that the user typed after `python -m`, for messages: `launch.prepare`."""
-    return f"launch.{os.path.splitext(os.path.basename(sys.argv[0]))[0]}"
+    """The name that the user typed, for messages: `launch.prepare`, or `train3d prepare`."""
+    file = Path(sys.argv[0])
+    return as_typed(f"launch.{file.parent.name if file.stem == '__main__' else file.stem}")
+
+
+def as_typed(text: str) -> str:
+    """A text with programs named as this one was started.
+
+    `python -m launch.infer` and `launch.infer` become `train3d infer` where this process was
+    started as `train3d`, and stay otherwise.
+    """
+    return _PROGRAM.sub(r"train3d \2", text) if command.is_running() else text
+
+
+def _name_programs_as_typed() -> None:
+    """Has `--help` name programs as this one was started."""
+    main = sys.modules["__main__"]
+    main.__doc__ = as_typed(main.__doc__ or "")
+    for flag in flags.FLAGS.get_key_flags_for_module(sys.argv[0]):
+        flag.help = as_typed(flag.help or "")
+
+
+def require(extra: str, *modules: str) -> None:
+    """Makes sure that modules are installed which only some programs need.
+
+    Args:
+      extra: of this package, that installs them.
+      *modules: each the name of a module, or alternatives separated by `|`.
+
+    Raises:
+      UserError: one is missing; the message is what to type.
+    """
+    for module in modules:
+        if not any(importlib.util.find_spec(each) for each in module.split("|")):
+            missing = module.replace("|", " or ")
+            raise UserError(f"needs {missing}: pip install 'train3d-jax[{extra}]'")

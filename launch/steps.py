@@ -4,6 +4,8 @@ import shlex
 import subprocess
 import sys
 
+from launch import program
+from train3d_jax import command
 from train3d_jax.errors import UserError
 
 
@@ -14,8 +16,9 @@ def say(step: str) -> None:
 
 def launch(name: str, *arguments: object) -> None:
     """Shows a command as the user would type it, and runs it; UserError where it fails."""
-    command = ["python", "-m", f"launch.{name}", *map(str, arguments)]
-    print(f"$ {shlex.join(command)}", flush=True)
-    status = subprocess.run([sys.executable, *command[1:]]).returncode
+    given = [*map(str, arguments)]
+    print(f"$ {program.as_typed(f'python -m launch.{name}')} {shlex.join(given)}", flush=True)
+    module = ["train3d_jax", name] if command.is_running() else [f"launch.{name}"]
+    status = subprocess.run([sys.executable, "-m", *module, *given]).returncode
     if status:
         raise UserError(f"launch.{name} ended with status {status}; see above")

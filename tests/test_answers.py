@@ -6,9 +6,9 @@ import pytest
 
 from train3d_jax import __version__
 from train3d_jax.export import answers as export
-from train3d_jax.inference.recovery import Solution
+from train3d_jax.inference.recovery import Estimate
 
-SOLUTION = Solution(
+SOLUTION = Estimate(
     focal=100.0,
     shift=0.25,
     a=2.0,
@@ -27,7 +27,7 @@ def answer(**changes):
         "solution": SOLUTION,
         "metric": False,
         "model": "both@40",
-        "method": "hybrid",
+        "method": "geometric",
         "canonical": (2.0, -1.75),
         "flags": ("rgb_missing",),
         "settings": "abc",
@@ -58,7 +58,7 @@ def test_an_answer_holds_camera_shift_and_where_it_is_from(tmp_path):
         "shift_interval": [0.2, 0.3],
         "canonical_scale": 2.0,
         "canonical_offset": -1.75,
-        "method": "hybrid",
+        "method": "geometric",
         "flags": ["near_planar", "rgb_missing"],
         "model": "both@40",
         "version": __version__,

@@ -25,12 +25,12 @@ def test_rivals_take_turns_and_the_first_round_does_not_count():
 
 
 def test_one_slow_round_moves_neither_the_median_nor_the_spread():
-    told = row("reading", np.array([10.0, 10.2, 9.8, 10.1, 90.0]), "x", None)
-    assert told.value == 10.1
-    assert told.spread < 0.02
+    output = row("reading", np.array([10.0, 10.2, 9.8, 10.1, 90.0]), "x", None)
+    assert output.value == 10.1
+    assert output.spread < 0.02
 
 
-def test_only_what_moved_by_more_than_the_noise_is_told():
+def test_only_what_moved_by_more_than_the_noise_is_reported():
     slower = dataclasses.replace(FAST, value=15.0)
     assert differences([FAST], [slower]) == ["reading -25 %"]
     assert not differences([FAST], [dataclasses.replace(FAST, value=19.0)])
@@ -46,7 +46,7 @@ def test_tables_of_other_machines_are_not_compared(tmp_path):
     assert last_table(tmp_path, "a third") is None
 
 
-def test_a_line_tells_value_noise_aim_and_floor():
+def test_a_line_shows_value_noise_aim_and_floor():
     line = in_words(dataclasses.replace(FAST, floor="30x: inflate alone"))
     assert line.split()[:6] == ["reading", "20.00", "x", "+-", "2", "%"]
     assert line.endswith("> 25     floor 30x: inflate alone")

@@ -14,8 +14,8 @@ from broken_files import (
     whole_files_of_other_layouts,
 )
 
-from data.protocol import DataError
-from data.user_maps.depth_files import read_depth_file
+from train3d_jax.errors import DataError
+from train3d_jax.formats.depth import read_depth_file
 
 # pytest sets the filters of data.images aside.
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL")

@@ -1,4 +1,6 @@
 import dataclasses
+import functools
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -9,10 +11,22 @@ from train3d_jax.geometry import affine, camera, clouds, points
 from train3d_jax.geometry.clouds import Blocks, CloudSettings
 
 GRID = (20, 20)
-EVERYTHING = CloudSettings(voxel_size=0, num_points=400)
+EVERYTHING = CloudSettings(voxel_size=0.0, num_points=400)
 """Keeps every block, so that clouds can be compared as sets."""
 
-make_clouds = jax.jit(clouds.make_clouds, static_argnames="settings")
+
+class Made(NamedTuple):
+    points: jax.Array
+    mask: jax.Array
+    focal: jax.Array
+    canonical: affine.Canonical
+
+
+@functools.partial(jax.jit, static_argnames="settings")
+def make_clouds(key, blocks, settings, shift=None, focal=None):
+    canonical = affine.canonicalise(blocks.values, blocks.mask)
+    seen = clouds.observe(blocks, canonical, settings, shift, focal)
+    return Made(*clouds.make_clouds(key, seen, settings), seen.focal, canonical)
 
 
 def room_blocks(seeds=(0, 1), space="depth", scale=1.0, offset=0.0):
@@ -87,9 +101,9 @@ def test_with_shift_and_focal_length_known_the_cloud_is_true_up_to_scale(space):
 
 def test_shift_and_focal_length_are_used_only_where_the_settings_say_that_they_are_known():
     blocks, focal = room_blocks()
-    told = make_clouds(jax.random.key(0), blocks, EVERYTHING, np.float32([0.5, 0.5]), focal)
-    untold = make_clouds(jax.random.key(0), blocks, EVERYTHING)
-    for one, other in zip(jax.tree.leaves(told), jax.tree.leaves(untold), strict=True):
+    given = make_clouds(jax.random.key(0), blocks, EVERYTHING, np.float32([0.5, 0.5]), focal)
+    not_given = make_clouds(jax.random.key(0), blocks, EVERYTHING)
+    for one, other in zip(jax.tree.leaves(given), jax.tree.leaves(not_given), strict=True):
         np.testing.assert_array_equal(one, other)
 
 

@@ -17,11 +17,10 @@ from data.parallel import cluster, work
 from data.prepare import preparation as preparation
 from data.prepare.plan import Slot, Task
 from data.prepare.preparation import PrepareConfig, prepare, prepare_samples
-from data.prepared import prepared_set as prepared
-from data.prepared import records
+from data.prepared import layout, manifest, records
 from data.protocol import Scene
 from data.readers.taskonomy import Taskonomy
-from launch import prepare as program
+from launch.preparation import flags as prepare_flags
 from train3d_jax.errors import UserError
 
 ROOT = Path(__file__).parents[1]
@@ -41,7 +40,7 @@ def raw(tmp_path_factory):
     return root
 
 
-@pytest.fixture(scope="module", params=prepared.FORMATS)
+@pytest.fixture(scope="module", params=layout.FORMATS)
 def undisturbed(request, raw, tmp_path_factory):
     """The set as one process makes it, and its format."""
     out = tmp_path_factory.mktemp("prepared") / "out"
@@ -81,9 +80,9 @@ class Cluster:
         self.folder, self.started = folder, {}
         self._environment = os.environ | {"PYTHONPATH": str(ROOT)} | environment
         self._start("scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard")
-        told = folder / "scheduler.log"
-        wait_until(lambda: "Scheduler at:" in told.read_text(), told)
-        line = next(line for line in told.read_text().splitlines() if "Scheduler at:" in line)
+        message = folder / "scheduler.log"
+        wait_until(lambda: "Scheduler at:" in message.read_text(), message)
+        line = next(line for line in message.read_text().splitlines() if "Scheduler at:" in line)
         self.address = line.split()[-1]
 
     def add_worker(self, name):
@@ -137,7 +136,7 @@ def start_cluster(tmp_path_factory):
 def command(raw, out, format, address):
     """The launcher, with small shards; paths are relative to where it is started."""
     code = (
-        f"import sys; from data import records; records.SAMPLES_PER_SHARD = {SMALL_SHARD};"
+        f"import sys; from data.prepared import records; records.SAMPLES_PER_SHARD = {SMALL_SHARD};"
         "sys.argv[0] = 'prepare.py'; from launch import prepare, program; program.run(prepare.main)"
     )
     flags = ("-ns", ",".join(map(str, COUNTS)), "--max_bad_fraction", "1", "--format", format)
@@ -164,7 +163,7 @@ class Obstacle:
     """A pipe in the place of a raw file that is read half-way: its reader gets stuck there."""
 
     def __init__(self, raw, undisturbed):
-        row = list(prepared.rows(undisturbed))[COUNTS[0] + 2]  # of the first task of its dataset
+        row = list(manifest.rows(undisturbed))[COUNTS[0] + 2]  # of the first task of its dataset
         name = f"{str(row['frame']).partition('-')[0]}-meta.json"
         self._file = raw / row["dataset"] / "rgb" / row["scene"] / name
         self._whole = self._file.with_suffix(".whole")
@@ -225,16 +224,16 @@ def test_a_deadly_task_and_a_scheduler_that_is_gone_end_in_a_line_and_it_goes_on
     whole, format = undisturbed
     cluster = start_cluster("first", DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES="0")
     out = tmp_path / "out"
-    for killed, told in (("first", "1 workers died at the same task"), ("scheduler", "is gone")):
+    for killed, message in (("first", "1 workers died at the same task"), ("scheduler", "is gone")):
         with preparing(raw, out, format, cluster.address) as process:
             pipe = obstacle.wait_for_reader()
             cluster.kill(killed)
             status, output, last = ended(process)
         os.close(pipe)
-        assert status == 2 and told in last and output == ""
+        assert status == 2 and message in last and output == ""
         assert last.startswith(f"launch.prepare: --scheduler={cluster.address}: ")
         assert last.endswith("what is done stays, and the same command goes on")
-        assert len(list(prepared.rows(out))) == COUNTS[0]  # all before the pipe, and no more
+        assert len(list(manifest.rows(out))) == COUNTS[0]  # all before the pipe, and no more
         if killed != "scheduler":
             cluster.add_worker("second")
     cluster.close()
@@ -244,7 +243,9 @@ def test_a_deadly_task_and_a_scheduler_that_is_gone_end_in_a_line_and_it_goes_on
     assert files_of(out) == files_of(whole)
 
 
-def test_a_cluster_is_told_of_in_one_line_when_it_cannot_work(start_cluster, tmp_path, monkeypatch):
+def test_a_cluster_is_reported_in_one_line_when_it_cannot_work(
+    start_cluster, tmp_path, monkeypatch
+):
     started = start_cluster()
     address = started.address
 
@@ -297,7 +298,7 @@ def test_without_dask_it_says_what_to_install(monkeypatch):
 def test_flags_that_do_not_fit_are_refused(flags):
     given = {"out": "out", "num_samples": "1,0,0", **flags}
     with flagsaver.flagsaver(**given), pytest.raises(UserError, match="go together"):
-        program.config_from_flags()
+        prepare_flags.configuration()
 
 
 def test_a_worker_that_does_not_see_the_folders_refuses(raw, tmp_path):

@@ -7,28 +7,30 @@ import pytest
 PROGRAM = """
 import jax
 from launch import compiled
-compiled.LEAST_SECONDS = 0
+from train3d_jax import compilation
+compilation.LEAST_SECONDS = 0
 compiled.keep()
 jax.jit(lambda x: x @ x)(jax.numpy.ones((8, 8)))
 print(jax.config.jax_compilation_cache_dir)
 """
 
 
-def start(caches, program=PROGRAM, told="", **environment):
+def start(caches, program=PROGRAM, output="", **environment):
     """Runs the program with its own cache folder; what it printed.
 
-    Fails unless it says `told` on standard error, in one line, or nothing.
+    Fails unless it says `output` on standard error, in one line, or nothing.
     """
-    inherited = {k: v for k, v in os.environ.items() if k != "JAX_COMPILATION_CACHE_DIR"}
+    unset = ("JAX_COMPILATION_CACHE_DIR", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS")
+    inherited = {k: v for k, v in os.environ.items() if k not in unset}
     environment = inherited | {"XDG_CACHE_HOME": str(caches)} | environment
     done = subprocess.run(
         [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
     )
-    assert told in done.stderr and len(done.stderr.splitlines()) == bool(told)
+    assert output in done.stderr and len(done.stderr.splitlines()) == bool(output)
     return done.stdout.strip()
 
 
-def test_what_was_compiled_is_kept_and_found_again(tmp_path):
+def test_what_was_compiled_is_kept_and_loaded_again(tmp_path):
     folder = start(tmp_path)
     kept = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*-cache")}
     assert kept and str(tmp_path) in folder
@@ -36,9 +38,33 @@ def test_what_was_compiled_is_kept_and_found_again(tmp_path):
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*-cache")} == kept
 
 
-def test_a_place_that_jax_was_told_of_is_used(tmp_path):
-    told = str(tmp_path / "told")
-    assert start(tmp_path / "caches", JAX_COMPILATION_CACHE_DIR=told) == told
+def test_the_library_keeps_programs_where_the_programs_do(tmp_path):
+    library = PROGRAM.replace("compiled.keep()", "compilation.keep_programs()")
+    assert start(tmp_path, library) == start(tmp_path)
+
+
+def test_the_environment_can_say_that_nothing_is_kept(tmp_path):
+    assert start(tmp_path, TRAIN3D_JAX_CACHE="0") == "None"
+    assert not list(tmp_path.iterdir())
+
+
+def test_settings_of_the_user_s_own_code_are_left_alone(tmp_path):
+    own = """
+import jax
+from train3d_jax import compilation
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 7.0)
+compilation.keep_programs()
+print(jax.config.jax_persistent_cache_min_compile_time_secs)
+jax.config.update("jax_compilation_cache_dir", "mine")
+compilation.keep_programs()
+print(jax.config.jax_compilation_cache_dir)
+"""
+    assert start(tmp_path, own).split() == ["7.0", "mine"]
+
+
+def test_a_folder_that_jax_is_set_to_is_used(tmp_path):
+    output = str(tmp_path / "output")
+    assert start(tmp_path / "caches", JAX_COMPILATION_CACHE_DIR=output) == output
     assert not (tmp_path / "caches").exists()
 
 
@@ -63,14 +89,14 @@ for name in ("HOME", "XDG_CACHE_HOME"): os.environ.pop(name, None)
     assert start(tmp_path, nobody + PROGRAM) == "None"
 
 
-def test_a_folder_of_the_user_s_that_cannot_be_written_is_told_once(tmp_path):
+def test_a_folder_of_the_user_s_that_cannot_be_written_is_reported_once(tmp_path):
     (tmp_path / "file").touch()
     chosen = str(tmp_path / "file" / "cache")
-    told = f"JAX_COMPILATION_CACHE_DIR={chosen}: cannot be written"
-    start(tmp_path, told=told, JAX_COMPILATION_CACHE_DIR=chosen)
+    output = f"JAX_COMPILATION_CACHE_DIR={chosen}: cannot be written"
+    start(tmp_path, output=output, JAX_COMPILATION_CACHE_DIR=chosen)
 
 
-def test_a_full_disk_is_told_once_where_the_user_chose_it_and_never_else(tmp_path):
+def test_a_full_disk_is_reported_once_where_the_user_chose_it_and_never_else(tmp_path):
     full = PROGRAM.replace("LEAST_SECONDS = 0", "LEAST_BYTES = 1 << 62")
     start(tmp_path, full, "its disk is full", JAX_COMPILATION_CACHE_DIR=str(tmp_path / "chosen"))
     assert start(tmp_path, full) == "None"
@@ -91,6 +117,3 @@ def test_half_a_program_in_the_cache_is_compiled_again_and_replaced(tmp_path, le
 def test_other_warnings_are_shown_as_ever(tmp_path):
     warn = "import warnings; warnings.warn_explicit('x', UserWarning, 'f', 1)"
     start(tmp_path, PROGRAM + warn, "f:1: UserWarning: x")
-
-
-# What the progress bar says.

@@ -41,7 +41,7 @@ def test_a_bar_says_that_programs_are_compiled_until_it_moves_on(watched):
     assert bar.desc == "recovering"
 
 
-def test_a_bar_that_does_not_move_has_its_own_words_back_after_a_while(watched):
+def test_a_bar_that_does_not_move_gets_its_own_text_back_after_a_while(watched):
     bar, watch, began = watched
     watch.look(began + compiling.SHOWN_SECONDS + 0.1)
     watch.listen(compiling._COMPILED, 20.0)
@@ -49,7 +49,7 @@ def test_a_bar_that_does_not_move_has_its_own_words_back_after_a_while(watched):
     assert bar.desc == "recovering"
 
 
-def test_programs_out_of_the_cache_are_not_worth_a_word(watched):
+def test_programs_out_of_the_cache_are_not_mentioned(watched):
     bar, watch, began = watched
     for _ in range(5):
         watch.look(began + 1)

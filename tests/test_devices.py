@@ -9,7 +9,7 @@ PROGRAM = """
 import dataclasses, sys
 import jax, numpy as np
 from tiny import CONFIG, rooms_batch, with_clouds
-from train3d_jax import training
+from train3d_jax.training import trainer as training
 
 # Rounding must not decide anything: not which voxel a point is in, nor how flat a perfect plane is.
 # Nor the sign of a gradient near 0, which is all that the first steps of AdamW go by.

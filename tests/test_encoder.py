@@ -6,7 +6,7 @@ from box_rooms import box_room
 
 from train3d_jax.evidence import targets
 from train3d_jax.networks import encoder
-from train3d_jax.networks.encoder import PointSetEncoder
+from train3d_jax.networks.point_set_encoder import PointSetEncoder
 from train3d_jax.training import losses
 
 POINTS, BATCH = 1024, 3

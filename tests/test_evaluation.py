@@ -6,7 +6,7 @@ import pytest
 from box_rooms import box_room
 
 from data.user_maps.true_maps import TrueMap
-from launch.evaluation import summary as evaluation_summary
+from launch.evaluation import summary
 from launch.evaluation.config import EvaluationConfig
 from launch.evaluation.methods import (
     BEST,
@@ -158,7 +158,7 @@ def test_a_view_without_an_answer_counts_as_the_constant_guess(monkeypatch):
         focal[0], shift[0] = cases[0].truth.focal, cases[0].truth.shift
         focal[1] = shift[1] = np.nan
         ends = np.array([0.9, 1.1])
-        return inference.Recovery(
+        return inference.Estimates(
             ~np.isnan(focal), shift, focal, np.sort(shift[:, None] * ends), focal[:, None] * ends,
             np.ones(count), np.zeros(count), np.ones(count), {},
         )  # fmt: skip
@@ -211,7 +211,7 @@ def test_no_other_constants_have_smaller_mean_errors_than_those_in_hindsight():
         assert np.abs(true - getattr(best, name)).mean() <= errors.min() + 1e-12
 
 
-# What is told.
+# The report.
 
 
 ROWS = (NOTHING, BEST, "learned")
@@ -238,20 +238,20 @@ def evaluated():
 
 def test_the_report_counts_scenes_what_is_unsolved_and_what_is_worse_than_constants(tmp_path):
     config = EvaluationConfig((tmp_path,), tmp_path / "out")
-    told = evaluation_summary.report(config, ROWS, ["m@1"], evaluated())
-    known, unknown = told["data"]["known"], told["data"]["unknown"]
-    assert (known["scenes"], unknown["scenes"], told["overall"]["scenes"]) == (2, 2, 4)
+    output = summary.report(config, ROWS, ["m@1"], evaluated())
+    known, unknown = output["data"]["known"], output["data"]["unknown"]
+    assert (known["scenes"], unknown["scenes"], output["overall"]["scenes"]) == (2, 2, 4)
     learned = known["rows"]["learned"]
     # Point errors are 0.2 less, the same and 0.2 more than those of the constants.
     assert learned["worse_than_best_constants"] == pytest.approx(1 / 3)
     assert learned["unsolved"] == 1 and learned["shift_coverage"] is None
     assert learned["focal_coverage"] == pytest.approx(1 / 3)
     assert known["rows"][BEST]["errors"]["fov_error_deg"]["mean"] == pytest.approx(0.2)
-    assert b"NaN" not in evaluation_summary.as_json(told)
-    assert str(tmp_path / "out") not in evaluation_summary.as_json(told).decode()
-    table = evaluation_summary.as_table(told)
+    assert b"NaN" not in summary.as_json(output)
+    assert str(tmp_path / "out") not in summary.as_json(output).decode()
+    table = summary.as_table(output)
     assert table.count(NOTHING) == 3 and "all: 5 views, 4 scenes" in table
-    rows = list(csv.DictReader(io.StringIO(evaluation_summary.as_csv(ROWS, evaluated()).decode())))
+    rows = list(csv.DictReader(io.StringIO(summary.as_csv(ROWS, evaluated()).decode())))
     assert len(rows) == 5 * len(ROWS) and rows[0]["shift_held"] == "" and rows[2]["map"] == "m0"
 
 

@@ -9,10 +9,12 @@ from broken_files import any_exr, any_tiff, png16_of, spoil, tiff
 from PIL import Image
 from raw_files import exr, png16, put
 
-from data.formats.exr import depth_channels
-from data.formats.images import read_colours, read_exr, read_png, read_tiff
 from data.parallel.work import make_executor
-from data.protocol import DataError
+from train3d_jax.errors import DataError
+from train3d_jax.formats.exr import depth_channels, read_exr
+from train3d_jax.formats.pictures import read_colours
+from train3d_jax.formats.png import read_png
+from train3d_jax.formats.tiff import read_tiff
 
 VALUES = np.random.default_rng(0).integers(0, 65536, (37, 21)).astype(np.uint16)
 

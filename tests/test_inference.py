@@ -8,15 +8,18 @@ from box_rooms import box_room
 from tiny import CONFIG, TOTAL_STEPS, rooms_batch, with_clouds
 
 from train3d_jax.errors import UserError
-from train3d_jax.evidence import joint_posterior, solver, targets
+from train3d_jax.evidence import prior, solver, targets
+from train3d_jax.evidence.targets import FOCAL_BINS
 from train3d_jax.geometry import affine, clouds, metrics, points
 from train3d_jax.geometry.camera import centred_intrinsics
 from train3d_jax.geometry.depth_maps import point_cloud, recovered_depth
+from train3d_jax.inference import predictor
 from train3d_jax.inference import recovery as inference
-from train3d_jax.inference.recovery import Model
+from train3d_jax.inference.models import Model, check_models, is_metric
 from train3d_jax.networks import encoder
 from train3d_jax.training import trainer as training
-from train3d_jax.windows import quadrics
+from train3d_jax.training.config import build_encoder, initial_params
+from train3d_jax.windows.block_windows import mirrored
 
 
 def noisy_room(seed):
@@ -28,7 +31,7 @@ def noisy_room(seed):
 
 
 NOTHING_KNOWN = inference.Known()
-METHODS = ("learned", "geometric", "hybrid")
+METHODS = ("learned", "geometric")
 every_method = pytest.mark.parametrize("method", METHODS)
 MAPS = [noisy_room(seed) for seed in range(3)]
 FOCALS = np.array([box_room(seed)[1][0, 0] for seed in range(3)])
@@ -64,7 +67,7 @@ def assert_close(one, other, rtol):
 
 def reordered(recovery, order):
     flags = {name: raised[order] for name, raised in recovery.flags.items()}
-    return inference.Recovery(*(values[order] for values in recovery[:-1]), flags)
+    return inference.Estimates(*(values[order] for values in recovery[:-1]), flags)
 
 
 @every_method
@@ -227,7 +230,7 @@ class Oracle:
         self.calls = []
 
     def predictor(self, config, *_):
-        def run(params, blocks, fit, shift, focal, own_shift, known_focal):
+        def run(params, batch, fit, shift, focal):
             settings = config.clouds
             self.calls.append(config.heads)
             assumed = jnp.full(3, 96 / 2 / np.tan(np.radians(30)))
@@ -249,7 +252,7 @@ class Oracle:
             }
             metres = jnp.asarray(self.metres) if "scale" in config.heads else None
             logs = {head: posterior_about(value, head) for head, value in medians.items()}
-            return inference._Prediction(medians, logs, assumed, metres)
+            return predictor._Prediction(medians, logs, assumed, metres)
 
         return run
 
@@ -286,7 +289,7 @@ def straightened_error(recovery, space):
 )
 def test_networks_for_single_targets_work_together(monkeypatch, networks, asked, space):
     oracle = Oracle(space)
-    monkeypatch.setattr(inference, "_predictor", oracle.predictor)
+    monkeypatch.setattr(predictor, "_predictor", oracle.predictor)
     models = [network(targets, space, **clouds) for targets, clouds in networks]
     maps = MAPS if space == "depth" else [1 / values for values in MAPS]
     recovery = inference.recover_blocks(models, inference.make_blocks(maps))
@@ -300,7 +303,7 @@ def test_networks_for_single_targets_work_together(monkeypatch, networks, asked,
 
 def test_a_shift_network_that_knows_the_focal_length_uses_the_one_that_is_given(monkeypatch):
     oracle = Oracle("depth")
-    monkeypatch.setattr(inference, "_predictor", oracle.predictor)
+    monkeypatch.setattr(predictor, "_predictor", oracle.predictor)
     models = [network((0,), focal_known=True)]
     recovery = inference.recover_blocks(
         models, inference.make_blocks(MAPS), inference.Known(FOCALS)
@@ -311,9 +314,9 @@ def test_a_shift_network_that_knows_the_focal_length_uses_the_one_that_is_given(
 
 @pytest.mark.parametrize("space", ["depth", "disparity"])
 def test_with_a_network_for_the_scale_depth_comes_out_in_metres(monkeypatch, space):
-    monkeypatch.setattr(inference, "_predictor", Oracle(space).predictor)
+    monkeypatch.setattr(predictor, "_predictor", Oracle(space).predictor)
     models = [network((0, 1, 2), space)]
-    assert inference.is_metric(models) and not inference.is_metric([network((0, 2))])
+    assert is_metric(models) and not is_metric([network((0, 2))])
     values = [5 * (m if space == "depth" else 1 / m) - 3 for m in MAPS]
     recovery = inference.recover_blocks(models, inference.make_blocks(values))
     for i, true in enumerate(MAPS):
@@ -332,13 +335,13 @@ def test_with_a_network_for_the_scale_depth_comes_out_in_metres(monkeypatch, spa
 )
 def test_networks_that_cannot_answer_are_refused(models, space, focal_known, message):
     with pytest.raises(UserError, match=message):
-        inference.check_models(models, space, focal_known)
+        check_models(models, space, focal_known)
 
 
 def test_networks_that_cover_what_is_asked_for_are_accepted():
-    inference.check_models([network((0, 2))], "depth", False)
-    inference.check_models([network((2,)), network((0,))], "depth", False)
-    inference.check_models([network((0,), "disparity")], "disparity", True)
+    check_models([network((0, 2))], "depth", False)
+    check_models([network((2,)), network((0,))], "depth", False)
+    check_models([network((0,), "disparity")], "disparity", True)
 
 
 def test_a_room_seen_with_more_pixels_gets_the_same_answer(geometric):
@@ -423,7 +426,7 @@ def test_flags_tell_what_is_wrong_with_a_map(geometric):
 
 def test_network_and_geometry_disagree_where_each_excludes_the_other(monkeypatch):
     oracle = Oracle("depth")
-    monkeypatch.setattr(inference, "_predictor", oracle.predictor)
+    monkeypatch.setattr(predictor, "_predictor", oracle.predictor)
     agreeing = inference.recover_blocks([network((0, 2))], inference.make_blocks(ROOMS))
     assert not agreeing.flags["solver_disagrees"].any()
     oracle.shift = oracle.shift + 1.0
@@ -436,7 +439,7 @@ def test_many_maps_of_one_camera_agree_on_a_focal_length():
     true = 96 / 2 / np.tan(np.radians(55) / 2)
     blocks = inference.make_blocks([*maps, np.zeros((96, 128))])
     evidence = inference.focal_evidence([], blocks, "geometric", space="depth")
-    assert evidence.shape == (4, joint_posterior.FOCAL_BINS)
+    assert evidence.shape == (4, FOCAL_BINS)
     np.testing.assert_array_equal(evidence[3], 0)
     focal, (low, high) = inference.shared_focal(evidence.sum(0), 3, 96)
     assert abs(focal / true - 1) < 0.03  # a bin is 2 % wide
@@ -446,10 +449,8 @@ def test_many_maps_of_one_camera_agree_on_a_focal_length():
     assert abs(many / focal - 1) < 0.03
     assert high_many - low_many > 0.15 * (high - low)
     # And without evidence the answer is what was believed before, up to the doubt in it.
-    nothing, (low, high) = inference.shared_focal(np.zeros(joint_posterior.FOCAL_BINS), 1, 96)
-    assert (
-        abs(np.log(nothing * 2 / 96 * np.tan(np.radians(30))) - joint_posterior.PRIOR_MEAN) < 0.03
-    )
+    nothing, (low, high) = inference.shared_focal(np.zeros(FOCAL_BINS), 1, 96)
+    assert abs(np.log(nothing * 2 / 96 * np.tan(np.radians(30))) - prior.MEAN) < 0.03
     assert high / low > 3
 
 
@@ -459,14 +460,14 @@ SPACES = pytest.mark.parametrize("space", ["depth", "disparity"])
 @pytest.fixture(scope="module")
 def surface_models():
     """Fresh weights of the default encoder: they answer as the solver."""
-    settings = clouds.CloudSettings(num_points=0, voxel_size=0)
+    settings = clouds.CloudSettings(num_points=0, voxel_size=0.0)
     return {
         space: Model(
             f"{space}@0",
             config := dataclasses.replace(
                 CONFIG, clouds=dataclasses.replace(settings, space=space), encoder="surfaces"
             ),
-            training.initial_params(config),
+            initial_params(config),
         )
         for space in ("depth", "disparity")
     }
@@ -478,19 +479,21 @@ def maps_of(space):
 
 @SPACES
 def test_windows_of_the_solver_serve_the_network(surface_models, space):
-    """It answers as from clouds of maps and mirror images, whose windows it fits itself."""
+    """Posteriors are those from maps and mirror images whose windows the network fits itself."""
     model = surface_models[space]
     blocks = inference.make_blocks(maps_of(space))
-    fit = solver.solve(blocks, space).fit
-    network = training.build_encoder(model.config)
-    mirrored = clouds.mirrored(blocks)
-    for seen, windows in (
+    fit = solver.solve(blocks, affine.canonicalise(blocks.values, blocks.mask), space).fit
+    network = build_encoder(model.config)
+    grids = network.evidence.windows.grids
+    for maps, windows in (
         (blocks, fit.windows),
-        (mirrored, quadrics.mirrored(fit.windows, solver.GRIDS)),
+        (clouds.mirrored(blocks), mirrored(fit.windows, grids)),
     ):
-        cloud = clouds.make_clouds(jax.random.key(0), seen, model.config.clouds)
-        own = encoder.encode(network, model.params, cloud.points, cloud.mask)
-        shared = network.apply(model.params, fit.bending, windows, fit.base, method="judge")
+        canonical = affine.canonicalise(maps.values, maps.mask)
+        seen = clouds.observe(maps, canonical, model.config.clouds)
+        inputs = network.inputs(jax.random.key(0), seen, model.config.clouds)
+        own = encoder.encode(network, model.params, inputs)
+        shared = network.apply(model.params, fit._replace(windows=windows), method="from_windows")
         for target in own:
             # Probabilities; the fits' rounding goes through second derivatives of depth.
             np.testing.assert_allclose(

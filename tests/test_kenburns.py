@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from raw_files import exr, put, put_kenburns
 
-from data.protocol import DataError
 from data.readers.kenburns import KenBurns
+from train3d_jax.errors import DataError
 
 VIEWS = ("tl", "tr", "bl", "br")
 
@@ -85,7 +85,7 @@ def test_every_layout_is_read_and_what_macos_leaves_is_not(tmp_path, layout):
     assert [scene.name for scene in scenes] == ["town-flying", "town-walking"]
     for scene in scenes:
         assert [place[0] for place in scene.places] == ["00001-tl", "00002-tl"]
-        depth, intrinsics = reader.read(scene, "00002-br")
+        depth, intrinsics, _ = reader.read(scene, "00002-br")
         assert depth.shape == (6, 6) and intrinsics[0, 0] == pytest.approx(3)
         assert reader.file(scene, "00002-br").is_file()
 

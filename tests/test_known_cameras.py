@@ -5,10 +5,9 @@ import numpy as np
 import pytest
 from raw_files import put
 
-from data.protocol import DataError
 from data.user_maps.depth_files import DepthFile
 from data.user_maps.known_cameras import KnownCamera, ray_length_to_depth, read_intrinsics
-from train3d_jax.errors import UserError
+from train3d_jax.errors import DataError, UserError
 
 INTRINSICS = np.array([[500.0, 0, 310], [0, 480, 250], [0, 0, 1]])
 SIZE = (480, 640)
@@ -103,7 +102,7 @@ def test_a_focal_length_that_is_not_in_pixels_is_refused(tmp_path):
         KnownCamera(focal_px=0.9).of(file_of(tmp_path), SIZE)
 
 
-def test_intrinsics_that_are_not_there_are_told_at_once(tmp_path):
+def test_intrinsics_that_are_not_there_are_reported_at_once(tmp_path):
     with pytest.raises(UserError, match=r"--intrinsics=.*nowhere"):
         KnownCamera(intrinsics=tmp_path / "nowhere")
 

@@ -40,8 +40,8 @@ def test_another_process_is_named_and_its_end_however_it_comes_opens_the_folder(
     folder = tmp_path / "new" / "run"
     for end in ("kill", "close"):
         process = holder(folder)
-        told = refused(folder)
-        assert told.startswith(f"{folder}: process {process.pid} on {platform.node()} trains it;")
+        output = refused(folder)
+        assert output.startswith(f"{folder}: process {process.pid} on {platform.node()} trains it;")
         if end == "kill":
             process.kill()
         else:

@@ -11,6 +11,8 @@ from tiny import CONFIG, rooms_batch
 from train3d_jax.errors import UserError
 from train3d_jax.training import loop
 from train3d_jax.training import trainer as training
+from train3d_jax.training.examples import make_examples
+from train3d_jax.training.validation import Validation
 
 PLAN = loop.Plan(total=12, evaluate_every=4, save_every=5, record_every=3)
 
@@ -52,7 +54,7 @@ def run(monkeypatch):
         training, "no_sums", lambda _: {"steps": jnp.zeros(()), "loss": jnp.zeros(())}
     )
     monkeypatch.setattr(training, "make_evaluation", lambda *_: None)
-    validated = training.Validation({"loss": 0.25}, {}, {}, np.zeros((0, 3)))
+    validated = Validation({"loss": 0.25}, {}, {}, np.zeros((0, 3)))
     monkeypatch.setattr(training, "validate", lambda *_: validated)
 
     def run(store, begin=None, losses=None, validation=True, stop_at=None):
@@ -163,7 +165,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_is_named(run, bad, step, la
 def test_real_steps_are_compiled_once_and_move_nothing_by_the_way(monkeypatch):
     """The guard of the loop refuses what is not moved on purpose; the state is donated."""
     traces = []
-    original = training.make_examples
+    original = make_examples
     monkeypatch.setattr(
         training,
         "make_examples",

@@ -16,7 +16,7 @@ posterior_loss = jax.jit(losses.posterior_loss, static_argnames=("target", "kind
 def quantiles(log_probability):
     """Of the focal posterior, one for each of `LEVELS`, last axis."""
     posterior = Posterior(log_probability)
-    return jnp.stack([targets.quantile(posterior, "focal", level) for level in LEVELS], -1)
+    return targets.quantiles(posterior.log_probability, "focal", LEVELS)
 
 
 def random_posteriors(count, sharpness):
@@ -94,7 +94,7 @@ def test_the_median_is_the_middle_quantile_and_sits_at_a_peak():
         posterior = peaked(value, "focal")
         median = targets.median(posterior, "focal")
         np.testing.assert_allclose(median, value, atol=1e-3)
-        assert median == targets.quantile(posterior, "focal", 0.5)
+        assert median == targets.quantiles(posterior.log_probability, "focal", (0.5,))[0]
 
 
 @pytest.mark.parametrize("last", [0, BINS - 1])

@@ -5,10 +5,11 @@ import pytest
 from box_rooms import box_room
 from test_forms import in_form
 
-from data.user_maps.depth_files import ReadSettings, find_depth_files, read_depth_file
+from data.user_maps.depth_files import find_depth_files
 from launch.recovery import notes, space_guess
 from launch.recovery.summary import Counts, Outcome
 from train3d_jax.errors import UserError
+from train3d_jax.formats.depth import ReadSettings, read_depth_file
 from train3d_jax.inference import map_checks
 from train3d_jax.inference.map_checks import MapCheck
 from train3d_jax.networks import forms
@@ -36,7 +37,7 @@ def test_a_map_of_negative_values_is_named_as_one():
 
 @pytest.mark.parametrize("negated", [False, True])
 @pytest.mark.parametrize("value", [-1.0, -9999.0, 1e-6, 1e10, 65504.0, 0.1])
-def test_the_value_to_leave_out_is_told_so_that_it_is_left_out(tmp_path, value, negated):
+def test_the_value_to_leave_out_is_printed_so_that_it_is_left_out(tmp_path, value, negated):
     room = box_room(0)[0]
     stored = np.where(np.arange(room.size).reshape(room.shape) % 7 == 0, value, room)
     np.save(tmp_path / "map.npy", stored.astype(np.float32))
@@ -44,8 +45,8 @@ def test_the_value_to_leave_out_is_told_so_that_it_is_left_out(tmp_path, value, 
     repeated = map_checks.repeated_extremes(read, read != 0)
     note = notes.notes_of(check_of(repeated=repeated), negated)["repeated_value"]
     assert "14 % of its pixels are exactly" in note.problem
-    told = note.remedy.split("--invalid=")[1]
-    settings = ReadSettings(invalid=(float(told),), negate=negated)
+    output = note.remedy.split("--invalid=")[1]
+    settings = ReadSettings(invalid=(float(output),), negate=negated)
     missing = read_depth_file(tmp_path / "map.npy", settings) == 0
     np.testing.assert_array_equal(missing, stored == value)
 

@@ -3,8 +3,8 @@ import pytest
 from broken_files import pfm
 from raw_files import put
 
-from data.formats.images import read_pfm
-from data.protocol import DataError
+from train3d_jax.errors import DataError
+from train3d_jax.formats.pfm import read_pfm
 
 VALUES = np.random.default_rng(0).integers(1, 2000, (5, 7)).astype(np.float32)
 BODY = VALUES[::-1].astype("<f4").tobytes()

@@ -82,7 +82,7 @@ def test_samples_are_those_that_the_manifest_names(raw, undisturbed):
         reader = preparation.READERS[row["dataset"]](raw / row["dataset"])
         (scene,) = (each for each in reader.scenes() if each.name == row["scene"])
         assert reader.file(scene, row["frame"]) == raw / row["dataset"] / row["source"]
-        depth, intrinsics = reader.read(scene, row["frame"])
+        depth, intrinsics, _ = reader.read(scene, row["frame"])
         np.testing.assert_array_equal(samples[index].depth, depth)
         np.testing.assert_array_equal(samples[index].intrinsics, intrinsics)
         assert row["size"] == list(depth.shape)
@@ -206,7 +206,7 @@ def test_a_folder_without_a_scene_is_an_error_before_any_work(raw, tmp_path, nam
 
 
 @pytest.mark.parametrize(
-    ("name", "files", "told"),
+    ("name", "files", "output"),
     [
         (
             "kenburns",
@@ -220,12 +220,12 @@ def test_a_folder_without_a_scene_is_an_error_before_any_work(raw, tmp_path, nam
         ("taskonomy", ["._a.tar", "__MACOSX/b"], "found nothing$"),
     ],
 )
-def test_a_folder_without_a_scene_is_described(tmp_path, name, files, told):
+def test_a_folder_without_a_scene_is_described(tmp_path, name, files, output):
     for file in files:
         put(tmp_path / "raw" / file, b"")
     roots = tuple(tmp_path / "raw" if each == name else None for each in preparation.READERS)
     counts = tuple(int(each == name) for each in preparation.READERS)
-    with pytest.raises(UserError, match=told) as error:
+    with pytest.raises(UserError, match=output) as error:
         prepare(PrepareConfig(roots, counts, tmp_path / "out"))
     assert "\n" not in str(error.value)
 
@@ -257,7 +257,7 @@ def launch(*arguments):
     )
 
 
-def test_the_launcher_prepares_and_tells_what_it_did(raw, undisturbed, tmp_path):
+def test_the_launcher_prepares_and_prints_what_it_did(raw, undisturbed, tmp_path):
     given = ("-ss", raw / "scannet", "-sk", raw / "kenburns", "-st", raw / "taskonomy")
     arguments = (*given, "-ns", "12,9,5", "--out", tmp_path / "out", "--num_workers", 0)
     done = launch(*arguments)
@@ -269,7 +269,7 @@ def test_the_launcher_prepares_and_tells_what_it_did(raw, undisturbed, tmp_path)
     assert again.returncode == 0 and "finished already" in again.stdout
 
 
-def test_a_dry_run_tells_what_would_be_taken_and_writes_nothing(raw, tmp_path):
+def test_a_dry_run_prints_what_would_be_taken_and_writes_nothing(raw, tmp_path):
     before = files_of(raw)
     done = launch("-ss", raw / "scannet", "-sk", raw / "kenburns", "-ns", "12,9,0", "--dry_run")
     assert done.returncode == 0, done.stderr
@@ -315,7 +315,7 @@ def test_workers_start_without_jax_and_other_heavy_imports():
 
 def test_workers_end_when_their_parent_is_killed():
     code = (
-        "import os, signal, time; from data import work; executor = work.make_executor(1);"
+        "import os, signal, time; from data.parallel import work; executor = work.make_executor(1);"
         "executor.submit(os.getpid).result(); executor.submit(time.sleep, 60);"
         "os.kill(os.getpid(), signal.SIGKILL)"
     )

@@ -1,4 +1,4 @@
-"""Broken and unsuitable input: what is told of it, and what takes its place."""
+"""Broken and unsuitable input: how it is reported, and what takes its place."""
 
 import json
 import os
@@ -26,9 +26,9 @@ from raw_files import sens as sens_bytes
 from data.prepare.preparation import PrepareConfig, prepare
 from data.prepare.sampling import Replacements
 from data.prepared.prepared_set import PreparedSet
-from data.protocol import DataError, Scene
+from data.protocol import Scene
 from data.validity import limit_depth, unsuitable
-from train3d_jax.errors import UserError
+from train3d_jax.errors import DataError, UserError
 
 ANY_FRACTION = {"max_bad_fraction": 1.0, "num_workers": 0}
 BAD_PNG = "point_1_view_0_domain_depth_zbuffer.png"
@@ -67,7 +67,7 @@ def flipped(whole):
     return whole[:middle] + bytes([whole[middle] ^ 0x55]) + whole[middle + 1 :]
 
 
-def test_a_broken_sample_is_told_of_and_another_of_its_scene_takes_its_place(tmp_path):
+def test_a_broken_sample_is_reported_and_another_of_its_scene_takes_its_place(tmp_path):
     root = tmp_path / "raw"
     put_taskonomy(root, "cabinet", points=range(4))
     put_taskonomy(root, "hall", points=range(4))
@@ -150,7 +150,7 @@ def test_a_scene_without_any_left_is_helped_out_by_the_others(tmp_path):
     assert all("ends within frame" in each["reason"] for each in broken)
 
 
-def test_a_scene_that_cannot_be_listed_is_told_of_and_left_out(tmp_path):
+def test_a_scene_that_cannot_be_listed_is_reported_and_left_out(tmp_path):
     root = tmp_path / "raw"
     put_sens(root, "scene0000_00", frames=4)
     put(root / "scene0001_00/scene0001_00.sens", b"\4\0\0\0 and no more")
@@ -339,7 +339,7 @@ def test_a_damaged_file_never_ends_a_reader_with_anything_but_a_clear_error(vali
             for place in list(scene.places)[:6]:
                 for frame in place[:1]:
                     try:
-                        depth, intrinsics = reader.read(scene, frame)
+                        depth, intrinsics, _ = reader.read(scene, frame)
                     except DataError as error:
                         assert "\n" not in str(error) and str(valid) in error.file
                         continue

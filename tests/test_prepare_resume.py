@@ -17,9 +17,9 @@ from raw_files import put, put_kenburns, put_sens, put_taskonomy
 from data.prepare import preparation as preparation
 from data.prepare.preparation import InProcess, PrepareConfig, prepare
 from data.prepare.verify import repair, verify
-from data.prepared import prepared_set as prepared
-from data.prepared import records
-from data.prepared.prepared_set import FORMATS, PreparedSet
+from data.prepared import manifest, records, writing
+from data.prepared.layout import FORMATS
+from data.prepared.prepared_set import PreparedSet
 from train3d_jax.errors import UserError
 
 REPOSITORY = Path(__file__).parents[1]
@@ -78,7 +78,7 @@ class Killed(BaseException):
 def kill_at(monkeypatch, moment, torn):
     """Ends the run at the given call of the system that changes the folder; `torn` half-way."""
     calls = 0
-    whole_replace, whole_append = os.replace, prepared.append_lines
+    whole_replace, whole_append = os.replace, manifest.append_lines
 
     def replace(source, target):
         nonlocal calls
@@ -101,7 +101,7 @@ def kill_at(monkeypatch, moment, torn):
         whole_append(path, new)
 
     monkeypatch.setattr(os, "replace", replace)
-    monkeypatch.setattr(prepared, "append_lines", append)
+    monkeypatch.setattr(manifest, "append_lines", append)
     return lambda: calls
 
 
@@ -145,8 +145,8 @@ def test_what_is_done_is_not_done_again(raw, undisturbed, tmp_path, monkeypatch)
     rows = (out / "manifest.jsonl").read_text().count("\n")
     assert rows > 15
     made = []
-    write = prepared.write_sample
-    monkeypatch.setattr(prepared, "write_sample", lambda *a: (made.append(a[1]), write(*a))[1])
+    write = writing.write_sample
+    monkeypatch.setattr(writing, "write_sample", lambda *a: (made.append(a[1]), write(*a))[1])
     summary = prepare(config(raw, out, format=format))
     assert min(made) >= rows - rows % 8 - 8 and summary.made == len(set(made)) < sum(COUNTS)
     assert f"{sum(COUNTS) - summary.made} of them before" in str(summary)
@@ -156,7 +156,7 @@ def test_what_is_done_is_not_done_again(raw, undisturbed, tmp_path, monkeypatch)
 def command(*flags):
     """The launcher, with shards as small as here."""
     program = (
-        "import sys; from data import records; records.SAMPLES_PER_SHARD = 7;"
+        "import sys; from data.prepared import records; records.SAMPLES_PER_SHARD = 7;"
         "sys.argv[0] = 'prepare.py'; from launch import prepare, program; program.run(prepare.main)"
     )
     return [sys.executable, "-c", program, *map(str, flags)]

@@ -7,10 +7,12 @@ import grain
 import numpy as np
 import pytest
 
-from data.prepared import prepared_set as prepared
-from data.prepared.prepared_set import Origin, PreparedSet, State
-from data.protocol import DataError, DepthMap
-from train3d_jax.errors import UserError
+from data.prepared import layout, manifest, writing
+from data.prepared.layout import State
+from data.prepared.manifest import Origin
+from data.prepared.prepared_set import PreparedSet
+from data.protocol import DepthMap
+from train3d_jax.errors import DataError, UserError
 from train3d_jax.files import own_part
 
 
@@ -21,13 +23,13 @@ def depth_map(seed=0, height=5, width=7):
 
 
 def make_set(folder, scenes=("scene0000_00", "scene0000_01", "scene0001_00")):
-    prepared.begin(folder)
+    writing.begin(folder)
     for index, scene in enumerate(scenes):
         origin = Origin("scannet", scene, f"scans/{scene}/{scene}.sens", 3 * index)
-        prepared.append_rows(
-            folder, [prepared.write_sample(folder, index, depth_map(index), origin)]
+        manifest.append_rows(
+            folder, [writing.write_sample(folder, index, depth_map(index), origin)]
         )
-    prepared.finish(folder, {"seed": 0}, software="0")
+    writing.finish(folder, {"seed": 0}, software="0")
     return folder
 
 
@@ -73,7 +75,7 @@ def test_what_is_written_is_what_the_contract_says(tmp_path):
     assert (row["size"], row["focal"]) == ([5, 7], 501.0)
     dataset = json.loads((tmp_path / "dataset.json").read_text())
     assert (dataset["counts"], dataset["settings"]) == ({"scannet": 3}, {"seed": 0})
-    assert dataset["version"] == prepared.FORMAT_VERSION
+    assert dataset["version"] == layout.FORMAT_VERSION
 
 
 def test_a_set_reads_back_exactly(tmp_path):
@@ -93,10 +95,10 @@ def test_scenes_that_show_the_same_place_share_a_key(tmp_path):
     assert PreparedSet(make_set(tmp_path)).scenes == [
         *("scannet/scene0000", "scannet/scene0000", "scannet/scene0001")
     ]
-    assert prepared.place("kenburns", "town-walking") == prepared.place("kenburns", "town-flying")
-    assert prepared.place("kenburns", "asdf") == "kenburns/asdf"
-    assert prepared.place("taskonomy", "scene0000_00") == "taskonomy/scene0000_00"
-    assert prepared.place("scannet", "room_00") == "scannet/room_00"
+    assert manifest.place("kenburns", "town-walking") == manifest.place("kenburns", "town-flying")
+    assert manifest.place("kenburns", "asdf") == "kenburns/asdf"
+    assert manifest.place("taskonomy", "scene0000_00") == "taskonomy/scene0000_00"
+    assert manifest.place("scannet", "room_00") == "scannet/room_00"
 
 
 def test_the_same_samples_give_the_same_bytes(tmp_path):
@@ -116,7 +118,7 @@ def test_a_set_is_a_source_for_grain_and_can_be_pickled(tmp_path):
     assert sorted(dataset) == ["000000", "000001", "000002"]
 
 
-def test_a_set_tells_what_a_run_should_remember_of_it(tmp_path):
+def test_a_set_gives_the_facts_that_a_run_keeps(tmp_path):
     folder = make_set(tmp_path / "set")
     manifest = hashlib.sha256((folder / "manifest.jsonl").read_bytes()).hexdigest()
     expected = {
@@ -127,7 +129,7 @@ def test_a_set_tells_what_a_run_should_remember_of_it(tmp_path):
         "licences": {"scannet": "unknown"},  # dataset.json tells of none
     }
     assert PreparedSet(folder).facts() == expected
-    prepared.finish(folder, {}, software="0", more={"licences": {"scannet": "its terms"}})
+    writing.finish(folder, {}, software="0", more={"licences": {"scannet": "its terms"}})
     assert PreparedSet(folder).facts()["licences"] == {"scannet": "its terms"}
 
 
@@ -232,9 +234,9 @@ def test_beginning_anew_deletes_what_an_unfinished_set_left_and_nothing_else(tmp
     (tmp_path / "depths" / "000007.npz.part").write_bytes(b"half")
     own_part(tmp_path / "depths" / "000008.npz").write_bytes(b"half")
     (tmp_path / "depths" / "mine.npz").write_bytes(b"not of a set")
-    assert prepared.state(tmp_path) is State.UNFINISHED
-    prepared.begin(tmp_path)
+    assert layout.state(tmp_path) is State.UNFINISHED
+    writing.begin(tmp_path)
     assert os.listdir(tmp_path / "depths") == ["mine.npz"]
     assert not (tmp_path / "intrinsics").exists()
-    assert list(prepared.rows(tmp_path)) == []
-    assert prepared.state(tmp_path) is State.UNFINISHED
+    assert list(manifest.rows(tmp_path)) == []
+    assert layout.state(tmp_path) is State.UNFINISHED

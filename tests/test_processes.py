@@ -13,8 +13,8 @@ import pytest
 from absl.testing import flagsaver
 from box_rooms import box_room
 
-from data.loading import pipeline
-from data.prepared import prepared_set as prepared
+from data.loading import pipeline, splits
+from data.prepared import manifest, writing
 from data.prepared.prepared_set import PreparedSet
 from data.protocol import DepthMap
 from launch.training import processes
@@ -34,14 +34,14 @@ FLAGS = (
 
 
 def write_rooms(folder, count):
-    prepared.begin(folder)
+    writing.begin(folder)
     for index in range(count):
         depth, matrix = box_room(index)
         noise = np.random.default_rng(index).normal(1, 0.01, depth.shape)
-        origin = prepared.Origin("rooms", f"room{index}", "box", index)
+        origin = manifest.Origin("rooms", f"room{index}", "box", index)
         depth_map = DepthMap(np.float32(depth * noise), matrix)
-        prepared.append_rows(folder, [prepared.write_sample(folder, index, depth_map, origin)])
-    prepared.finish(folder, {"format": "npz"}, software="test")
+        manifest.append_rows(folder, [writing.write_sample(folder, index, depth_map, origin)])
+    writing.finish(folder, {"format": "npz"}, software="test")
     return folder
 
 
@@ -121,15 +121,16 @@ def kill_one_of_two(work, killed, step):
     left = f"process{1 - killed}"
     assert two[1 - killed].wait(PATIENCE) != 0
     wait_until(lambda: "another process is gone" in log_of(work, left), [], lambda: left)
-    told = log_of(work, left)
-    assert "Traceback" not in told
-    assert told.splitlines()[-1].startswith("launch.train: another process is gone")
-    assert told.count("another process is gone") == 1
+    output = log_of(work, left)
+    assert "Traceback" not in output
+    assert output.splitlines()[-1].startswith("launch.train: another process is gone")
+    assert output.count("another process is gone") == 1
 
 
 def test_one_that_waits_in_vain_for_the_others_says_so(work):
     code = (
-        "import sys; from launch import processes, program, train; sys.argv[0] = 'train.py';"
+        "import sys; sys.argv[0] = 'train.py';"
+        "from launch import program, train; from launch.training import processes;"
         "processes.MEETING_SECONDS = 1; program.run(train.main)"
     )
     with socket.socket() as free:
@@ -189,11 +190,11 @@ def test_what_is_not_on_shared_storage_is_refused(monkeypatch, tmp_path):
     monkeypatch.setattr("jax.process_count", lambda: 2)
     monkeypatch.setattr(processes, "SHOW_SECONDS", 0)
     monkeypatch.setattr(processes.multihost_utils, "sync_global_devices", lambda _: None)
-    told = []
+    output = []
 
     def gather(digest):  # of the process before, and of this one
-        told.append(digest)
-        return np.stack([told[0], digest])
+        output.append(digest)
+        return np.stack([output[0], digest])
 
     monkeypatch.setattr(processes.multihost_utils, "process_allgather", gather)
     written = tmp_path / "run.flags"
@@ -209,7 +210,7 @@ def test_what_is_not_on_shared_storage_is_refused(monkeypatch, tmp_path):
 @pytest.fixture
 def subsets(work):
     samples = PreparedSet(work / "prepared")
-    return [pipeline.Subset(samples, np.arange(19))]
+    return [splits.Subset(samples, np.arange(19))]
 
 
 def test_processes_read_together_what_one_reads(subsets):
@@ -231,7 +232,7 @@ def test_processes_read_together_what_one_reads(subsets):
 
 
 @pytest.mark.parametrize(
-    ("flags", "told"),
+    ("flags", "output"),
     [
         ({"num_processes": 2}, "need --coordinator"),
         ({"process_id": 0}, "need --coordinator"),
@@ -242,8 +243,8 @@ def test_processes_read_together_what_one_reads(subsets):
         ({"coordinator": "auto", "process_id": 2}, "--coordinator=auto: leave"),
     ],
 )
-def test_flags_that_do_not_fit_are_refused_at_once(flags, told):
-    with flagsaver.flagsaver(**flags), pytest.raises(UserError, match=told), processes.together():
+def test_flags_that_do_not_fit_are_refused_at_once(flags, output):
+    with flagsaver.flagsaver(**flags), pytest.raises(UserError, match=output), processes.together():
         pass
 
 
@@ -257,7 +258,7 @@ def test_alone_a_stop_is_heard_at_once():
     assert processes.agreed(lambda: True)()
 
 
-def test_a_bug_is_told_with_its_traceback_and_does_not_wait_for_the_others(monkeypatch, capfd):
+def test_a_bug_is_reported_with_its_traceback_and_does_not_wait_for_the_others(monkeypatch, capfd):
     monkeypatch.setattr(processes, "_join", lambda *_: None)
     monkeypatch.setattr(processes.faulthandler, "disable", lambda: None)
     ended = []
@@ -268,7 +269,7 @@ def test_a_bug_is_told_with_its_traceback_and_does_not_wait_for_the_others(monke
 
     monkeypatch.setattr(processes.os, "_exit", end)
     given = {"coordinator": "host:80", "num_processes": 2, "process_id": 0}
-    for error, told, status in (
+    for error, output, status in (
         (UserError("a mistake"), "a mistake\n", 2),
         (KeyboardInterrupt(), "interrupted\n", 130),
         (ValueError("a bug"), "ValueError: a bug\n\n", 1),
@@ -276,7 +277,7 @@ def test_a_bug_is_told_with_its_traceback_and_does_not_wait_for_the_others(monke
     ):
         with flagsaver.flagsaver(**given), pytest.raises(SystemExit), processes.together():
             raise error
-        assert capfd.readouterr().err.endswith(told) and ended[-1] == status
+        assert capfd.readouterr().err.endswith(output) and ended[-1] == status
 
 
 def test_signals_are_not_lost_between_two_times_of_asking(monkeypatch):

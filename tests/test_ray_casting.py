@@ -16,7 +16,7 @@ from train3d_jax.errors import UserError
             "OSError('libGL.so.1: cannot open shared object file: No such file')",
             ["libGL.so.1,", "libgl1 libx11-6 libgomp1"],
         ),
-        ("ImportError('No module named open3d')", ["pip install open3d"]),
+        ("ImportError('No module named open3d')", ["pip install 'train3d-jax[prepare]'"]),
     ],
 )
 def test_open3d_that_does_not_load_is_a_user_error(tmp_path, monkeypatch, error, words):

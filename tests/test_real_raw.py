@@ -24,7 +24,7 @@ def test_scannet_frames_have_metres_and_the_camera_of_the_scene(real_data, name)
     facts = scene_facts(scene.path.with_suffix(".txt"))
     assert len(scene.places) == facts["numDepthFrames"]
     for (frame,) in scene.places:  # frame 5 of scene9000_00 has lost its pose
-        depth, intrinsics = ScanNet(root).read(scene, frame)
+        depth, intrinsics, _ = ScanNet(root).read(scene, frame)
         assert depth.shape == (facts["depthHeight"], facts["depthWidth"])
         camera = [facts[f"{key}_depth"] for key in ("fx", "fy", "mx", "my")]
         np.testing.assert_allclose(intrinsics[[0, 1, 0, 1], [0, 1, 2, 2]], camera, rtol=1e-6)
@@ -56,7 +56,7 @@ def test_taskonomy_views_have_metres_and_the_camera_of_the_sensor(real_data):
     ]
     for scene in scenes:
         for (frame,) in scene.places:
-            depth, intrinsics = Taskonomy(root).read(scene, frame)
+            depth, intrinsics, _ = Taskonomy(root).read(scene, frame)
             assert depth.shape == (464, 464)
             focal = (intrinsics[0, 0], intrinsics[1, 1])
             np.testing.assert_allclose(focal, 537.3, atol=3)  # px, TUM's fr3 camera

@@ -8,10 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data.prepared import prepared_set as prepared
-from data.prepared import records
-from data.prepared.prepared_set import ARRAY_RECORD, Origin, PreparedSet
-from data.protocol import DataError, DepthMap
+from data.prepared import manifest, records, writing
+from data.prepared.layout import ARRAY_RECORD
+from data.prepared.manifest import Origin
+from data.prepared.prepared_set import PreparedSet
+from data.protocol import DepthMap
+from train3d_jax.errors import DataError
 
 CAMERA = np.array([[500.25, 0, 3.1], [0, 501.75, 2.7], [0, 0, 1]])
 
@@ -28,16 +30,16 @@ def depth(seed, height=5, width=7):
 
 
 def make_set(folder, samples=10):
-    prepared.begin(folder)
+    writing.begin(folder)
     for index in range(samples):
         origin = Origin("scannet", f"scene000{index % 3}_00", "source", index)
         depth_map = DepthMap(depth(index), CAMERA)
-        row = prepared.write_sample(folder, index, depth_map, origin, ARRAY_RECORD)
-        prepared.append_rows(folder, [row])
+        row = writing.write_sample(folder, index, depth_map, origin, ARRAY_RECORD)
+        manifest.append_rows(folder, [row])
     for number, size in enumerate(records.shard_sizes(samples)):
         records.pack(folder, number, 4 * number, size)
         records.drop(folder, 4 * number, size)
-    prepared.finish(folder, {"format": ARRAY_RECORD}, software="0")
+    writing.finish(folder, {"format": ARRAY_RECORD}, software="0")
     return folder
 
 
@@ -46,7 +48,7 @@ def test_depth_in_16_bits_is_off_by_half_a_step_at_most(seed, largest, height, w
     rng = np.random.default_rng(seed)
     metres = (rng.uniform(0, largest, (height, width)) + 1e-6).astype(np.float32)
     metres[rng.random((height, width)) < 0.2] = 0
-    again, camera = records.decode(records.encode(metres, CAMERA, {"id": "0"}))
+    again, camera = records.decode(records.encode(DepthMap(metres, CAMERA), {"id": "0"}))
     assert again.dtype == np.float32
     np.testing.assert_array_equal(again == 0, metres == 0)  # what is valid stays so
     step = metres.max() / 65535
@@ -60,7 +62,7 @@ def test_depth_in_16_bits_is_off_by_half_a_step_at_most(seed, largest, height, w
 def test_depth_of_sensors_is_kept_exactly(units_per_metre):
     units = np.arange(65535, dtype=np.uint16).reshape(-1, 257)
     metres = np.divide(units, np.float32(units_per_metre), dtype=np.float32)
-    again, _ = records.decode(records.encode(metres, CAMERA, {}))
+    again, _ = records.decode(records.encode(DepthMap(metres, CAMERA), {}))
     np.testing.assert_array_equal(again, metres)
 
 
@@ -68,7 +70,7 @@ def test_depth_of_sensors_is_kept_exactly(units_per_metre):
 @settings(max_examples=200)
 def test_a_damaged_record_is_an_error_or_a_whole_depth_map(seed):
     chance = random.Random(seed)
-    record = bytearray(records.encode(depth(0), CAMERA, {"id": "000000"}))
+    record = bytearray(records.encode(DepthMap(depth(0), CAMERA), {"id": "000000"}))
     if chance.random() < 0.5:
         record[chance.randrange(len(record))] ^= chance.randint(1, 255)
     else:

@@ -10,7 +10,7 @@ from train3d_jax.errors import UserError
 from train3d_jax.pictures.curves import render_curves
 from train3d_jax.pictures.figures import pixels
 from train3d_jax.training import run_log
-from train3d_jax.training.trainer import Validation
+from train3d_jax.training.validation import Validation
 
 
 def row(step, split="train", loss=1.0):

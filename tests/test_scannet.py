@@ -22,9 +22,10 @@ from raw_files import (
     sens,
 )
 
-from data.protocol import DataError, UnsuitableError
+from data.protocol import UnsuitableError
 from data.readers import scannet
 from data.readers.scannet import ScanNet
+from train3d_jax.errors import DataError
 
 
 def scene_of(root, contents, name="scene0000_00"):
@@ -41,7 +42,7 @@ def test_depth_is_in_metres_and_the_camera_is_the_depth_camera(tmp_path, compres
     scene = scene_of(tmp_path, contents)
     assert list(scene.places) == [(0,), (1,), (2,)]
     for frame in (2, 0, 1):  # in any order
-        depth, intrinsics = ScanNet(tmp_path).read(scene, frame)
+        depth, intrinsics, _ = ScanNet(tmp_path).read(scene, frame)
         assert depth.dtype == np.float32
         np.testing.assert_allclose(depth, units[frame] / 500, rtol=1e-6)
         assert intrinsics.dtype == np.float64
@@ -110,7 +111,7 @@ def test_exported_frames_are_read_as_those_of_a_sens(tmp_path, where, names, cam
     in_order = [names[0], names[1], names[3], names[2]]
     assert [frame for (frame,) in scene.places] == in_order
     assert reader.file(scene, names[1]) == base / "scene0001_00" / "depth" / f"{names[1]}.png"
-    depth, intrinsics = reader.read(scene, names[1])
+    depth, intrinsics, _ = reader.read(scene, names[1])
     assert depth.dtype == np.float32 and intrinsics.dtype == np.float64
     np.testing.assert_allclose(depth, depth_units(4, 6, seed=1) / 1000, rtol=1e-6)
     np.testing.assert_allclose(intrinsics, scannet_camera(4, 6), atol=1e-5)
@@ -282,7 +283,7 @@ def test_memory_does_not_grow_with_the_size_of_a_file(tmp_path):
     assert path.stat().st_size > 2 << 30
     # The largest resident memory of the workers, waited for when the executor shuts down.
     program = (
-        "import resource, sys; from pathlib import Path; from data.prepare import *\n"
+        "import resource, sys; from pathlib import Path; from data.prepare.preparation import *\n"
         "if __name__ == '__main__':\n"
         "    raw, out = map(Path, sys.argv[1:])\n"
         f"    prepare(PrepareConfig((raw, None, None), ({frames}, 0, 0), out, num_workers=1))\n"

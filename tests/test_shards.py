@@ -6,8 +6,7 @@ from box_rooms import box_room
 from raw_files import png16, put
 
 from data.user_maps.true_maps import TrueMaps
-from launch.evaluation import shards as evaluation_shards
-from launch.evaluation import summary as evaluation_summary
+from launch.evaluation import shards, summary
 from launch.evaluation.config import SHARDS, EvaluationConfig
 from launch.evaluation.methods import BEST, COLUMNS
 from launch.evaluation.run import evaluate
@@ -77,41 +76,41 @@ def evaluated(listed, shard=None, **changes):
     return config, list(evaluate(config, [TrueMaps(listed / "maps")], Guesses()))
 
 
-def told(config, results):
-    report = evaluation_summary.report(config, Guesses.rows, ["net@3"], results)
-    return evaluation_summary.as_json(report), evaluation_summary.as_csv(Guesses.rows, results)
+def output(config, results):
+    report = summary.report(config, Guesses.rows, ["net@3"], results)
+    return summary.as_json(report), summary.as_csv(Guesses.rows, results)
 
 
 def save(listed, number, count, **changes):
     config, results = evaluated(listed, Shard(number, count), **changes)
-    return evaluation_shards.save(config, Shard(number, count), ["net@3"], results)
+    return shards.save(config, Shard(number, count), ["net@3"], results)
 
 
-def test_shards_of_an_evaluation_come_to_what_one_run_tells(listed):
+def test_shards_of_an_evaluation_merge_to_the_report_of_one_run(listed):
     whole, results = evaluated(listed)
     for number in (3, 1, 2):  # in any order
         save(listed, number, 3)
-    assert told(whole, evaluation_shards.load(whole, ["net@3"])) == told(whole, results)
+    assert output(whole, shards.load(whole, ["net@3"])) == output(whole, results)
 
 
 def test_shards_that_are_missing_or_of_another_evaluation_are_named(listed, monkeypatch):
     config, _ = evaluated(listed)
     with pytest.raises(UserError, match="holds no shards"):
-        evaluation_shards.load(config, ["net@3"])
+        shards.load(config, ["net@3"])
     save(listed, 1, 2)
     with pytest.raises(UserError, match="shard 2/2 is missing"):
-        evaluation_shards.load(config, ["net@3"])
+        shards.load(config, ["net@3"])
     path = save(listed, 2, 2, seed=5)
     with pytest.raises(UserError, match=r"2-of-2\.json was made with other settings"):
-        evaluation_shards.load(config, ["net@3"])
+        shards.load(config, ["net@3"])
     save(listed, 2, 2)
     with monkeypatch.context() as patch, pytest.raises(UserError, match="by another version"):
-        patch.setattr(evaluation_shards, "__version__", "0.0.1")
-        evaluation_shards.load(config, ["net@3"])
+        patch.setattr(shards, "__version__", "0.0.1")
+        shards.load(config, ["net@3"])
     with pytest.raises(UserError, match="other settings or models"):
-        evaluation_shards.load(config, ["another@3"])
+        shards.load(config, ["another@3"])
     assert json.loads(path.read_text())["settings"]["seed"] == 0
     save(listed, 1, 3)
     with pytest.raises(UserError, match=r"shards of different counts \(2, 3\)"):
-        evaluation_shards.load(config, ["net@3"])
+        shards.load(config, ["net@3"])
     assert (listed / "out" / SHARDS).is_dir()

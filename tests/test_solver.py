@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 from box_rooms import box_room
 
-from train3d_jax.evidence import joint_posterior, solver
+from train3d_jax.evidence import likelihoods, refinement, solver
+from train3d_jax.evidence.planarity import plane_share
+from train3d_jax.evidence.settings import solver_settings
+from train3d_jax.evidence.targets import focal_bins, quantiles, ratio_bins
 from train3d_jax.geometry import affine, camera, clouds, metrics
 from train3d_jax.inference import recovery as inference
 
@@ -15,16 +18,19 @@ FOCALS = np.array([intrinsics[0, 0] for _, intrinsics in ROOMS])
 MIDDLE = (0.05, 0.5, 0.95)
 
 
+def solve(blocks, space, *known):
+    canonical = affine.canonicalise(blocks.values, blocks.mask)
+    return solver.solve(blocks, canonical, space, *known)
+
+
 @jax.jit
 def answer(blocks):
-    """Shift and focal length, as `inference` takes them out of the posteriors."""
-    solution = solver.solve(blocks, "depth")
-    ratio = joint_posterior.quantiles(solution.shift, joint_posterior.ratio_bins(), MIDDLE)[:, 1]
-    log_alpha = joint_posterior.quantiles(solution.focal, joint_posterior.focal_bins(), MIDDLE)[
-        :, 1
-    ]
-    ratio = solver.refine_ratio(solution, ratio).value
-    log_alpha = solver.refine_log_alpha(solution, ratio, log_alpha, "depth").value
+    """Shift and focal length, as `inference` reads them off the posteriors."""
+    solution = solve(blocks, "depth")
+    ratio = quantiles(solution.shift, "shift", MIDDLE)[:, 1]
+    log_alpha = quantiles(solution.focal, "focal", MIDDLE)[:, 1]
+    ratio = refinement.refine_ratio(solution, ratio).value
+    log_alpha = refinement.refine_log_alpha(solution, ratio, log_alpha, "depth").value
     focal = jnp.exp(log_alpha) * camera.initial_focal(blocks.size[:, 0])
     return affine.ratio_to_shift(ratio), focal
 
@@ -79,7 +85,7 @@ def test_more_noise_makes_wider_posteriors():
 
 @jax.jit
 def solve_depth(blocks):
-    return solver.solve(blocks, "depth")
+    return solve(blocks, "depth")
 
 
 def test_posteriors_are_normalised():
@@ -93,48 +99,44 @@ def test_what_is_known_has_all_the_probability(known):
     blocks = blocks_of([values for values, _ in ROOMS])
     shift = true_shifts(blocks) if known == "shift" else None
     focal = np.float32(FOCALS) if known == "focal" else None
-    solution = jax.jit(solver.solve, static_argnames="space")(blocks, "depth", shift, focal)
+    solution = jax.jit(solve, static_argnames="space")(blocks, "depth", shift, focal)
     first_guess = np.asarray(camera.initial_focal(96))
-    ratio = joint_posterior.ratio_bins()[np.asarray(solution.shift).argmax(-1)]
-    focal = (
-        np.exp(joint_posterior.focal_bins()[np.asarray(solution.focal).argmax(-1)]) * first_guess
-    )
-    # Within a bin of the truth, known or found: two thousandths of the ratio, 2 % of the focal
-    # length; what is found may lie a few bins off.
+    ratio = ratio_bins()[np.asarray(solution.shift).argmax(-1)]
+    focal = np.exp(focal_bins()[np.asarray(solution.focal).argmax(-1)]) * first_guess
+    # Within a bin of the truth, known or estimated: two thousandths of the ratio, 2 % of the focal
+    # length; an estimate may lie a few bins off.
     tolerance = (0.0021, 0.1) if known == "shift" else (0.01, 0.011)
     true_ratio = affine.shift_to_ratio(true_shifts(blocks))
     np.testing.assert_allclose(ratio, true_ratio, atol=tolerance[0])
     np.testing.assert_allclose(focal, FOCALS, rtol=tolerance[1])
 
 
-def test_parallel_planes_tell_the_shift_where_there_is_no_right_angle():
+def test_parallel_planes_determine_the_shift_where_there_is_no_right_angle():
     """A table over a sloping floor, in disparity: nothing is bent, no angle is right."""
     v, u = np.mgrid[:96, :128]
     normal = np.array([0.2, 0.5, 0.8])
     rays = np.stack([(u - 63.5) / 100, (v - 47.5) / 100, np.ones(u.shape)], -1)
     disparity = rays @ normal / np.where(u > 60, 0.7, 1.3)
     blocks = blocks_of([3 * disparity + 0.4] * 8)
-    solution = jax.jit(solver.solve, static_argnames="space")(blocks, "disparity")
+    solution = jax.jit(solve, static_argnames="space")(blocks, "disparity")
     true = true_shifts(blocks_of([disparity]))[0]
-    one = jax.tree.map(lambda column: column[0], solution.fit)
-    parallel = solver._parallel_likelihood(one.windows, one.base, "disparity")
-    low, _, high = np.asarray(
-        joint_posterior.quantiles(solution.shift, joint_posterior.ratio_bins(), MIDDLE)
+    fit = solution.fit
+    parallel = likelihoods.parallelism(
+        fit.windows, fit.base, "disparity", solver_settings("disparity")
     )[0]
-    ratio = joint_posterior.ratio_bins()[parallel.argmax()]
+    low, _, high = np.asarray(quantiles(solution.shift, "shift", MIDDLE))[0]
+    ratio = ratio_bins()[parallel.argmax()]
     assert abs(ratio - affine.shift_to_ratio(true)) < 0.02
     assert low < affine.shift_to_ratio(true) < high and high - low < 0.3
-    np.testing.assert_array_equal(solution.fit.bending, 0)
+    np.testing.assert_array_equal(solution.fit.curvature, 0)
 
 
-def test_in_disparity_space_angles_tell_of_both():
+def test_in_disparity_space_angles_constrain_both():
     blocks = blocks_of([1 / values for values, _ in ROOMS])
-    solution = jax.jit(solver.solve, static_argnames="space")(blocks, "disparity")
-    ratio = joint_posterior.quantiles(solution.shift, joint_posterior.ratio_bins(), MIDDLE)[:, 1]
-    log_alpha = joint_posterior.quantiles(solution.focal, joint_posterior.focal_bins(), MIDDLE)[
-        :, 1
-    ]
-    # Far less than bending tells: the medians only, and against a guess of 1/2 and of 60 degrees.
+    solution = jax.jit(solve, static_argnames="space")(blocks, "disparity")
+    ratio = quantiles(solution.shift, "shift", MIDDLE)[:, 1]
+    log_alpha = quantiles(solution.focal, "focal", MIDDLE)[:, 1]
+    # Far less than by curvature: the medians only, and against a guess of 1/2 and of 60 degrees.
     true_ratio = affine.shift_to_ratio(true_shifts(blocks))
     true_alpha = np.log(FOCALS / np.asarray(camera.initial_focal(96)))
     assert np.median(np.abs(ratio - true_ratio)) < 0.5 * np.median(np.abs(0.5 - true_ratio))
@@ -170,8 +172,9 @@ def test_one_plane_has_one_direction_and_a_room_has_several():
     v, u = np.mgrid[-0.5:0.5:96j, -0.6:0.6:128j]
     blocks = blocks_of([1 / (0.4 + 0.1 * u + 0.05 * v), ROOMS[0][0]])
     focal = np.array([96 / 1.0, FOCALS[0]], np.float32)
-    share = jax.jit(solver.plane_share, static_argnums=1)(
-        blocks, "depth", true_shifts(blocks), focal
+    canonical = affine.canonicalise(blocks.values, blocks.mask)
+    share = jax.jit(plane_share, static_argnums=2)(
+        blocks, canonical, "depth", true_shifts(blocks), focal
     )
     assert share[0] > 0.99 and share[1] < 0.8
 

@@ -9,12 +9,13 @@ import pytest
 
 from train3d_jax.geometry import affine
 from train3d_jax.windows import planes, quadrics
+from train3d_jax.windows.block_windows import WindowSettings, fit_block_windows, mirrored
 
 # Compiled whole, and all clouds of one size: compiling is what takes the time.
 fit_windows = jax.jit(quadrics.fit_windows)
 shift_votes = jax.jit(planes.shift_votes)
 focal_votes = jax.jit(planes.focal_votes, static_argnames="space")
-bending = jax.jit(planes.bending)
+curvature = jax.jit(planes.curvature)
 solve = jax.jit(quadrics.solve_positive_definite)
 
 U, V = np.meshgrid(np.linspace(-0.7, 0.7, 64), np.linspace(-0.5, 0.5, 64))
@@ -29,7 +30,7 @@ def fit(rays, inverse_depth, mask=EVERYTHING):
 
 def fit_blocks(w, mask=EVERYTHING, consensus=True, grids=quadrics.GRIDS):
     fitted = jax.jit(
-        lambda w, mask: quadrics.fit_block_windows(RAYS, w, mask, (64, 64), grids, consensus)
+        lambda w, mask: fit_block_windows(RAYS, w, mask, (64, 64), WindowSettings(grids), consensus)
     )
     return fitted(np.float32(w), mask)
 
@@ -63,7 +64,7 @@ def test_noise_throws_votes_about_as_far_as_their_deviations_say():
     both = np.asarray(clean.mask & noisy.mask)
     # So little noise that the deviation, a first order, holds nearly everywhere.
     assert both.mean() > 0.95
-    error = np.asarray(noisy.value - clean.value)[both] / np.asarray(noisy.deviation)[both]
+    error = np.asarray(noisy.value - clean.value)[both] / np.asarray(noisy.sigma)[both]
     # In units of its deviation an error has a median of 0.67.  The windows are wider than high, and
     # in 4 x 4 points the residual of six coefficients tells the noise to a quarter only.
     assert 0.5 < np.median(np.abs(error)) < 0.95
@@ -115,7 +116,7 @@ def test_two_planes_at_a_right_angle_vote_for_the_true_focal_ratio(alpha, space)
     error = np.abs(votes.value - np.log(alpha))
     assert np.median(error) < (0.005 if space == "depth" else 1e-4)
     assert error.max() < (0.02 if space == "depth" else 1e-3)
-    assert (votes.deviation > 0).all() and votes.deviation.max() < 0.1
+    assert (votes.sigma > 0).all() and votes.sigma.max() < 0.1
     # And the shift has to be taken off first.
     wrong = focal_votes(windows, np.float32(shift + 0.3), pairs, space=space)
     assert np.median(np.abs(np.asarray(wrong.value) - np.log(alpha))[wrong.mask]) > 0.1
@@ -140,7 +141,7 @@ def parallel_planes(alpha, space):
 
 @functools.partial(jax.jit, static_argnames="space")
 def parallels(windows, shift, pairs, space):
-    return planes.parallel_misfits(planes.gather_pairs(windows, pairs), shift, space)
+    return planes.parallel_residuals(planes.gather_pairs(windows, pairs), shift, space)
 
 
 @pytest.mark.parametrize("space", ["depth", "disparity"])
@@ -333,7 +334,7 @@ def test_degenerate_clouds_give_finite_numbers(name):
     pairs = np.random.default_rng(3).integers(0, WINDOWS, (100, 2))
     results = [
         windows,
-        bending(windows),
+        curvature(windows),
         shift_votes(windows),
         *(
             focal_votes(windows, np.float32(shift), pairs, space=space)
@@ -371,7 +372,7 @@ def test_mirrored_windows_are_those_of_the_mirrored_map(consensus):
     mask = rng.random(U.shape) < 0.9
     grids = ((16, 16), (11, 7), (3, 3))
     # The grid of rays is the same from either side.
-    one = quadrics.mirrored(fit_blocks(w.ravel(), mask.ravel(), consensus, grids), grids)
+    one = mirrored(fit_blocks(w.ravel(), mask.ravel(), consensus, grids), grids)
     other = fit_blocks(w[:, ::-1].ravel(), mask[:, ::-1].ravel(), consensus, grids)
     for name, value in other._asdict().items():
         # Sums in another order; a second derivative divides them by a small window's square.

@@ -6,8 +6,8 @@ import pytest
 from PIL import Image
 from raw_files import depth_units, png16, put, put_taskonomy
 
-from data.protocol import DataError
 from data.readers.taskonomy import Taskonomy
+from train3d_jax.errors import DataError
 
 END_OF_PNG = 12  # bytes of the last chunk: it holds nothing but its name and a checksum of that
 FRAME = "point_3_view_1"
@@ -41,7 +41,7 @@ def test_every_layout_and_json_suffix_is_read(tmp_path, layout, suffix):
     put(infos / f"{FRAME}_domain_{suffix}.json", info)
     (scene,) = Taskonomy(tmp_path).scenes()
     assert scene.name == "cabinet" and list(scene.places) == [(FRAME,)]
-    depth, intrinsics = Taskonomy(tmp_path).read(scene, FRAME)
+    depth, intrinsics, _ = Taskonomy(tmp_path).read(scene, FRAME)
     assert depth.dtype == np.float32 and (depth[0, :2] == 0).all()
     np.testing.assert_array_equal(depth[1:], units[1:] / np.float32(512))
     focal = 4 / math.tan(0.45)

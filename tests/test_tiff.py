@@ -6,8 +6,8 @@ from broken_files import any_tiff, picture, tiff
 from PIL import Image
 from raw_files import put
 
-from data.formats.images import read_tiff
-from data.protocol import DataError
+from train3d_jax.errors import DataError
+from train3d_jax.formats.tiff import read_tiff
 
 VALUES = np.random.default_rng(0).integers(1, 2000, (37, 21)).astype(np.uint16)  # exact in a half
 

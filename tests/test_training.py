@@ -1,4 +1,6 @@
 import dataclasses
+import functools
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -7,11 +9,28 @@ import pytest
 from tiny import CONFIG, TOTAL_STEPS, rooms_batch, with_clouds
 
 from train3d_jax.errors import UserError
-from train3d_jax.geometry import affine
+from train3d_jax.geometry import affine, clouds
+from train3d_jax.training import examples
 from train3d_jax.training import trainer as training
-from train3d_jax.training.trainer import TrainingConfig
+from train3d_jax.training.config import TrainingConfig, initial_params
+from train3d_jax.training.validation import Evaluation, make_evaluation, validate
 
-make_examples = jax.jit(training.make_examples, static_argnames=("config", "augmented"))
+
+class Cloud(NamedTuple):
+    points: jax.Array
+    mask: jax.Array
+    focal: jax.Array
+    canonical: affine.Canonical
+
+
+@functools.partial(jax.jit, static_argnames=("config", "augmented"))
+def make_examples(key, batch, config, augmented):
+    """The examples as clouds, which can be compared with the true ones."""
+    seen, labels = examples.make_examples(key, batch, config, augmented)
+    cloud = clouds.make_clouds(training.sample_key(key), seen, config.clouds)
+    return Cloud(*cloud, seen.focal, seen.canonical), labels
+
+
 straighten = jax.jit(affine.straighten, static_argnames="space")
 
 
@@ -43,7 +62,7 @@ def trained(initial, step):
 
 @pytest.fixture(scope="module")
 def evaluate():
-    return training.make_evaluation(CONFIG)
+    return make_evaluation(CONFIG)
 
 
 def test_steps_on_the_same_batch_lower_every_loss_and_error(trained):
@@ -126,8 +145,8 @@ def test_errors_of_a_trained_network_are_small_on_what_it_learnt_by_heart(
     trained, initial, evaluate
 ):
     batch = rooms_batch()
-    first = training.validate(evaluate, placed(initial).params, [batch]).summary
-    last = training.validate(evaluate, trained[0].params, [batch]).summary
+    first = validate(evaluate, placed(initial).params, [batch]).summary
+    last = validate(evaluate, trained[0].params, [batch]).summary
     for name in ("loss", "shift_error", "focal_error", "fov_error_deg"):
         assert last[name] < first[name], name
 
@@ -172,10 +191,10 @@ def test_applying_the_labels_to_the_examples_gives_the_true_clouds_up_to_scale(s
     with jax.enable_x64(True):
         batch = in_float64(rooms_batch(space=space))
         config = small_config(space=space, **dict.fromkeys(known, True))
-        clouds, labels = make_examples(jax.random.key(0), batch, config, False)
-        assert clouds.mask.all()
+        cloud, labels = make_examples(jax.random.key(0), batch, config, False)
+        assert cloud.mask.all()
         shift = np.zeros(3) if "shift_known" in known else labels.shift
-        straight = by_rays(np.asarray(straighten(clouds.points, shift, labels.alpha, space)))
+        straight = by_rays(np.asarray(straighten(cloud.points, shift, labels.alpha, space)))
         true = by_rays(true_cloud(batch, space))
         scale = true[:, :1, 2:] / straight[:, :1, 2:]
         np.testing.assert_allclose(scale * straight, true, rtol=1e-9, atol=1e-9)
@@ -190,12 +209,12 @@ def test_known_shift_and_focal_length_leave_nothing_to_correct():
     with jax.enable_x64(True):
         batch = in_float64(rooms_batch())
         config = small_config(shift_known=True, focal_known=True)
-        clouds, labels = make_examples(jax.random.key(0), batch, config, False)
+        cloud, labels = make_examples(jax.random.key(0), batch, config, False)
         np.testing.assert_array_equal(labels.alpha, 1)
-        np.testing.assert_array_equal(clouds.focal, batch["focal"])
+        np.testing.assert_array_equal(cloud.focal, batch["focal"])
         far = np.quantile(batch["values"], 0.98, axis=1)
         true = true_cloud(batch, "depth") / far[:, None, None]
-        np.testing.assert_allclose(by_rays(np.asarray(clouds.points)), by_rays(true), atol=1e-9)
+        np.testing.assert_allclose(by_rays(np.asarray(cloud.points)), by_rays(true), atol=1e-9)
 
 
 @pytest.mark.parametrize("space", ["depth", "disparity"])
@@ -203,12 +222,12 @@ def test_the_cloud_shows_nothing_of_scale_and_shift_of_the_true_map(space):
     with jax.enable_x64(True):
         batch = in_float64(rooms_batch(space=space))
         config = small_config(space=space)
-        clouds, labels = make_examples(jax.random.key(0), batch, config, False)
+        cloud, labels = make_examples(jax.random.key(0), batch, config, False)
         other = {**batch, "values": 2.5 * batch["values"] + 4}
         clouds_too, labels_too = make_examples(jax.random.key(0), other, config, False)
         # Only the last roundings of float64 differ; the labels, by far more.
-        np.testing.assert_allclose(clouds.points, clouds_too.points, atol=1e-12)
-        np.testing.assert_array_equal(clouds.mask, clouds_too.mask)
+        np.testing.assert_allclose(cloud.points, clouds_too.points, atol=1e-12)
+        np.testing.assert_array_equal(cloud.mask, clouds_too.mask)
         np.testing.assert_array_equal(labels.alpha, labels_too.alpha)
         assert (labels_too.shift > labels.shift + 0.1).all()
         assert (np.abs(labels_too.scale / labels.scale - 1) > 0.1).all()
@@ -258,12 +277,12 @@ def test_no_label_leaks_through_the_canonical_form(space):
         }.items():
             config = dataclasses.replace(plain, **drawn)
             seen[name] = [make_examples(jax.random.key(s), batch, config, True) for s in (0, 1)]
-        clouds, labels = seen["nothing"][0]
+        cloud, labels = seen["nothing"][0]
         for others in seen.values():
             for other_clouds, other_labels in others:
                 # Not only do the two quantiles come out the same: every canonical value does.
                 np.testing.assert_allclose(
-                    other_clouds.canonical.values, clouds.canonical.values, atol=1e-12
+                    other_clouds.canonical.values, cloud.canonical.values, atol=1e-12
                 )
                 np.testing.assert_allclose(other_labels.shift, labels.shift, rtol=1e-9)
         # They were drawn: the input was another, and so is what its canonical form took off.
@@ -271,8 +290,8 @@ def test_no_label_leaks_through_the_canonical_form(space):
         assert (np.abs(offsets[0] - offsets[1]) > 1e-3).all()
         alphas = np.array([examples[1].alpha for examples in seen["both"]])
         assert ((alphas >= 0.6) & (alphas <= 1.25)).all() and alphas.std(0).min() > 1e-3
-        for clouds, labels in seen["both"]:
-            np.testing.assert_allclose(labels.alpha * clouds.focal, batch["focal"], rtol=1e-9)
+        for cloud, labels in seen["both"]:
+            np.testing.assert_allclose(labels.alpha * cloud.focal, batch["focal"], rtol=1e-9)
 
 
 @pytest.mark.parametrize("space", ["depth", "disparity"])
@@ -283,8 +302,8 @@ def test_the_labels_undo_a_distortion_that_was_drawn(space):
             small_config(space=space), augmentation=(), shift_range=(0.2, 0.8),
             alpha_range=(0.6, 0.9),
         )  # fmt: skip
-        clouds, labels = make_examples(jax.random.key(0), batch, config, True)
-        straight = straighten(clouds.points, labels.shift, labels.alpha, space)
+        cloud, labels = make_examples(jax.random.key(0), batch, config, True)
+        straight = straighten(cloud.points, labels.shift, labels.alpha, space)
         straight, true = by_rays(np.asarray(straight)), by_rays(true_cloud(batch, space))
         scale = true[:, :1, 2:] / straight[:, :1, 2:]
         np.testing.assert_allclose(scale * straight, true, rtol=1e-9, atol=1e-9)
@@ -300,8 +319,8 @@ def test_the_weights_of_targets_weigh_their_losses():
     # The shift is learned where it is needed, whether it is a target or not.
     assert dataclasses.replace(config, targets=(2,), target_weights=(0.5,)).weight_of("shift") == 1
     batch = rooms_batch()
-    params = training.initial_params(config)
-    errors = training.make_evaluation(config)(params, batch).errors
+    params = initial_params(config)
+    errors = make_evaluation(config)(params, batch).errors
     expected = 2 * errors["loss_shift"] + 0.5 * errors["loss_focal"]
     np.testing.assert_allclose(errors["loss"], expected, rtol=1e-6)
 
@@ -328,12 +347,12 @@ def evaluation(losses, weights, errors=None):
     value = {"focal": np.arange(count, dtype=float)}
     logs = {"focal": np.zeros((count, 64))}
     points, mask = np.ones((2, 3)), np.array([True, False])
-    return training.Evaluation(errors, np.array(weights), value, value, logs, points, mask)
+    return Evaluation(errors, np.array(weights), value, value, logs, points, mask)
 
 
 def test_validation_counts_each_sample_by_its_weight():
     parts = [evaluation([1.0, 5.0], [1, 1], [2.0, 9.0]), evaluation([3.0, 70.0], [1, 0], [1.0, 99])]
-    seen = training.validate(lambda params, batch: parts[batch], None, [0, 1])
+    seen = validate(lambda params, batch: parts[batch], None, [0, 1])
     calibrated = seen.summary.pop("calibration_focal")
     assert seen.summary == {"loss": 3.0, "fov_error": 4.0, "median_fov_error": 2.0}
     # Posteriors that are even over the range hold truths within it already, and 2 lies outside.
@@ -344,10 +363,10 @@ def test_validation_counts_each_sample_by_its_weight():
 
 def test_a_cloud_of_a_sample_that_does_not_count_is_not_shown():
     part = evaluation([1.0, 5.0], [0, 1])
-    assert len(training.validate(lambda *_: part, None, [0]).points) == 0
+    assert len(validate(lambda *_: part, None, [0]).points) == 0
 
 
 def test_a_validation_part_in_which_nothing_counts_is_reported():
     part = evaluation([1.0], [0])
     with pytest.raises(UserError, match="no sample has enough valid depth"):
-        training.validate(lambda *_: part, None, [0])
+        validate(lambda *_: part, None, [0])

@@ -5,10 +5,10 @@ import pytest
 from box_rooms import box_room
 from raw_files import png16, put
 
-from data.prepared import prepared_set as prepared
-from data.protocol import DataError, DepthMap
+from data.prepared import manifest, writing
+from data.protocol import DepthMap
 from data.user_maps.true_maps import TrueMaps
-from train3d_jax.errors import UserError
+from train3d_jax.errors import DataError, UserError
 
 VALUES = np.arange(2000, 2048, dtype=np.uint16).reshape(6, 8)
 ROW = {
@@ -36,12 +36,12 @@ def test_a_manifest_gives_metres_and_cameras(tmp_path):
     np.testing.assert_allclose(maps[1].depth[0, :3], [0, 65.535, 0.007], rtol=1e-6)
 
 
-def test_what_need_not_be_told_may_be_absent(tmp_path):
+def test_optional_fields_may_be_absent(tmp_path):
     row = {key: value for key, value in ROW.items() if key not in ("invalid", "scene")}
     assert put_manifest(tmp_path, row)[0].scene == ""
 
 
-def test_files_are_found_beside_the_manifest_or_else_above_it(tmp_path):
+def test_files_are_read_beside_the_manifest_or_else_above_it(tmp_path):
     folder = tmp_path / "depth"
     maps = put_manifest(folder, ROW | {"depth": "depth/a.png"}, ROW)
     np.testing.assert_array_equal(maps[0].depth, maps[1].depth)
@@ -51,14 +51,14 @@ def test_files_are_found_beside_the_manifest_or_else_above_it(tmp_path):
 
 
 def test_a_prepared_set_gives_its_maps_and_scenes(tmp_path):
-    prepared.begin(tmp_path)
+    writing.begin(tmp_path)
     rows = []
     for index in range(2):
         true = DepthMap(*box_room(index))
-        origin = prepared.Origin("scannet", f"scene000{index}_00", "x", 0)
-        rows.append(prepared.write_sample(tmp_path, index, true, origin))
-    prepared.append_rows(tmp_path, rows)
-    prepared.finish(tmp_path, {}, "0")
+        origin = manifest.Origin("scannet", f"scene000{index}_00", "x", 0)
+        rows.append(writing.write_sample(tmp_path, index, true, origin))
+    manifest.append_rows(tmp_path, rows)
+    writing.finish(tmp_path, {}, "0")
     maps = TrueMaps(tmp_path)
     assert len(maps) == 2
     assert (maps[1].name, maps[1].scene) == ("000001", "scannet/scene0001")
@@ -70,7 +70,7 @@ def test_a_prepared_set_gives_its_maps_and_scenes(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("contents", "told"),
+    ("contents", "message"),
     [
         (b"{", "is no JSON"),
         (b"\xff\xfe\x00", "is no JSON"),
@@ -79,14 +79,14 @@ def test_a_prepared_set_gives_its_maps_and_scenes(tmp_path):
         (b"[]", "lists no map"),
     ],
 )
-def test_a_broken_manifest_is_named(tmp_path, contents, told):
+def test_a_broken_manifest_is_named(tmp_path, contents, message):
     put(tmp_path / "manifest.json", contents)
-    with pytest.raises(DataError, match=rf"manifest\.json: {told}"):
+    with pytest.raises(DataError, match=rf"manifest\.json: {message}"):
         TrueMaps(tmp_path)
 
 
 @pytest.mark.parametrize(
-    ("row", "told"),
+    ("row", "message"),
     [
         (3, "row 2 is no object"),
         (ROW | {"depth": None}, "row 2 names no file"),
@@ -107,14 +107,14 @@ def test_a_broken_manifest_is_named(tmp_path, contents, told):
         (ROW | {"cx": 90}, r"a: its principal point \(90, 2\.5\) is outside"),
     ],
 )
-def test_a_broken_row_is_told_when_it_is_read_and_leaves_the_others(tmp_path, row, told):
+def test_a_broken_row_is_reported_when_it_is_read_and_leaves_the_others(tmp_path, row, message):
     maps = put_manifest(tmp_path, ROW, row)
-    with pytest.raises(DataError, match=told):
+    with pytest.raises(DataError, match=message):
         maps[1]
     assert maps[0].depth.shape == (6, 8)
 
 
-def test_a_broken_image_is_told_when_it_is_read(tmp_path):
+def test_a_broken_image_is_reported_when_it_is_read(tmp_path):
     maps = put_manifest(tmp_path, ROW)
     (tmp_path / "a.png").write_bytes(b"no image")
     with pytest.raises(DataError, match=r"a\.png"):

@@ -12,18 +12,18 @@ from box_rooms import box_room
 from PIL import Image
 from ply_files import read_ply
 
-from data.prepared import prepared_set as prepared
+from data.prepared import manifest, writing
 from data.protocol import DepthMap
 from data.user_maps.known_cameras import KnownCamera
 from launch.recovery.config import RecoveryConfig
 from launch.recovery.folder import recover_folder
 from train3d_jax.geometry.depth_maps import point_cloud, recovered_depth
-from train3d_jax.inference import recovery as inference
+from train3d_jax.inference.models import load_model
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 viewer_maps = pytest.importorskip("launch.viewer.maps", reason="viser is not installed")
 viewer_server = pytest.importorskip("launch.viewer.server", reason="viser is not installed")
-from launch.viewer.window import BY_HAND, Exhibition  # noqa: E402
+from launch.viewer.window import BY_HAND, ViewerContext  # noqa: E402
 
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
@@ -40,7 +40,7 @@ FOCAL, SHIFT, FOV = "focal_px", "shift", "fov_x_deg"
 
 @pytest.fixture(scope="module")
 def model():
-    return inference.load_model()
+    return load_model()
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +60,7 @@ def config(folder, tmp_path_factory):
 
 
 def serve(config, models, entries, truth=False):
-    exhibition = Exhibition(entries, config, models, named=False, truth=truth)
+    exhibition = ViewerContext(entries, config, models, named=False, truth=truth)
     return viewer_server.Server(exhibition, "127.0.0.1", 0)
 
 
@@ -92,15 +92,15 @@ def open_window(browser, server):
     page = browser.new_page(viewport={"width": 1000, "height": 1200})
     page.set_default_timeout(PATIENCE)
     errors, asked = [], []
-    page.on("console", lambda told: errors.append(told.text) if told.type == "error" else None)
+    page.on("console", lambda line: errors.append(line.text) if line.type == "error" else None)
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.on("request", lambda request: asked.append(request.url))
     page.goto(f"http://127.0.0.1:{server.get_port()}")
-    told(page, "128 x 96 pixels")
+    shows(page, "128 x 96 pixels")
     return SimpleNamespace(page=page, errors=errors, asked=asked)
 
 
-def told(page, text):
+def shows(page, text):
     """Waits until the page says something."""
     page.get_by_text(text).first.wait_for()
 
@@ -192,7 +192,7 @@ def test_recover_glides_to_the_numbers_of_launch_infer_and_save_writes_its_files
     (shown,) = server._windows.values()
     shown._panel.shift.on_update(lambda event: glided.append(event.target.value))
     press(page, "Recover")
-    told(page, "room0.npy: recovered")
+    shows(page, "room0.npy: recovered")
     own = RecoveryConfig(config.input, tmp_path / "out", config.runs, "depth")
     recover_folder(own, [model])
     answer = json.loads((tmp_path / "out" / "room0.json").read_text())
@@ -203,7 +203,7 @@ def test_recover_glides_to_the_numbers_of_launch_infer_and_save_writes_its_files
     low, high = answer["shift_interval"]
     assert title == f"90 %: {low:.4g} to {high:.4g}"
     press(page, "Save")
-    told(page, "saved as")
+    shows(page, "saved as")
     for ending in ("json", "ply", "npz"):
         saved, expected = (place.out / f"room0.{ending}" for place in (config, own))
         if ending == "npz":
@@ -217,7 +217,7 @@ def test_values_that_were_set_are_saved_as_such(window, config, folder):
     set_slider(page, 0, 61.5)
     set_slider(page, 1, 0.25)
     press(page, "Save")
-    told(page, "saved as")
+    shows(page, "saved as")
     answer = json.loads((config.out / "room0.json").read_text())
     assert answer["settings"] == answer["method"] == BY_HAND
     assert (answer["fov_x_deg"], answer["shift"]) == pytest.approx((61.5, 0.25), rel=1e-6)
@@ -233,7 +233,7 @@ def test_what_is_known_stays_and_the_other_is_recovered(window, config, model, t
     focal = number(page, FOCAL)
     page.get_by_label("Focal known").check()
     press(page, "Recover")
-    told(page, "room0.npy: recovered")
+    shows(page, "room0.npy: recovered")
     known = RecoveryConfig(
         config.input, tmp_path / "out", config.runs, "depth", camera=KnownCamera(focal_px=focal)
     )
@@ -246,22 +246,22 @@ def test_what_is_known_stays_and_the_other_is_recovered(window, config, model, t
     page.get_by_label("Focal known").uncheck()
     set_slider(page, 1, 0.3)
     press(page, "Recover")
-    told(page, "room0.npy: recovered")
+    shows(page, "room0.npy: recovered")
     assert number(page, SHIFT) == pytest.approx(0.3) and number(page, FOCAL) != focal
 
 
-def test_keys_and_thumbnails_choose_maps_and_a_void_one_is_told(window):
+def test_keys_and_thumbnails_choose_maps_and_a_void_one_is_reported(window):
     page = window.page
     page.keyboard.press("n")
-    told(page, "room1.npy: 128 x 96")
+    shows(page, "room1.npy: 128 x 96")
     page.keyboard.press("p")
-    told(page, "room0.npy: 128 x 96")
+    shows(page, "room0.npy: 128 x 96")
     page.locator(".thumbnail", has_text="void").click()
     refused(page, "void.npy: too few valid pixels")
     press(page, "Recover")
     refused(page, "there is no map")
     page.locator(".thumbnail", has_text="room2").click()
-    told(page, "room2.npy: 128 x 96")
+    shows(page, "room2.npy: 128 x 96")
     assert page.locator(".thumbnail img").count() == 5
 
 
@@ -286,13 +286,13 @@ def as_npy(values):
     return file.getvalue()
 
 
-def test_an_upload_appears_and_bad_ones_are_refused_in_words(window, config):
+def test_an_upload_appears_and_bad_ones_are_refused_with_a_reason(window, config):
     page = window.page
     upload(page, "../../mine.npy", as_npy(box_room(9, (60, 80))[0]))
-    told(page, "mine.npy: 80 x 60 pixels")
-    told(page, "6 · mine.npy")
+    shows(page, "mine.npy: 80 x 60 pixels")
+    shows(page, "6 · mine.npy")
     press(page, "Save")
-    told(page, "saved as")
+    shows(page, "saved as")
     assert (config.out / "uploads" / "mine.json").is_file()
     grey = io.BytesIO()
     Image.fromarray(np.zeros((60, 80), np.uint8)).save(grey, "PNG")
@@ -317,18 +317,18 @@ def test_uploads_that_are_too_large_are_refused_before_they_come(window, monkeyp
     upload(window.page, "large.npy", as_npy(np.ones((200, 200))))
     refused(window.page, "large.npy: is 0 MiB; more than")
     upload(window.page, "small.npy", as_npy(box_room(9, (60, 80))[0]))
-    told(window.page, "small.npy: 80 x 60 pixels")
+    shows(window.page, "small.npy: 80 x 60 pixels")
 
 
 @pytest.mark.filterwarnings("ignore:Queued a .* on a closed connection")
 def test_two_windows_do_not_disturb_each_other_and_leave_nothing(browser, server, window):
     other = open_window(browser, server)
     other.page.keyboard.press("n")
-    told(other.page, "room1.npy: 128 x 96")
+    shows(other.page, "room1.npy: 128 x 96")
     set_slider(other.page, 1, 0.5)
     set_slider(window.page, 1, 0.2)
     assert number(other.page, SHIFT) == pytest.approx(0.5)
-    told(window.page, "room0.npy: 128 x 96")
+    shows(window.page, "room0.npy: 128 x 96")
     threads, running = threading.active_count(), dict(server._windows)
     press(other.page, "Recover")
     other.page.close()  # while it is at work
@@ -340,15 +340,15 @@ def test_two_windows_do_not_disturb_each_other_and_leave_nothing(browser, server
     assert not other.errors
 
 
-def test_on_prepared_sets_errors_are_told_and_the_truth_is_a_click_away(
+def test_on_prepared_sets_errors_are_reported_and_the_truth_is_a_click_away(
     browser, model, tmp_path, config
 ):
-    prepared.begin(tmp_path / "set")
+    writing.begin(tmp_path / "set")
     for number_, seed in enumerate((3, 4)):
-        origin = prepared.Origin("rooms", f"room{seed}", "computed", number_)
-        row = prepared.write_sample(tmp_path / "set", number_, DepthMap(*box_room(seed)), origin)
-        prepared.append_rows(tmp_path / "set", [row])
-    prepared.finish(tmp_path / "set", {}, software="test")
+        origin = manifest.Origin("rooms", f"room{seed}", "computed", number_)
+        row = writing.write_sample(tmp_path / "set", number_, DepthMap(*box_room(seed)), origin)
+        manifest.append_rows(tmp_path / "set", [row])
+    writing.finish(tmp_path / "set", {}, software="test")
     own = RecoveryConfig(tmp_path / "set", tmp_path / "out", config.runs, "depth")
     server = serve(own, [model], viewer_maps.entries_of_set(own), truth=True)
     try:
@@ -357,8 +357,8 @@ def test_on_prepared_sets_errors_are_told_and_the_truth_is_a_click_away(
         page.get_by_role("button", name="truth", exact=True).wait_for()
         assert "points are off by 0.0 %" not in page.locator(".points").inner_text()
         press(page, "Go to the truth")
-        told(page, "points are off by 0.0 %")
-        told(page, "0.0 degrees")
+        shows(page, "points are off by 0.0 %")
+        shows(page, "0.0 degrees")
         exact = number(page, SHIFT)
         set_slider(page, 1, round(exact + 0.2, 3))
         assert "points are off by 0.0 %" not in page.locator(".points").inner_text()

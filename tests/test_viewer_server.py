@@ -17,8 +17,7 @@ from box_rooms import box_room
 from PIL import Image
 
 from data.user_maps.depth_files import DepthFile
-from launch.recovery.config import RecoveryConfig
-from launch.recovery.saving import SaveSettings
+from launch.recovery.config import RecoveryConfig, SaveSettings
 from train3d_jax.errors import UserError
 
 viser = pytest.importorskip("viser", reason="viser is not installed")
@@ -26,7 +25,7 @@ from benchmarks.view import Browser  # noqa: E402
 from launch.viewer import drawings as viewer_drawings  # noqa: E402
 from launch.viewer import maps as viewer_maps  # noqa: E402
 from launch.viewer import server as viewer_server  # noqa: E402
-from launch.viewer.window import Exhibition  # noqa: E402
+from launch.viewer.window import ViewerContext  # noqa: E402
 
 
 @pytest.fixture
@@ -39,7 +38,7 @@ def config(tmp_path):
 @pytest.fixture
 def server(config):
     entries = viewer_maps.entries_of_folder(config)
-    running = viewer_server.Server(Exhibition(entries, config, (), False, False), "127.0.0.1", 0)
+    running = viewer_server.Server(ViewerContext(entries, config, (), False, False), "127.0.0.1", 0)
     yield running
     running.stop()
 
@@ -81,13 +80,13 @@ def test_nothing_but_the_page_is_served_and_no_tunnel_is_opened(server, config):
     assert server.request_share_url() is None
 
 
-def test_an_address_that_cannot_be_had_is_told(config):
+def test_an_address_that_is_taken_is_reported(config):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(UserError, match=f"--port={port}"):
-            viewer_server.Server(Exhibition((), config, (), False, False), "127.0.0.1", port)
+            viewer_server.Server(ViewerContext((), config, (), False, False), "127.0.0.1", port)
     with pytest.raises(UserError, match=r"--host=192\.0\.2\.1"):
-        viewer_server.Server(Exhibition((), config, (), False, False), "192.0.2.1", 0)
+        viewer_server.Server(ViewerContext((), config, (), False, False), "192.0.2.1", 0)
 
 
 def test_answers_cannot_be_saved_among_the_maps(config):
@@ -126,7 +125,7 @@ def test_clouds_have_the_colours_of_their_images(tmp_path, config):
         config.input, config.out, (), "depth", "geometric", saving=SaveSettings(rgb=tmp_path)
     )
     (entry,) = viewer_maps.entries_of_folder(coloured)
-    look = viewer_maps.Look(entry, coloured)
+    look = viewer_maps.MapView(entry, coloured)
     place = look.cloud(look.first_guess)
     focal = look.first_guess.focal
     columns = np.rint(place[:, 0] / place[:, 2] * focal + 63.5).astype(int)
@@ -143,7 +142,7 @@ def test_the_one_image_of_the_input_colours_no_upload(tmp_path, config):
     (entry,) = viewer_maps.entries_of_folder(coloured)
     (path,) = Path(config.input).glob("*.npy") if config.input.is_dir() else [config.input]
     upload = viewer_maps.entry_of_upload(tmp_path / "u", path.name, path.read_bytes(), coloured)
-    of_map, of_upload = (viewer_maps.Look(one, coloured).colours for one in (entry, upload))
+    of_map, of_upload = (viewer_maps.MapView(one, coloured).colours for one in (entry, upload))
     assert (of_map == [200, 10, 10]).all()
     assert not (of_upload == [200, 10, 10]).all(-1).any()
 
@@ -154,7 +153,7 @@ def test_scores_peak_and_errors_vanish_at_the_truth(config, space):
     values = depth if space == "depth" else 1 / depth
     found = viewer_maps.Map(DepthFile(Path(), "room", "room"), values, None)
     own = RecoveryConfig(config.input, config.out, (), space, "geometric")
-    look = viewer_maps.Look(viewer_maps.Entry("room", lambda: (found, intrinsics)), own)
+    look = viewer_maps.MapView(viewer_maps.Entry("room", lambda: (found, intrinsics)), own)
     truth = look.truth
     errors = look.errors(truth)
     assert max(errors) < 1e-3
@@ -165,7 +164,7 @@ def test_scores_peak_and_errors_vanish_at_the_truth(config, space):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_the_program_shows_a_folder_until_it_is_told_to_end(config, number):
+def test_the_program_shows_a_folder_until_it_is_asked_to_end(config, number):
     command = [sys.executable, "-m", "launch.view", "--input", str(config.input), "--model="]
     with subprocess.Popen(
         [*command, "--space", "depth", "--port", "0"],

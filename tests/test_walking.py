@@ -54,7 +54,7 @@ def test_patterns_match_as_in_a_shell(tmp_path, pattern, found):
     assert [(root / file).relative_to(tmp_path).as_posix() for file in files] == found
 
 
-def test_files_in_folders_that_begin_with_a_dot_are_found_without_a_pattern(tmp_path):
+def test_files_in_folders_that_begin_with_a_dot_are_listed_without_a_pattern(tmp_path):
     lay_out(tmp_path, ".hidden/a.npy", "b.npy")
     assert files_below(tmp_path) == [".hidden/a.npy", "b.npy"]
 

@@ -10,7 +10,7 @@ from tiny import CONFIG
 from train3d_jax import recover
 from train3d_jax.errors import UserError
 from train3d_jax.evidence.calibration import Calibration
-from train3d_jax.inference import recovery as inference
+from train3d_jax.inference.models import load_model
 from train3d_jax.storage import checkpoint, weights
 from train3d_jax.training import trainer as training
 
@@ -38,9 +38,9 @@ def test_packed_weights_are_those_of_the_run(run, packed):
     assert (one[0], one[1], one[3]) == (other[0], other[1], other[3]) == told
     assert jax.tree.structure(one[2]) == jax.tree.structure(other[2])
     jax.tree.map(np.testing.assert_array_equal, one[2], other[2])
-    model = inference.load_model(packed)
+    model = load_model(packed)
     assert model.calibration == told[2]
-    other_name = inference.load_model(run)
+    other_name = load_model(run)
     assert model.digest == other_name.digest and model.name != other_name.name
 
 
@@ -67,7 +67,7 @@ def test_damaged_or_missing_weights_are_refused_in_a_line(packed):
     contents[len(contents) // 2] ^= 1
     file.write_bytes(contents)
     with pytest.raises(UserError, match="is damaged"):
-        inference.load_model(packed)
+        load_model(packed)
     file.unlink()
     with pytest.raises(UserError, match="cannot be read"):
         weights.load(packed)
@@ -76,7 +76,7 @@ def test_damaged_or_missing_weights_are_refused_in_a_line(packed):
 def test_without_weights_for_a_space_the_way_out_is_told(monkeypatch, tmp_path):
     monkeypatch.setattr(weights, "FOLDER", tmp_path)
     with pytest.raises(UserError, match="method='geometric'"):
-        inference.load_model()
+        load_model()
 
 
 @pytest.mark.parametrize("space", ["depth", "disparity"])
@@ -105,7 +105,7 @@ def test_the_weights_that_tell_forms_apart_are_whole_and_described(monkeypatch, 
 
 
 def test_the_weights_that_come_along_straighten_rooms():
-    model = inference.load_model()
+    model = load_model()
     maps, cameras = zip(*(box_room(seed) for seed in range(8)), strict=True)
     found = recover([7 * depth + 3 for depth in maps], model)
     true_focal = np.array([camera[0, 0] for camera in cameras])

@@ -5,13 +5,14 @@ from pathlib import Path
 
 from box_rooms import box_room
 
-from data.loading import pipeline
+from data.loading import samples
 from data.prepared.prepared_set import Sample
-from train3d_jax.geometry.clouds import CloudSettings
-from train3d_jax.training.trainer import TrainingConfig
+from train3d_jax.geometry.clouds import POINT_SETS, CloudSettings
+from train3d_jax.training.config import TrainingConfig
 
 CONFIG = TrainingConfig(
-    (0, 2), CloudSettings(num_points=1024), batch_size=3, epochs=3, width=16, seed=5,
+    (0, 2), CloudSettings(num_points=1024, voxel_size=POINT_SETS.voxel_size), encoder="points",
+    batch_size=3, epochs=3, width=16, seed=5,
     augmentation=("crop", "mirror"), average_decay=0.9,
 )  # fmt: skip
 STEPS_PER_EPOCH = 10
@@ -25,7 +26,7 @@ def with_clouds(config=CONFIG, **changes):
 
 def rooms_batch(seeds=(0, 1, 2), space="depth"):
     """A batch of whole rooms, as the pipeline makes it."""
-    return pipeline.stack([pipeline.to_blocks(*box_room(seed), space) for seed in seeds])
+    return samples.stack([samples.to_blocks(*box_room(seed), space) for seed in seeds])
 
 
 class Rooms:

@@ -1,6 +1,10 @@
 """Recover the focal length and the depth shift that straighten a distorted point cloud.
 
-    from train3d_jax import load_model, recover
+    import train3d_jax
+
+    model = train3d_jax.load_model()
+    shape = model.recover(train3d_jax.read_depth("depth.png"))
+    shape.points, shape.focal_px, shape.focal_interval_px
 
 Importing this package is cheap: JAX is loaded when one of its names is first used.
 """
@@ -9,17 +13,21 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from train3d_jax.api import Recovered as Recovered
+    from train3d_jax.api import Model as Model
+    from train3d_jax.api import load_model as load_model
+    from train3d_jax.api import read_depth as read_depth
     from train3d_jax.api import recover as recover
-    from train3d_jax.inference.models import Model as Model
-    from train3d_jax.inference.models import load_model as load_model
+    from train3d_jax.errors import UserError as UserError
+    from train3d_jax.shape import Shape as Shape
 
 __version__ = "0.1.0"
 
 _HOME = {
-    "Model": "inference.models",
-    "Recovered": "api",
-    "load_model": "inference.models",
+    "Model": "api",
+    "Shape": "shape",
+    "UserError": "errors",
+    "load_model": "api",
+    "read_depth": "api",
     "recover": "api",
 }
 

@@ -1,74 +1,145 @@
-"""Recovery for programs of others: arrays in, arrays out."""
+"""The library as a researcher uses it: a model, and the shape that it recovers of a depth map."""
 
-from __future__ import annotations  # help(recover) shows short types
-
+import functools
 import os
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+from jaxtyping import Float32
 from numpy.typing import ArrayLike
 
+from train3d_jax import compilation
 from train3d_jax.errors import Argument, ArgumentError
 from train3d_jax.evidence import fusion
-from train3d_jax.evidence.fusion import Method
+from train3d_jax.formats import depth as depth_formats
+from train3d_jax.geometry import camera
+from train3d_jax.geometry import depth_maps as straight
 from train3d_jax.geometry.affine import Space
-from train3d_jax.geometry.camera import centred_intrinsics
-from train3d_jax.geometry.intrinsics import form_problem, size_problem
 from train3d_jax.inference import map_checks
+from train3d_jax.inference import models as inference_models
 from train3d_jax.inference import recovery as inference
-from train3d_jax.inference.arrays import depth_maps, numbers
-from train3d_jax.inference.recovery import Known, Model
+from train3d_jax.inference.arrays import depth_maps, masks_of
+from train3d_jax.inference.known import checked_bool, checked_focals, checked_intrinsics
+from train3d_jax.inference.models import check_models
+from train3d_jax.shape import Shape
+from train3d_jax.storage import checkpoint, weights
 
 BATCH = 16
 """Maps solved at once at most; smaller batches are filled up to a power of two, so that only five
 sizes are ever compiled."""
 
+_BUNDLED: dict[str, Space] = {"depth": "depth", "disparity": "disparity"}
+"""Names of the weights that come with the package; `inference_models.DEFAULT` names one of them."""
 
-class Recovered(NamedTuple):
-    """Cameras and shifts of maps; every array has the leading axis B, or none for a single map.
+Run = str | os.PathLike[str]
+"""Names weights that come with the package, or the folder of a run or of weights."""
 
-    A single map is one that was given as (H, W), (H, W, 1) or (1, H, W).
 
-    Numbers are NaN where a map could not be solved.  The straight depth is `a * depth + b`, up to
-    scale, and in disparity space the inverse of it; unprojected with `focal_px` and the principal
-    point that was given, or the image centre, it is the straight cloud.
+@dataclass(frozen=True)
+class Model:
+    """Networks that recover shapes, or geometry alone where there are none; see `load_model`.
 
     Attributes:
-      solvable: whether there is an answer, bool.
-      focal_px: vertical focal length in pixels.
-      a: > 0; in units of the answer per unit of the input.
-      b: units of the answer: metres (or 1 / metres) if a network for the scale took part.
-      shift: canonical units (2 % quantile of the input at 0.5, 98 % quantile at 1).
-      focal_interval: holds the focal length with 90 % probability, pixels, shape (..., 2).
-      shift_interval: the same for the shift, shape (..., 2).
-      flags: for each of `fusion.FLAGS` and `map_checks.FLAGS` whether it is raised, bool;
-        `inference.Recovery` and `map_checks.check` say what they mean.
+      space: what the maps hold, up to scale and shift: "depth" or "disparity".
+      networks: that together answer.
     """
 
-    solvable: np.ndarray
-    focal_px: np.ndarray
-    a: np.ndarray
-    b: np.ndarray
-    shift: np.ndarray
-    focal_interval: np.ndarray
-    shift_interval: np.ndarray
-    flags: dict[str, np.ndarray]
+    space: Space
+    networks: tuple[inference_models.Model, ...] = ()
+
+    def recover(
+        self,
+        depth: ArrayLike | Iterable[ArrayLike],
+        mask: ArrayLike | Iterable[ArrayLike] | None = None,
+        *,
+        focal_px: ArrayLike | None = None,
+        intrinsics: ArrayLike | None = None,
+        shift_known: bool | np.bool_ = False,
+    ) -> Shape:
+        """Recovers the focal length and the shift of depth maps, and what they make straight.
+
+        The first call with another number of maps (1, 2, 4, 8 or 16 at once) or another set of
+        known values compiles programs, which takes ten seconds to a minute.  Later processes read
+        them from the cache that the command line has too, see `compilation.keep_programs`; the
+        environment variable TRAIN3D_JAX_CACHE=0 switches it off.
+
+        Args:
+          depth: one map, shape (H, W), (H, W, 1) or (1, H, W); a batch, (B, H, W), (B, H, W, 1) or
+            (B, 1, H, W); or a list of single maps of any sizes.  Arrays of numpy, JAX, PyTorch and
+            whatever else offers `__array__` or DLPack; images of Pillow with 16 bits or more.
+            Values in any affine unit of `space`; 0, what is not finite and what a numpy masked
+            array masks are missing.
+          mask: for each map the pixels that count, of the shape of the maps; bool, True where a
+            value counts, or integers.
+          focal_px: vertical focal length in pixels where it is known, one for all or one for each.
+          intrinsics: (3, 3) in pixels of the map, or (B, 3, 3), where the camera is known; in place
+            of `focal_px`.  Pixel centres are at integers.
+          shift_known: the input's shift is right already, as that of a sensor.
+
+        Returns:
+          The shapes; each map's is independent of the others.
+
+        Raises:
+          UserError: an argument does not fit, and the message names it.
+        """
+        maps, form = depth_maps(depth)
+        if mask is not None:
+            masks = masks_of(mask, maps)
+            maps = [np.where(one, values, 0) for one, values in zip(masks, maps, strict=True)]
+        shift_known = checked_bool(shift_known)
+        matrices = checked_intrinsics(intrinsics, maps)
+        focals = checked_focals(focal_px, matrices, maps)
+        method = "learned" if self.networks else "geometric"
+        check_models(self.networks, self.space, focals is not None, shift_known, method)
+        parts, checks = [], []
+        for start in range(0, len(maps), BATCH):
+            chosen = np.arange(start, min(start + BATCH, len(maps)))
+            filled = np.resize(chosen, 1 << int(np.ceil(np.log2(len(chosen)))))
+            blocks = inference.make_blocks(
+                [maps[i] for i in filled], intrinsics=[matrices[i] for i in filled]
+            )
+            known = inference.Known(None if focals is None else focals[filled], shift_known)
+            recovery = inference.recover_blocks(self.networks, blocks, known, method, self.space)
+            parts.append((recovery, len(chosen)))
+            checks += map_checks.check([maps[i] for i in chosen], blocks, self.space)
+        return _shape_of(maps, form, self.space, matrices, parts, checks)
+
+
+def load_model(
+    run: Run | Sequence[Run] | None = inference_models.DEFAULT, space: Space | None = None
+) -> Model:
+    """Loads networks, each once a process.
+
+    Args:
+      run: "depth" or "disparity" for the weights that come with the package, by what the maps hold
+        up to scale and shift: depth (metric networks, sensors) or disparity (MiDaS, DPT, Depth
+        Anything).  "default" is "depth".  Or the folder of a run of `train` or of weights; or
+        several that together cover shift and focal length.  None for geometry alone, which needs
+        `space`.  A folder that has one of the names is given as a `Path` or with its parent.
+      space: of the maps; needed for geometry alone, else that of the networks.
+
+    Raises:
+      UserError: there is no such run, it cannot be read, or it was trained in another space.
+    """
+    return _load(run, space, "run")
 
 
 def recover(
     depth: ArrayLike | Iterable[ArrayLike],
-    model: Model | str | os.PathLike[str] | Sequence[Model | str | os.PathLike[str]] | None = None,
-    space: Space = "depth",
-    focal_px: ArrayLike | None = None,
+    model: Model | Run | Sequence[Run] | None = inference_models.DEFAULT,
+    mask: ArrayLike | Iterable[ArrayLike] | None = None,
     *,
+    space: Space | None = None,
+    focal_px: ArrayLike | None = None,
     intrinsics: ArrayLike | None = None,
     shift_known: bool | np.bool_ = False,
-    method: Method | None = None,
-) -> Recovered:
-    """Recovers the focal length and the shift of depth maps that have lost them.
+) -> Shape:
+    """Short for `load_model(model, space).recover(depth, mask, ...)`.
 
-    A corner of a room, its depth scaled and shifted, is straightened without any network:
+    A corner of a room, its depth scaled and shifted, is straightened by geometry alone:
 
     >>> import numpy as np
     >>> from train3d_jax import recover
@@ -79,147 +150,153 @@ def recover(
     >>> directions = rays @ turn.T
     >>> walls = np.where(directions > 0, [2.0, 1.5, 3.0], [-1.0, -1.2, -2.0]) / directions
     >>> true_depth = walls.min(-1)
-    >>> found = recover(0.1 * true_depth + 0.3, method="geometric")
-    >>> print(f"{found.focal_px:.0f} pixels")
+    >>> shape = recover(0.1 * true_depth + 0.3, model=None, space="depth")
+    >>> print(f"{shape.focal_px:.0f} pixels")
     100 pixels
-    >>> straight = found.a * (0.1 * true_depth + 0.3) + found.b
-    >>> bool(np.ptp(straight / true_depth) < 0.01 * np.mean(straight / true_depth))
+    >>> ratio = shape.depth / true_depth
+    >>> bool(np.ptp(ratio) < 0.01 * ratio.mean())
     True
-
-    The first call with another number of maps (1, 2, 4, 8 or 16 at once), method, or set of known
-    values compiles programs, which takes ten seconds to a minute; every process compiles anew.  Set
-    the environment variable JAX_COMPILATION_CACHE_DIR to a folder before JAX is imported, and
-    later processes load from there what this one compiles.
+    >>> shape.points.shape
+    (96, 128, 3)
 
     Args:
-      depth: one map, shape (H, W), (H, W, 1) or (1, H, W); a batch, (B, H, W), (B, H, W, 1) or
-        (B, 1, H, W); or a list of single maps of any sizes.  Arrays of numpy, JAX, PyTorch and
-        whatever else offers `__array__` or DLPack; images of Pillow with 16 bits or more.  Values
-        in any affine unit; 0, what is not finite and what a numpy masked array masks are missing.
-      model: of `load_model`, or what it loads in this space: "default" or a run's folder; several
-        that together cover shift and focal length; or None.
-      space: what the maps hold, up to scale and shift: "depth" or "disparity".
-      focal_px: vertical focal length in pixels where it is known, one for all or one for each map.
-      intrinsics: (3, 3) in pixels of the map, or (B, 3, 3), where the camera is known; in place of
-        `focal_px`.  Pixel centres are at integers.
-      shift_known: the input's shift is right already, as that of a metric network or a sensor.
-      method: "learned", "geometric" or "hybrid"; None for "learned" with a model, else "geometric".
-
-    Returns:
-      The answers; each map's is independent of the others.
+      depth: see `Model.recover`, as all that follow.
+      model: what `load_model` returns, or its first argument.
+      mask: pixels that count.
+      space: of the maps, see `load_model`.
+      focal_px: known focal length.
+      intrinsics: known camera.
+      shift_known: the input's shift is right.
 
     Raises:
-      UserError: an argument does not fit, and the message names it; or a model cannot be loaded.
+      UserError: as `load_model` and `Model.recover`.
     """
-    maps, single = depth_maps(depth)
-    if space not in ("depth", "disparity"):
-        raise ArgumentError(Argument("space", space), ": give 'depth' or 'disparity'")
-    if method not in (None, "learned", "geometric", "hybrid"):
-        raise ArgumentError(Argument("method", method), ": give 'learned', 'geometric' or 'hybrid'")
-    shift_known = _checked_bool(shift_known)
-    matrices = _checked_intrinsics(intrinsics, maps)
-    focals = _checked_focals(focal_px, matrices, maps)
-    models = _loaded(model, space)
-    method = method or ("learned" if models else "geometric")
-    inference.check_models(models, space, focals is not None, shift_known, method)
-    parts, checks = [], []
-    for start in range(0, len(maps), BATCH):
-        chosen = np.arange(start, min(start + BATCH, len(maps)))
-        filled = np.resize(chosen, 1 << int(np.ceil(np.log2(len(chosen)))))
-        blocks = inference.make_blocks(
-            [maps[i] for i in filled], intrinsics=[matrices[i] for i in filled]
-        )
-        known = Known(None if focals is None else focals[filled], shift_known)
-        parts.append((inference.recover_blocks(models, blocks, known, method, space), len(chosen)))
-        checks += map_checks.check([maps[i] for i in chosen], blocks, space)
-    return _collect(parts, checks, single)
-
-
-def _loaded(model: Any, space: Space) -> list[Model]:
-    if model is None:
-        return []
-    several = isinstance(model, Sequence) and not isinstance(model, str)
-    models = []
-    for one in model if several else [model]:
-        if isinstance(one, str | os.PathLike):
-            one = inference.load_model(os.fspath(one), space)
-        if not isinstance(one, Model):
-            raise ArgumentError(
-                Argument("model", one),
-                ": give what load_model returns, a run's folder or 'default'",
-            )
-        models.append(one)
-    return models
-
-
-def _checked_bool(shift_known: Any) -> bool:
-    value = np.asarray(shift_known)
-    if value.shape or value.dtype.kind != "b":
-        raise ArgumentError(Argument("shift_known", shift_known), ": give True or False")
-    return bool(value)
-
-
-def _checked_intrinsics(intrinsics: Any, maps: Sequence[np.ndarray]) -> list[np.ndarray | None]:
-    count = len(maps)
-    if intrinsics is None:
-        return [None] * count
-    name = Argument("intrinsics")
-    matrices = numbers(intrinsics, name.name).astype(np.float64)
-    if matrices.shape not in ((3, 3), (count, 3, 3)):
-        raise ArgumentError(
-            name, f": has the shape {matrices.shape}; give (3, 3) or ({count}, 3, 3)"
-        )
-    if not np.isfinite(matrices).all() or (matrices[..., (0, 1), (0, 1)] <= 0).any():
-        raise ArgumentError(name, ": focal lengths have to be above 0 and all numbers finite")
-    matrices = list(np.broadcast_to(matrices, (count, 3, 3)))
-    for number, (matrix, values) in enumerate(zip(matrices, maps, strict=True)):
-        if problem := form_problem(matrix) or size_problem(matrix, *values.shape):
-            raise ArgumentError(name, f": that of map {number} {problem}")
-    return matrices
-
-
-def _checked_focals(
-    focal_px: Any, matrices: Sequence[np.ndarray | None], maps: Sequence[np.ndarray]
-) -> np.ndarray | None:
-    count = len(maps)
-    if focal_px is None:
-        known = [matrix[1, 1] for matrix in matrices if matrix is not None]
-        return np.array(known) if known else None
-    name = Argument("focal_px", focal_px)
-    if matrices[0] is not None:
-        raise ArgumentError(name, ": is part of ", Argument("intrinsics"), "; give one of them")
-    focals = numbers(focal_px, name.name).astype(np.float64)
-    if focals.shape not in ((), (count,)) or not (np.isfinite(focals) & (focals > 0)).all():
-        raise ArgumentError(name, f": give pixels above 0, one for all or {count}")
-    focals = np.broadcast_to(focals, (count,))
-    for number, (focal, values) in enumerate(zip(focals, maps, strict=True)):
-        height, width = values.shape
-        if problem := size_problem(centred_intrinsics(focal, height, width), height, width):
-            raise ArgumentError(name, f": that of map {number} {problem}")
-    return focals
-
-
-def _collect(
-    parts: list[tuple[inference.Recovery, int]],
-    checks: list[map_checks.MapCheck],
-    single: bool,
-) -> Recovered:
-    def joined(get) -> np.ndarray:
-        values = np.concatenate([get(recovery)[:count] for recovery, count in parts])
-        return values[0] if single else values
-
-    def raised(name: str) -> np.ndarray:
-        values = np.array([name in check.flags for check in checks])
-        return values[0] if single else values
-
-    return Recovered(
-        solvable=joined(lambda r: r.solvable),
-        focal_px=joined(lambda r: r.focal),
-        a=joined(lambda r: r.canonical_scale * r.unit),
-        b=joined(lambda r: (r.canonical_offset + r.shift) * r.unit),
-        shift=joined(lambda r: r.shift),
-        focal_interval=joined(lambda r: r.focal_interval),
-        shift_interval=joined(lambda r: r.shift_interval),
-        flags={name: joined(lambda r, n=name: r.flags[n]) for name in fusion.FLAGS}
-        | {name: raised(name) for name in map_checks.FLAGS},
+    if not isinstance(model, Model):
+        model = _load(model, space, "model")
+    elif space not in (None, model.space):
+        raise ArgumentError(Argument("space", space), f": the model's is {model.space!r}")
+    return model.recover(
+        depth, mask, focal_px=focal_px, intrinsics=intrinsics, shift_known=shift_known
     )
+
+
+def read_depth(
+    path: Run,
+    *,
+    key: str | None = None,
+    channel: str | None = None,
+    allow_8bit: bool = False,
+    invalid: Sequence[float] = (),
+    negate: bool = False,
+) -> Float32[np.ndarray, "h w"]:
+    """Reads a file of depth, as the programs do: .npy, .npz, .png, .tif, .tiff, .exr or .pfm.
+
+    Args:
+      path: the file.
+      key: array to take from an .npz that holds several.
+      channel: channel to take from an .exr where it is not clear which one holds depth.
+      allow_8bit: 8-bit grey images are read too; 256 steps bend every surface.
+      invalid: values that stand for missing, besides 0 and what is not finite.
+      negate: values are multiplied by -1: near and far are swapped in the file.
+
+    Returns:
+      The values as they are stored, 0 where `invalid`; not scaled to metres.
+
+    Raises:
+      UserError: the file cannot be read, or holds not one map of numbers; the message says why.
+    """
+    settings = depth_formats.ReadSettings(key, channel, allow_8bit, tuple(invalid), negate)
+    return depth_formats.read_depth_file(Path(path), settings)
+
+
+def _load(run: Any, space: Any, name: str) -> Model:
+    """A model; `name` is the argument that `run` was given as."""
+    if space not in (None, "depth", "disparity"):
+        raise ArgumentError(Argument("space", space), ": give 'depth' or 'disparity'")
+    if run is None:
+        if space is None:
+            raise ArgumentError(
+                Argument("space"), ": give 'depth' or 'disparity'; no network says what maps hold"
+            )
+        compilation.keep_programs()
+        return Model(space)
+    runs = list(run) if isinstance(run, Sequence) and not isinstance(run, str) else [run]
+    if not runs or not all(isinstance(one, str | os.PathLike) for one in runs):
+        raise ArgumentError(
+            Argument(name, run), ": give 'depth', 'disparity', a run's folder, or several of them"
+        )
+    compilation.keep_programs()
+    networks = tuple(_network(one, space) for one in runs)
+    space = space or networks[0].config.clouds.space
+    check_models(networks, space, focal_known=True, shift_known=True)
+    return Model(space, networks)
+
+
+def _network(run: Run, space: Space | None) -> inference_models.Model:
+    if run == inference_models.DEFAULT:
+        return _load_once(weights.bundled(space or "depth"), ())
+    if isinstance(run, str) and run in _BUNDLED:
+        return _load_once(weights.bundled(_BUNDLED[run]), ())
+    folder = Path(run)
+    parts = (folder, folder / checkpoint.CHECKPOINTS, folder / weights.WEIGHTS)
+    # A run that was trained further since is loaded anew.
+    changed = tuple(part.stat().st_mtime_ns for part in parts if part.exists())
+    return _load_once(folder.absolute(), changed)
+
+
+@functools.lru_cache
+def _load_once(folder: Path, _changed: tuple[int, ...]) -> inference_models.Model:
+    return inference_models.load_model(folder)
+
+
+def _shape_of(
+    maps: Sequence[np.ndarray],
+    form: str,
+    space: Space,
+    matrices: Sequence[np.ndarray | None],
+    parts: Sequence[tuple[inference.Estimates, int]],
+    checks: Sequence[map_checks.MapCheck],
+) -> Shape:
+    def joined(get) -> np.ndarray:
+        return np.concatenate([get(recovery)[:count] for recovery, count in parts])
+
+    focal = joined(lambda r: r.focal)
+    a = joined(lambda r: r.canonical_scale * r.unit)
+    b = joined(lambda r: (r.canonical_offset + r.shift) * r.unit)
+    solvable = joined(lambda r: r.solvable)
+    raised = {name: joined(lambda r, n=name: r.flags[n]) for name in fusion.FLAGS}
+    intrinsics = np.stack(
+        [
+            camera.recovered_intrinsics(one, (values.shape[0], values.shape[1]), known)
+            for one, values, known in zip(focal, maps, matrices, strict=True)
+        ]
+    )
+    depths = [
+        straight.recovered_depth(values, float(a[i]), float(b[i]), space).astype(np.float32)
+        if solvable[i]
+        else np.zeros(values.shape, np.float32)
+        for i, values in enumerate(maps)
+    ]
+    masks = [depth > 0 for depth in depths]
+    widths = [values.shape[1] for values in maps]
+    flags = tuple(
+        (*(name for name in fusion.FLAGS if raised[name][i]), *check.flags)
+        for i, check in enumerate(checks)
+    )
+    numbers_of_maps = {
+        "intrinsics": intrinsics,
+        "fov_deg": camera.focal_to_degrees(intrinsics[:, 0, 0], np.array(widths)),
+        "focal_px": focal,
+        "focal_interval_px": joined(lambda r: r.focal_interval),
+        "shift": joined(lambda r: r.shift),
+        "shift_interval": joined(lambda r: r.shift_interval),
+        "a": a,
+        "b": b,
+        "solvable": solvable,
+    }
+    if form == "one":
+        rest = {name: values[0] for name, values in numbers_of_maps.items()}
+        return Shape(depth=depths[0], mask=masks[0], flags=flags[0], **rest)
+    if form == "batch":
+        return Shape(depth=np.stack(depths), mask=np.stack(masks), flags=flags, **numbers_of_maps)
+    return Shape(depth=depths, mask=masks, flags=flags, **numbers_of_maps)

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 _LOST = re.compile("(ABORTED|CANCELLED|DEADLINE_EXCEEDED|INTERNAL|UNAVAILABLE|UNKNOWN): ")
@@ -11,17 +12,8 @@ _MOST_LETTERS = 60
 """Of a value in a message: an array's text has many lines."""
 
 
-class UserError(Exception):
-    """Something that the user can put right: a path, an argument, a broken file.
-
-    The message is one line that names the file or argument, the value, and the way out.  The
-    launchers print it without a traceback and exit with status 2; every other exception is a defect
-    of ours.
-    """
-
-
 class Argument(NamedTuple):
-    """An argument in the message of an `ArgumentError`: as text `space='depth'`, or `model`.
+    """An argument in the message of a `UserError`: as text `space='depth'`, or `model`.
 
     Attributes:
       name: of the parameter, or of the field of a configuration.
@@ -37,28 +29,65 @@ class Argument(NamedTuple):
         return f"{self.name}={one_line(self.value)}"
 
 
-class ArgumentError(UserError):
-    """A `UserError` about arguments; its message spells them as Python does.
+class UserError(Exception):
+    """Something that the user can put right: a path, an argument, a broken file.
 
-    A program whose flags have these names can spell them as flags:
+    The message is one line that names the file or argument, the value, and the way out; it spells
+    arguments as Python does.  The programs print it without a traceback and exit with status 2;
+    every other exception is a defect of ours.
 
-    >>> error = ArgumentError(Argument("model"), ": covers no shift; give ", Argument("targets", 0))
+    A program whose flags have the names of the arguments can spell them as flags:
+
+    >>> error = UserError(Argument("model"), ": covers no shift; give ", Argument("targets", 0))
     >>> print(error)
     model: covers no shift; give targets=0
     >>> error.spelled(lambda argument: f"--{argument}")
     '--model: covers no shift; give --targets=0'
     """
 
-    def __init__(self, *parts: str | Argument):
+    def __init__(self, *parts: object):
         # All parts stay in `args`, so that the error survives the way back from a worker process.
         super().__init__(*parts)
 
     def spelled(self, spell: Callable[[Argument], str]) -> str:
         """The message with every argument as `spell` writes it."""
-        return "".join(spell(part) if isinstance(part, Argument) else part for part in self.args)
+        return _joined(self.args, spell)
 
     def __str__(self) -> str:
         return self.spelled(str)
+
+
+class ArgumentError(UserError):
+    """A `UserError` about arguments."""
+
+
+class DataError(UserError):
+    """A file of data that cannot be used.
+
+    Attributes:
+      file: the file at fault.
+    """
+
+    def __init__(self, file: Path | str, *reason: object):
+        super().__init__(str(file), *reason)
+        self.file = str(file)
+
+    @property
+    def reason(self) -> str:
+        """What is wrong with the file, on one line."""
+        return self.reason_spelled(str)
+
+    def reason_spelled(self, spell: Callable[[Argument], str]) -> str:
+        """The reason with every argument as `spell` writes it."""
+        return " ".join(_joined(self.args[1:], spell).split())
+
+    def spelled(self, spell: Callable[[Argument], str]) -> str:
+        """The file and the reason, with every argument as `spell` writes it."""
+        return f"{self.file}: {self.reason_spelled(spell)}"
+
+
+def _joined(parts: tuple[object, ...], spell: Callable[[Argument], str]) -> str:
+    return "".join(spell(part) if isinstance(part, Argument) else str(part) for part in parts)
 
 
 def one_line(value: Any) -> str:

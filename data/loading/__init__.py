@@ -1,4 +1,5 @@
-"""Prepared samples to batches: split, shuffle, mix, crop, average (grain).
+"""Prepared samples to batches: split, shuffle, mix, crop, average over blocks (numpy and grain).
 
-Here: numpy on the host.  Not here: distortion and labels, which are made on the device.
+Here: everything the host does to a sample.  Not here: canonical form, distortion and labels, which
+are computed on the device.
 """

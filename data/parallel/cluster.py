@@ -6,6 +6,7 @@ what is done again after a worker was lost, is Dask's to decide.
 
 import contextlib
 import logging
+import pickle
 import platform
 import re
 import threading
@@ -16,16 +17,17 @@ from concurrent.futures import CancelledError, Executor, Future
 from importlib import metadata
 from typing import Any, cast
 
-from train3d_jax import __version__
+from train3d_jax import __version__, command
 from train3d_jax.errors import UserError
 
 CONNECT_SECONDS = 30
-"""How long the scheduler may take to answer."""
+"""How long the scheduler may take to answer; chosen."""
 
 WITHOUT_WORKERS_SECONDS = 300
-"""After which a run ends that has no worker any more, or has none yet."""
+"""After which a run without any worker ends; chosen, as clusters take minutes to start some."""
 
 _LOOK_EVERY_SECONDS = 5
+"""Between two counts of the workers; chosen."""
 
 _ADDRESS = re.compile(r"((tcp|tls|ucx|ws|wss)://)?[^/]+:\d+")
 
@@ -34,7 +36,7 @@ _GO_ON = "what is done stays, and the same command goes on"
 
 @contextlib.contextmanager
 def cluster_workers(address: str) -> Iterator[tuple[Executor, Callable[[], int]]]:
-    """An executor on the cluster, and what tells how many calls it runs at once now.
+    """An executor on the cluster, and a function that counts the calls it runs at once.
 
     Raises:
       UserError: Dask is not installed, or the scheduler not there; and from within it for whatever
@@ -46,7 +48,7 @@ def cluster_workers(address: str) -> Iterator[tuple[Executor, Callable[[], int]]
         raise UserError("--executor=dask: needs Dask: pip install 'train3d-jax[cluster]'") from None
     if not _ADDRESS.fullmatch(address):
         raise UserError(f"--scheduler={address}: give an address such as tcp://host:8786")
-    for name in ("distributed", "distributed.client"):  # what it tells, we tell in one line
+    for name in ("distributed", "distributed.client"):  # its errors are printed in one line
         logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
         client = Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
@@ -79,7 +81,7 @@ def cluster_workers(address: str) -> Iterator[tuple[Executor, Callable[[], int]]
     except KilledWorker as error:
         raise UserError(
             f"--scheduler={address}: {error.allowed_failures + 1} workers died at the same task;"
-            f" their logs tell why, perhaps of too little memory; {_GO_ON}"
+            f" see their logs, perhaps of too little memory; {_GO_ON}"
         ) from None
     except (CancelledError, OSError, RuntimeError, ImportError) as error:
         missing = _missing_module(error)
@@ -106,7 +108,7 @@ def _missing_module(error: BaseException | None) -> ImportError | None:
 
 
 class _SameEverywhere(Executor):
-    """Makes sure that whoever runs a call has the same software, or bytes would differ."""
+    """Checks that workers have the same software, as bytes would differ otherwise."""
 
     def __init__(self, executor: Executor):
         self._executor = executor
@@ -114,12 +116,14 @@ class _SameEverywhere(Executor):
 
     def submit(self, fn, /, *args, **kwargs) -> Future:
         """As the executor's own."""
-        return self._executor.submit(_run, self._software, fn, *args, **kwargs)
+        # The scheduler unpacks what it is handed, and need not know the programs.
+        call = pickle.dumps((_run, (self._software, fn, *args), kwargs))
+        return self._executor.submit(command.call, call)
 
 
 def software() -> dict[str, str]:
     """The versions that the bytes of a prepared set depend on."""
-    names = ("numpy", "OpenEXR", "OpenImageIO", "imagecodecs", "pillow", "array_record")
+    names = ("numpy", "OpenImageIO", "imagecodecs", "pillow", "array_record")
     return {
         "train3d_jax": __version__,
         "python": ".".join(platform.python_version_tuple()[:2]),

@@ -20,9 +20,9 @@ _Task = TypeVar("_Task")
 _Result = TypeVar("_Result")
 
 Number = int | Callable[[], int]
-"""Of the workers; a function where it changes while they work."""
+"""Number of workers; a function where it changes while they work."""
 
-_TASKS_PER_WORKER = 3  # in flight: one running, and two so that no worker waits
+_TASKS_PER_WORKER = 3  # in flight; chosen: one runs, and two wait, so that no worker does
 
 
 def run_in_order(
@@ -31,7 +31,7 @@ def run_in_order(
     tasks: Iterable[_Task],
     num_workers: Number,
 ) -> Iterator[tuple[_Task, _Result]]:
-    """Each task with what `function` gives for it; takes only as many as keep the workers busy."""
+    """Each task with its result, in order; takes only as many tasks as keep the workers busy."""
     in_flight: deque[tuple[_Task, Future[_Result]]] = deque()
     for task in tasks:
         in_flight.append((task, executor.submit(function, task)))
@@ -63,7 +63,7 @@ class InProcess(Executor):
 
 @contextlib.contextmanager
 def workers(num_workers: int, scheduler: str | None = None) -> Iterator[tuple[Executor, Number]]:
-    """An executor and the number of its workers; what was not begun is given up at the end.
+    """An executor and the number of its workers; tasks that have not begun are dropped at the end.
 
     Args:
       num_workers: processes on this machine; with 0 all is done in this one.
@@ -75,8 +75,8 @@ def workers(num_workers: int, scheduler: str | None = None) -> Iterator[tuple[Ex
     if scheduler is not None:
         from data.parallel.cluster import cluster_workers
 
-        with cluster_workers(scheduler) as found:
-            yield found
+        with cluster_workers(scheduler) as pool:
+            yield pool
         return
     executor = make_executor(num_workers)
     try:

@@ -1,4 +1,4 @@
-"""Raw datasets to a prepared set: plan, work, quarantine, resume, verify, pictures.
+"""Raw datasets to a prepared set: plan, preparation, quarantine, resume, verify, pictures.
 
 Here: the steps of `launch.prepare`.  Not here: readers and the format of the set.
 """

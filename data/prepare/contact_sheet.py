@@ -1,13 +1,15 @@
-"""A picture of some depth maps of a prepared set, to see that they are what they should be."""
+"""A picture of some depth maps of a prepared set, to be checked by eye.
+
+All numbers are chosen for a sheet that fits a screen.
+"""
 
 import io
 from pathlib import Path
 
 import numpy as np
 
-from data.prepared import npz_files, records
-from data.prepared import prepared_set as prepared
-from data.protocol import DataError
+from data.prepared import layout, manifest, npz_files, records
+from train3d_jax.errors import DataError
 from train3d_jax.files import write_whole
 
 PICTURE = "contact_sheet.png"
@@ -16,8 +18,8 @@ _MAPS_PER_DATASET = 12
 _COLUMNS = 6
 _INCHES = (2.4, 2.2)  # of one map
 _DOTS_PER_INCH = 90
-_LARGEST_SIDE = 240  # pixels; more are not seen
-_FAR_QUANTILE = 0.98  # the last colour: a few far pixels shall not make all others alike
+_LARGEST_SIDE = 240  # pixels; the sheet shows no more
+_FAR_QUANTILE = 0.98  # of the last colour, so that a few far pixels do not flatten the others
 
 
 def draw(folder: Path, format: str) -> None:
@@ -25,7 +27,7 @@ def draw(folder: Path, format: str) -> None:
     from matplotlib.figure import Figure  # heavy, and not needed by the workers
 
     chosen = _spread(folder)
-    shards = records.Shards(folder) if format == prepared.ARRAY_RECORD else None
+    shards = records.Shards(folder) if format == layout.ARRAY_RECORD else None
     lines = -(-len(chosen) // _COLUMNS)
     size = (_INCHES[0] * min(len(chosen), _COLUMNS), _INCHES[1] * lines)
     figure = Figure(figsize=size, layout="constrained")
@@ -49,10 +51,10 @@ def draw(folder: Path, format: str) -> None:
     write_whole(folder / PICTURE, picture.getvalue())
 
 
-def _spread(folder: Path) -> list[tuple[int, prepared.Row]]:
+def _spread(folder: Path) -> list[tuple[int, manifest.Row]]:
     """Index and row of samples at even distances in each dataset, grouped by dataset."""
     counts: dict[str, int] = {}
-    for row in prepared.rows(folder):
+    for row in manifest.rows(folder):
         counts[row["dataset"]] = counts.get(row["dataset"], 0) + 1
     wanted = {
         name: {k * count // _MAPS_PER_DATASET for k in range(_MAPS_PER_DATASET)}
@@ -60,7 +62,7 @@ def _spread(folder: Path) -> list[tuple[int, prepared.Row]]:
     }
     seen = dict.fromkeys(counts, 0)
     chosen = []
-    for index, row in enumerate(prepared.rows(folder)):
+    for index, row in enumerate(manifest.rows(folder)):
         if seen[row["dataset"]] in wanted[row["dataset"]]:
             chosen.append((index, row))
         seen[row["dataset"]] += 1

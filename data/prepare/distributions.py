@@ -1,4 +1,4 @@
-"""A picture of what a prepared set holds, to see at a glance that units and angles are right."""
+"""Histograms of a prepared set, to check at a glance that units and angles are right."""
 
 import io
 from array import array
@@ -7,14 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
-from data.prepared import prepared_set as prepared
+from data.prepared import manifest
 from train3d_jax.files import write_whole
 from train3d_jax.geometry.camera import focal_to_degrees
 
 PICTURE = "distributions.png"
 
 _BINS = 40
-_INCHES = (15.0, 3.6)
+_INCHES = (15.0, 3.6)  # width and height; chosen, as the numbers beside it
 _DOTS_PER_INCH = 110
 
 
@@ -29,7 +29,7 @@ def draw(folder: Path) -> None:
         "valid share of the pixels",
     )
     values: dict[str, array] = defaultdict(lambda: array("d"))  # millions of rows fit
-    for row in prepared.rows(folder):
+    for row in manifest.rows(folder):
         field_of_view = focal_to_degrees(row["focal"], row["size"][0])
         values[row["dataset"]].extend((row["focal"], field_of_view, row["scale"], row["valid"]))
     figure = Figure(figsize=_INCHES, layout="constrained")

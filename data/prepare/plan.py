@@ -1,4 +1,4 @@
-"""What to prepare: the checked settings, how many frames of which scene, and the tasks of it.
+"""The plan of a preparation: checked settings, the number of frames of each scene, the tasks.
 
 The plan is a pure function of the settings and of the scenes and their sizes.
 """
@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from data.prepare.sampling import allocate_scenes, choose
-from data.prepared import prepared_set as prepared
-from data.protocol import DataError, Frame, Reader, Scene, UnsuitableError
+from data.prepared import layout
+from data.protocol import Frame, Reader, Scene, UnsuitableError
 from data.readers.kenburns import KenBurns
 from data.readers.listing import contents
 from data.readers.scannet import ScanNet
 from data.readers.taskonomy import Taskonomy
 from data.validity import DEFAULT_MIN_VALID
-from train3d_jax.errors import UserError
+from train3d_jax.errors import DataError, UserError
 
 _Result = TypeVar("_Result")
 
@@ -31,23 +31,23 @@ READERS: dict[str, Callable[[Path], Reader]] = {
 }
 
 DEFAULT_MAX_BAD_FRACTION = 0.01
-"""Share of broken samples from which on a dataset is rather a bad copy than a real one."""
+"""Share of broken samples above which a dataset is taken for a damaged copy; chosen."""
 
-_SAMPLES_PER_TASK = 8  # enough to hide the cost of a task, few enough for a smooth progress bar
+_SAMPLES_PER_TASK = 8  # chosen: hides the cost of a task, and the progress bar stays smooth
 
 
 @dataclass(frozen=True)
 class PrepareConfig:
-    """What to prepare.  Raises UserError when its values cannot go together.
+    """The settings of a preparation.  Raises UserError when values exclude each other.
 
     roots: the datasets' folders, None where one is not given, in the order of `READERS`.
-    num_samples: how many of each.  out: where the set comes to be.
-    num_workers: processes; with 0 all is done in this one.  scheduler: address of a Dask
-    scheduler whose workers do it in their place; they must see all folders, by absolute paths.
-    format: one of `prepared.FORMATS`.
-    max_depth_m: what is farther, in metres, is missing; None: no limit.
-    min_valid: share of the pixels, 0 to 1, that must be valid for a map to be taken.
-    max_bad_fraction: of the samples asked for and the broken, 0 to 1; past it the run stops.
+    num_samples: samples of each.  out: folder of the set.
+    num_workers: processes; 0 works in this one.  scheduler: address of a Dask scheduler whose
+    workers take their place; they must see all folders, by absolute paths.
+    format: one of `layout.FORMATS`.
+    max_depth_m: depth beyond it, in metres, is missing; None: no limit.
+    min_valid: least share of valid pixels, 0 to 1.
+    max_bad_fraction: largest share of broken samples, 0 to 1; above it the run stops.
     """
 
     roots: tuple[Path | None, ...]
@@ -55,7 +55,7 @@ class PrepareConfig:
     out: Path
     seed: int = 0
     num_workers: int = 2
-    format: str = prepared.NPZ
+    format: str = layout.NPZ
     max_depth_m: float | None = None
     min_valid: float = DEFAULT_MIN_VALID
     max_bad_fraction: float = DEFAULT_MAX_BAD_FRACTION
@@ -76,8 +76,8 @@ class PrepareConfig:
             raise UserError("--num_samples: all counts are 0, there is nothing to prepare")
         if self.num_workers < 0:
             raise UserError(f"--num_workers={self.num_workers}: give 0 or more processes")
-        if self.format not in prepared.FORMATS:
-            raise UserError(f"--format={self.format}: give one of {', '.join(prepared.FORMATS)}")
+        if self.format not in layout.FORMATS:
+            raise UserError(f"--format={self.format}: give one of {', '.join(layout.FORMATS)}")
         if self.max_depth_m is not None and not 0 < self.max_depth_m < math.inf:
             raise UserError(f"--max_depth_m={self.max_depth_m:g}: give metres above 0")
         for flag, value in (
@@ -96,7 +96,7 @@ class PrepareConfig:
                 raise UserError(f"--{name}={root}: there is no such folder")
 
     def settings(self) -> dict[str, Any]:
-        """All that the result depends on, as it is kept in dataset.json."""
+        """The settings that the result depends on, as dataset.json keeps them."""
         roots = [None if root is None else str(root.resolve()) for root in self.roots]
         return {
             **dict(zip(READERS, roots, strict=True)),
@@ -109,7 +109,7 @@ class PrepareConfig:
 
 
 class Selection(NamedTuple):
-    """What is taken of one dataset: its scenes, and how many frames of each; what is unreadable."""
+    """The selection from one dataset: scenes, the number of frames of each, unreadable files."""
 
     reader: Reader
     scenes: list[Scene]
@@ -118,11 +118,11 @@ class Selection(NamedTuple):
 
     @property
     def available(self) -> int:
-        """How many frames all scenes hold together."""
+        """The number of frames of all scenes."""
         return sum(sum(scene.rounds()) for scene in self.scenes)
 
     def facts(self) -> dict[str, Any]:
-        """What makes sure that the raw data is the same in another run."""
+        """Facts by which another run recognises the same raw data."""
         sizes = [(scene.name, scene.rounds()) for scene in self.scenes]
         return {
             "scenes": len(self.scenes),
@@ -134,7 +134,7 @@ class Selection(NamedTuple):
         by_size = sorted(
             range(len(self.scenes)), key=lambda number: sum(self.scenes[number].rounds())
         )
-        told = [
+        extremes = [
             f"{self.counts[number]} of the {sum(self.scenes[number].rounds())} of the {which}"
             f" scene ({self.scenes[number].name})"
             for which, number in (("smallest", by_size[0]), ("largest", by_size[-1]))
@@ -142,12 +142,12 @@ class Selection(NamedTuple):
         unreadable = f", {len(self.broken)} more left out" if self.broken else ""
         return (
             f"{self.reader.name}: {len(self.scenes)} scenes{unreadable}, {self.available} samples"
-            f" available, {sum(self.counts)} asked for: {', '.join(told)}"
+            f" available, {sum(self.counts)} asked for: {', '.join(extremes)}"
         )
 
 
 class Slot(NamedTuple):
-    """A sample to be made: its index in the set, the scene whose turn it is, what to try for it.
+    """A sample to be written: its index in the set, the scene it is of, and the frame to try.
 
     home, number: of scenes in the selection.  scene: that number, without its places.
     """
@@ -160,7 +160,7 @@ class Slot(NamedTuple):
 
 
 class Task(NamedTuple):
-    """Some samples of one dataset; everything that a worker needs to know."""
+    """Some samples of one dataset, with everything that a worker needs."""
 
     reader: Reader
     slots: list[Slot]
@@ -168,9 +168,9 @@ class Task(NamedTuple):
 
 
 def select(config: PrepareConfig) -> list[Selection]:
-    """How many frames of which scene; looks at names and headers, reads no depth.
+    """The number of frames of each scene, from names and headers alone.
 
-    Raises UserError when a dataset holds no scene or less than is asked for.
+    Raises UserError when a dataset has no scene, or fewer frames than are asked for.
     """
     selections = []
     for name, root, count in zip(READERS, config.roots, config.num_samples, strict=True):
@@ -186,7 +186,7 @@ def select(config: PrepareConfig) -> list[Selection]:
             what = named(root, contents, root)
             raise UserError(
                 f"--{name}={root}: holds no scene of {name}{unreadable}; looked for {searched};"
-                f" found {what}"
+                f" there is {what}"
             )
         if count > available:
             raise UserError(
@@ -199,7 +199,7 @@ def select(config: PrepareConfig) -> list[Selection]:
 
 
 def tasks(selection: Selection, first: int, config: PrepareConfig) -> Iterator[Task]:
-    """The work on one dataset, in the order of its samples; made as it is needed."""
+    """The tasks of one dataset, in the order of its samples, made lazily."""
     for home, (scene, count) in enumerate(zip(selection.scenes, selection.counts, strict=True)):
         frames = choose(scene, count, config.seed)
         light = scene.without_places()
@@ -232,7 +232,7 @@ def _left_out(errors: list[DataError]) -> str:
 
 
 def named(file: Path, function: Callable[..., _Result], *args: Any) -> _Result:
-    """Calls `function`; what the system refuses it becomes a DataError that names the file."""
+    """Calls `function`; an OSError becomes a DataError that names the file."""
     try:
         return function(*args)
     except OSError as error:

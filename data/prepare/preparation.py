@@ -1,9 +1,8 @@
-"""From raw datasets to a prepared set: check, plan, read and write in parallel, sum up.
+"""From raw datasets to a prepared set: check, plan, read and write in parallel, summarise.
 
-Every task is independent, names its own files, and is expressed against
-`concurrent.futures.Executor`; rows are collected in the order of the plan, and what replaces a
-broken sample is drawn in that order.  So the result is the same, byte for byte, however many
-workers there are, and however often it was interrupted.
+Tasks are independent, write files of their own, and run on a `concurrent.futures.Executor`.  Rows
+are collected in the order of the plan, and replacements of broken samples are drawn in that order.
+So the result is the same, byte for byte, for any number of workers and interruptions.
 """
 
 import platform
@@ -23,11 +22,10 @@ from data.prepare import contact_sheet, distributions, quarantine, resume
 from data.prepare.plan import READERS, PrepareConfig, Selection, Slot, Task, select, tasks
 from data.prepare.quarantine import Rejected, Tally
 from data.prepare.sampling import Replacements
-from data.prepared import prepared_set as prepared
-from data.prepared import records
-from data.protocol import DataError, DepthMap, Reader, licence_of
+from data.prepared import layout, manifest, records, writing
+from data.protocol import Reader, licence_of
 from train3d_jax import __version__, locks
-from train3d_jax.errors import UserError
+from train3d_jax.errors import DataError, UserError
 
 __all__ = ["READERS", "InProcess", "PrepareConfig", "Summary", "prepare", "prepare_samples"]
 
@@ -36,11 +34,11 @@ _Item = TypeVar("_Item")
 
 @dataclass
 class Summary:
-    """What came of a run.
+    """The numbers of a run.
 
-    taken: samples by dataset.  made: how many of them in this run, in `seconds`; the others were
-    there from one that was interrupted.  broken, unsuitable: rows of quarantine.jsonl.
-    already: the set was there before, finished, and nothing was done.
+    taken: samples by dataset.  made: number of them that this run wrote, in `seconds`; an
+    interrupted run wrote the others.  broken, unsuitable: rows of quarantine.jsonl.
+    already: the set was finished before, and nothing was done.
     """
 
     taken: dict[str, int] = field(default_factory=dict)
@@ -63,10 +61,10 @@ class Summary:
 
 
 def prepare(config: PrepareConfig) -> Summary:
-    """Prepares the set that `config` describes; all that can be checked is checked first.
+    """Prepares the set that `config` describes; everything that can be checked is checked first.
 
-    A set that was begun with the same settings is finished.  Raises UserError; what is done by
-    then stays, without dataset.json, and is not mistaken for a finished set.
+    A set that was begun with the same settings is completed.  Raises UserError; the samples written
+    by then stay, without dataset.json, which marks a finished set.
     """
     start = time.monotonic()
     if resume.is_finished(config):
@@ -96,7 +94,7 @@ def _prepare(config: PrepareConfig, selections: list[Selection], start: float) -
         "unsuitable": run.tally.unsuitable,
         **({"shards": shards} if shards else {}),
     }
-    prepared.finish(config.out, config.settings(), __version__, facts)
+    writing.finish(config.out, config.settings(), __version__, facts)
     return Summary(
         {each.reader.name: sum(each.counts) for each in selections},
         first - done,
@@ -121,7 +119,7 @@ class _Run:
         self.tally.check()
 
     def take(self, selection: Selection, first: int) -> None:
-        """Makes the samples of one dataset that are not done, the first of them being `first`."""
+        """Writes the samples of one dataset that are not done; `first` is its first index."""
         name, total = selection.reader.name, sum(selection.counts)
         replacements = Replacements(selection.scenes, selection.counts, self._config.seed)
         self._draw_again(replacements, selection, first)
@@ -131,33 +129,33 @@ class _Run:
         with tqdm(total=total, initial=before, desc=name, unit="map") as progress:
             for task, outcomes in results:
                 rows = self._complete(task, outcomes, selection, replacements)
-                prepared.append_rows(self._config.out, rows)
+                manifest.append_rows(self._config.out, rows)
                 self._pack_shards(task.slots[-1].index + 1)
                 progress.update(len(rows))
                 if self.tally.broken or self.tally.unsuitable:
                     progress.set_postfix_str(f"{self.tally.broken} broken", refresh=False)
 
     def finish_shards(self, total: int) -> list[str]:
-        """Packs what is left; the SHA-256 of every shard, none in other formats."""
-        if self._config.format != prepared.ARRAY_RECORD:
+        """Packs the remaining shards; returns the SHA-256 of every shard, none in other formats."""
+        if self._config.format != layout.ARRAY_RECORD:
             return []
         self._pack_shards(total, last=True)
         self._await_packing(0)
         out = self._config.out
-        prepared.drop_staged(out)  # left by a run that was killed while it deleted them
+        writing.drop_staged(out)  # left by a run that was killed while it deleted them
         files = (records.shard(out, number) for number in range(self._next_shard))
-        hashes = run_in_order(self._executor, prepared.hash_file, files, self._num_workers)
+        hashes = run_in_order(self._executor, writing.hash_file, files, self._num_workers)
         return [sha256 for _, sha256 in hashes]
 
     def _complete(
         self,
         task: Task,
-        outcomes: list[prepared.Row | Rejected],
+        outcomes: list[manifest.Row | Rejected],
         selection: Selection,
         replacements: Replacements,
-    ) -> list[prepared.Row]:
-        """The rows of a task, other frames having taken the place of those that were rejected."""
-        rows: dict[int, prepared.Row] = {}
+    ) -> list[manifest.Row]:
+        """The rows of a task, after rejected frames were replaced."""
+        rows: dict[int, manifest.Row] = {}
         while True:
             others = []
             rejected = [each for each in outcomes if isinstance(each, Rejected)]
@@ -169,10 +167,10 @@ class _Run:
                 if not isinstance(outcome, Rejected):
                     rows[slot.index] = outcome
                     continue
-                found = replacements.replace(slot.home, slot.number, slot.frame)
-                if found is None:
+                replacement = replacements.replace(slot.home, slot.number, slot.frame)
+                if replacement is None:
                     raise self._too_few(selection)
-                number, frame = found
+                number, frame = replacement
                 scene = selection.scenes[number].without_places()
                 others.append(Slot(slot.index, slot.home, number, scene, frame))
             if not others:
@@ -190,11 +188,11 @@ class _Run:
         return UserError(
             f"--num_samples asks for {sum(selection.counts)} of {name}, but only {usable} of the"
             f" {selection.available} in {selection.reader.root} can be used; the others are in"
-            f" {self._config.out / prepared.QUARANTINE}. Ask for {usable} at most, in another --out"
+            f" {self._config.out / layout.QUARANTINE}. Ask for {usable} at most, in another --out"
         )
 
     def _draw_again(self, replacements: Replacements, selection: Selection, first: int) -> None:
-        """Brings `replacements` to where it was when the run was interrupted."""
+        """Restores the state of `replacements` at the interruption of the run."""
         numbers = {scene.name: number for number, scene in enumerate(selection.scenes)}
         ends = list(accumulate(selection.counts))
         for rejected in self._before:
@@ -205,8 +203,8 @@ class _Run:
             replacements.replace(home, numbers[rejected.scene], rejected.frame)
 
     def _pack_shards(self, complete: int, last: bool = False) -> None:
-        """Starts to pack the shards whose samples are complete; `last`: the one not full too."""
-        if self._config.format != prepared.ARRAY_RECORD:
+        """Starts to pack the shards whose samples are complete; with `last` the partial one too."""
+        if self._config.format != layout.ARRAY_RECORD:
             return
         while (first := self._next_shard * records.SAMPLES_PER_SHARD) < complete:
             number, size = self._next_shard, min(records.SAMPLES_PER_SHARD, complete - first)
@@ -221,22 +219,22 @@ class _Run:
             self._await_packing(at_least_one(self._num_workers))
 
     def _await_packing(self, left: int) -> None:
-        """Waits until no more than `left` shards are being packed; drops what the others hold."""
+        """Waits until at most `left` shards are being packed; drops the records of the others."""
         while len(self._packing) > left:
             future, first, size = self._packing.pop(0)
             future.result()
             records.drop(self._config.out, first, size)
 
 
-def prepare_samples(task: Task) -> list[prepared.Row | Rejected]:
+def prepare_samples(task: Task) -> list[manifest.Row | Rejected]:
     """Reads and writes the samples of one task; runs in a worker.
 
-    It may run twice, even at once: after a worker was lost, or was only taken for lost.  The same
-    task writes the same bytes, and each process under a name of its own until they are whole.
+    It may run twice, even at once, after a worker was lost or seemed to be.  The same task writes
+    the same bytes, and each process under a name of its own until they are whole.
 
     Raises UserError where the worker does not see the folders.
     """
-    for seen in (task.reader.root, task.config.out / prepared.MANIFEST):
+    for seen in (task.reader.root, task.config.out / layout.MANIFEST):
         if not seen.exists():
             raise UserError(
                 f"{seen}: is not there for the worker on {platform.node()}; all workers must see"
@@ -245,16 +243,15 @@ def prepare_samples(task: Task) -> list[prepared.Row | Rejected]:
     return [_prepare_sample(task.reader, slot, task.config) for slot in task.slots]
 
 
-def _prepare_sample(reader: Reader, slot: Slot, config: PrepareConfig) -> prepared.Row | Rejected:
+def _prepare_sample(reader: Reader, slot: Slot, config: PrepareConfig) -> manifest.Row | Rejected:
     file = reader.file(slot.scene, slot.frame)
     sample = (f"{slot.index:06d}", slot.scene.name, slot.frame)
     stage = quarantine.READ
     try:
-        depth, intrinsics = reader.read(slot.scene, slot.frame)
+        depth_map = reader.read(slot.scene, slot.frame).limited(config.max_depth_m)
         stage = quarantine.CHECK
-        depth = validity.limit_depth(depth, config.max_depth_m)
-        unfit = validity.unfit_camera(intrinsics, *depth.shape)
-        if reason := unfit or validity.unsuitable(depth, config.min_valid):
+        unfit = validity.unfit_camera(depth_map.intrinsics, *depth_map.depth.shape)
+        if reason := unfit or validity.unsuitable(depth_map.depth, config.min_valid):
             raise DataError(file, reason)
     except DataError as error:
         rejected = error
@@ -265,9 +262,9 @@ def _prepare_sample(reader: Reader, slot: Slot, config: PrepareConfig) -> prepar
         rejected = DataError(file, f"{type(error).__name__}: {error}")
     else:
         source = file.relative_to(reader.root).as_posix()
-        origin = prepared.Origin(reader.name, slot.scene.name, source, slot.frame)
-        depth_map = DepthMap(depth, intrinsics)
-        return prepared.write_sample(config.out, slot.index, depth_map, origin, config.format)
+        origin = manifest.Origin(reader.name, slot.scene.name, source, slot.frame)
+
+        return writing.write_sample(config.out, slot.index, depth_map, origin, config.format)
     return quarantine.reject(rejected, stage, reader.name, reader.root, sample)
 
 

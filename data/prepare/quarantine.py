@@ -1,4 +1,4 @@
-"""What is not taken, and why: one line of quarantine.jsonl each, and how much of it is too much."""
+"""Rejected maps and the reasons, in quarantine.jsonl; and the limit of broken ones."""
 
 import json
 import re
@@ -6,15 +6,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from data.prepared import prepared_set as prepared
-from data.protocol import DataError, Frame
-from train3d_jax.errors import UserError
+from data.prepared import layout, manifest
+from data.protocol import Frame
+from train3d_jax.errors import DataError, UserError
 
 LIST, READ, CHECK = "list", "read", "check"
 """Stages: a scene that cannot be listed, a sample that cannot be read (both are broken), and a map
 or a scene that is whole but not suitable."""
 
-_TOLD = 3  # broken files in the message of a run that stops
+_MOST_NAMED = 3  # broken files in the message of a run that stops; chosen
 
 
 class Rejected(NamedTuple):
@@ -58,7 +58,7 @@ def reject(
 def read(folder: Path) -> Iterator[tuple[Rejected, int]]:
     """The rows of quarantine.jsonl and where each ends in the file, up to one that is not whole."""
     end = 0
-    with (folder / prepared.QUARANTINE).open("rb") as file:
+    with (folder / layout.QUARANTINE).open("rb") as file:
         for line in file:
             end += len(line)
             try:
@@ -69,7 +69,7 @@ def read(folder: Path) -> Iterator[tuple[Rejected, int]]:
 
 def append(folder: Path, rejected: list[Rejected]) -> None:
     """Adds rows to quarantine.jsonl."""
-    prepared.append_lines(folder / prepared.QUARANTINE, (each._asdict() for each in rejected))
+    manifest.append_lines(folder / layout.QUARANTINE, (each._asdict() for each in rejected))
 
 
 class Tally:
@@ -80,7 +80,7 @@ class Tally:
 
     def __init__(self, out: Path, asked: int, max_bad_fraction: float):
         self._out, self._asked, self._max_bad_fraction = out, asked, max_bad_fraction
-        self._told: list[str] = []
+        self._named: list[str] = []
         self.broken = self.unsuitable = 0
 
     def add(self, rejected: Rejected) -> None:
@@ -89,16 +89,16 @@ class Tally:
             self.unsuitable += 1
             return
         self.broken += 1
-        if len(self._told) < _TOLD:
-            self._told.append(f"{rejected.dataset} {rejected.file}: {rejected.reason}")
+        if len(self._named) < _MOST_NAMED:
+            self._named.append(f"{rejected.dataset} {rejected.file}: {rejected.reason}")
 
     def check(self) -> None:
         """Raises UserError when more than `max_bad_fraction` of all that is tried is broken."""
         if self.broken > self._max_bad_fraction * (self._asked + self.broken):
-            more = f"; and {self.broken - _TOLD} more" if self.broken > _TOLD else ""
+            more = f"; and {self.broken - _MOST_NAMED} more" if self.broken > _MOST_NAMED else ""
             raise UserError(
                 f"{self.broken} broken for {self._asked} samples, more than"
-                f" --max_bad_fraction={self._max_bad_fraction:g} ({'; '.join(self._told)}{more});"
-                f" see {self._out / prepared.QUARANTINE}. What is done stays: mend the files or"
+                f" --max_bad_fraction={self._max_bad_fraction:g} ({'; '.join(self._named)}{more});"
+                f" see {self._out / layout.QUARANTINE}. What is done stays: mend the files or"
                 " give a larger --max_bad_fraction, and the same command goes on"
             )

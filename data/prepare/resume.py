@@ -1,7 +1,8 @@
-"""Goes on from where a run was ended: what is done is told by the manifest and by the files.
+"""Resumes an interrupted run: the manifest and the files show what is done.
 
 Rows are appended in the order of the samples, a task at a time, after their files are in place.  So
-after a kill at any moment all samples up to some task are whole, and what follows is made again.
+after a kill at any moment all samples up to some task are whole, and the later ones are written
+again.
 """
 
 import json
@@ -14,38 +15,37 @@ import numpy as np
 from data.prepare import quarantine
 from data.prepare.plan import PrepareConfig, Selection, task_start
 from data.prepare.quarantine import Rejected
-from data.prepared import npz_files, records
-from data.prepared import prepared_set as prepared
+from data.prepared import layout, npz_files, records, writing
 from data.protocol import UnsuitableError
 from train3d_jax.errors import UserError
 
 
 def is_finished(config: PrepareConfig) -> bool:
-    """Whether the very same set is there.  Raises UserError when --out holds anything else."""
-    match prepared.state(config.out):
-        case prepared.State.EMPTY | prepared.State.UNFINISHED:
+    """Whether the same set is finished.  Raises UserError when --out holds anything else."""
+    match layout.state(config.out):
+        case layout.State.EMPTY | layout.State.UNFINISHED:
             return False
-        case prepared.State.OTHER:
+        case layout.State.OTHER:
             raise UserError(
                 f"--out={config.out}: holds files that no prepared set has; give an empty folder"
             )
-        case prepared.State.FINISHED:
-            old, new = prepared.settings(config.out), config.settings()
+        case layout.State.FINISHED:
+            old, new = layout.settings(config.out), config.settings()
             _refuse_others(config.out, "a finished set", old, new)
-            (config.out / prepared.UNFINISHED).unlink(missing_ok=True)
+            (config.out / layout.UNFINISHED).unlink(missing_ok=True)
             return True
 
 
 def begin_or_resume(config: PrepareConfig, selections: list[Selection]) -> int:
-    """Makes --out ready; how many samples of it are done already.
+    """Makes --out ready; returns the number of samples that are done.
 
-    Raises UserError when --out holds the beginning of a set of other settings or other raw data.
+    Raises UserError when --out holds an unfinished set of other settings or other raw data.
     """
     wanted = {
         "settings": config.settings(),
         "selection": {each.reader.name: each.facts() for each in selections},
     }
-    if prepared.state(config.out) is prepared.State.UNFINISHED:
+    if layout.state(config.out) is layout.State.UNFINISHED:
         begun = _begun(config.out)
         if begun.get("settings"):
             _refuse_others(
@@ -63,9 +63,9 @@ def begin_or_resume(config: PrepareConfig, selections: list[Selection]) -> int:
             done = task_start(selections, _whole_samples(config))
             if done:
                 _cut(config.out, done)
-                prepared.clean(config.out)
+                writing.clean(config.out)
                 return done
-    prepared.begin(config.out, wanted)
+    writing.begin(config.out, wanted)
     quarantine.append(
         config.out,
         [
@@ -99,7 +99,7 @@ def _refuse_others(out: Path, what: str, old: dict[str, Any], new: dict[str, Any
 
 def _begun(folder: Path) -> dict[str, Any]:
     try:
-        return dict(json.loads((folder / prepared.UNFINISHED).read_bytes()))
+        return dict(json.loads((folder / layout.UNFINISHED).read_bytes()))
     except (OSError, ValueError, TypeError):
         return {}  # killed while it was begun, or begun by an earlier version
 
@@ -108,7 +108,7 @@ def _whole_samples(config: PrepareConfig) -> int:
     """How many samples, from the first on, have their row and their files."""
     present = _present(config.out, sum(config.num_samples), config.format)
     whole = 0
-    for line in _lines(config.out / prepared.MANIFEST):
+    for line in _lines(config.out / layout.MANIFEST):
         try:
             identity = json.loads(line)["id"]
         except (ValueError, TypeError, KeyError):
@@ -124,13 +124,13 @@ def _present(folder: Path, samples: int, format: str) -> np.ndarray:
     # From a listing of the folders: a look at each file takes hours on shared storage.
     parts = {kind: np.zeros(samples, bool) for kind in (npz_files.DEPTHS, npz_files.INTRINSICS)}
     recorded = np.zeros(samples, bool)
-    for file, number in prepared.sample_files(folder):
+    for file, number in writing.sample_files(folder):
         kind = file.parent.name
         if kind == records.SHARDS:
             recorded[number * records.SAMPLES_PER_SHARD :][: records.SAMPLES_PER_SHARD] = True
         elif number < samples:
             (recorded if kind == records.STAGED else parts[kind])[number] = True
-    if format == prepared.ARRAY_RECORD:
+    if format == layout.ARRAY_RECORD:
         return recorded
     return parts[npz_files.DEPTHS] & parts[npz_files.INTRINSICS]
 
@@ -138,15 +138,15 @@ def _present(folder: Path, samples: int, format: str) -> np.ndarray:
 def _cut(folder: Path, done: int) -> None:
     """Takes off manifest and quarantine what is not of the first `done` samples."""
     end = sum(
-        len(line) for _, line in zip(range(done), _lines(folder / prepared.MANIFEST), strict=False)
+        len(line) for _, line in zip(range(done), _lines(folder / layout.MANIFEST), strict=False)
     )
-    os.truncate(folder / prepared.MANIFEST, end)
+    os.truncate(folder / layout.MANIFEST, end)
     end = 0
     for rejected, after in quarantine.read(folder):
         if rejected.id is not None and int(rejected.id) >= done:
             break
         end = after
-    os.truncate(folder / prepared.QUARANTINE, end)
+    os.truncate(folder / layout.QUARANTINE, end)
 
 
 def _lines(path: Path):

@@ -1,8 +1,8 @@
-"""How many frames from which scene, and which: pure functions of the seed and of the scenes.
+"""The number of frames from each scene, and which: pure functions of the seed and of the scenes.
 
-Nothing here looks at the file system or at how many workers there are, so the same scenes and the
-same seed give the same frames.  Chance comes from `random.Random(text).random()` alone: unlike
-numpy's generators, it is promised to stay the same from one version to the next.
+Nothing here depends on the file system or the number of workers, so the same scenes and seed give
+the same frames.  Random numbers come from `random.Random(text).random()` alone, which, unlike
+numpy's generators, is guaranteed to stay the same in later versions.
 """
 
 import heapq
@@ -14,10 +14,10 @@ from data.protocol import Frame, Scene
 
 
 def allocate(sizes: Sequence[int], total: int, seed: int) -> list[int]:
-    """Shares `total` out as evenly as the sizes allow; the sum of the answer is exactly `total`.
+    """Divides `total` as evenly as the sizes allow; the shares add up to exactly `total`.
 
-    Small entries give all they have, the others the same number; where that leaves a remainder, the
-    seed decides which of them give one more.
+    Small entries give all they have, the others the same number; of a remainder the seed decides
+    which entries give one more.
 
     >>> allocate([2, 100, 100], 10, seed=0)
     [2, 4, 4]
@@ -45,7 +45,7 @@ def allocate(sizes: Sequence[int], total: int, seed: int) -> list[int]:
 
 
 def allocate_scenes(scenes: Sequence[Scene], total: int, seed: int) -> list[int]:
-    """How many frames each scene gives: evenly, and no second view before every first is taken.
+    """The number of frames of each scene: even, and no second view before every first is taken.
 
     Raises ValueError when `total` is negative or more than there is.
     """
@@ -111,7 +111,7 @@ class Spares:
         heapq.heapify(self._waiting)
 
     def broken(self, frame: Frame) -> None:
-        """Tells that a frame, chosen or drawn, gave nothing: its place has given one less."""
+        """Records that a frame, chosen or drawn, was broken: its place has given one less."""
         for view in self._views.get(frame, ()):
             if view in self._rank:
                 self._rank[view] -= 1
@@ -134,11 +134,11 @@ class Spares:
 
 
 class Replacements:
-    """What takes the place of broken frames of one dataset.
+    """Replacements of broken frames of one dataset.
 
-    A frame of the same scene as long as one is left, then of the other scenes in turn, where those
-    come first that have a place that gave none.  Frames
-    must be reported in the order of the samples that they were tried for.
+    A replacement comes from the same scene while it has frames left, then from the other scenes in
+    turn, first from those with an unused place.  Broken frames must be reported in the order of
+    their samples.
     """
 
     def __init__(self, scenes: Sequence[Scene], counts: Sequence[int], seed: int):
@@ -152,16 +152,16 @@ class Replacements:
         Returns the number of a scene and a frame of it; None when the dataset has none left.
         """
         self._of(scene).broken(frame)
-        found = self._of(home).draw()
-        if found is not None:
-            return home, found
+        drawn = self._of(home).draw()
+        if drawn is not None:
+            return home, drawn
         giver = self._next_giver()
         if giver is None:
             return None
         self._giver = giver + 1
-        found = self._of(giver).draw()
-        assert found is not None
-        return giver, found
+        drawn = self._of(giver).draw()
+        assert drawn is not None
+        return giver, drawn
 
     def _next_giver(self) -> int | None:
         """The scene to ask: in turns, but no second view while any scene has an unused place."""

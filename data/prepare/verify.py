@@ -1,4 +1,4 @@
-"""Whether a finished set is still what it was, and mending it from the raw datasets."""
+"""Checks a finished set against its hashes, and repairs it from the raw datasets."""
 
 from collections.abc import Iterator
 from concurrent.futures import Executor
@@ -6,22 +6,20 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from data import validity
 from data.parallel.work import Number, run_in_order
 from data.prepare.plan import READERS
-from data.prepared import npz_files, records
-from data.prepared import prepared_set as prepared
-from data.protocol import DataError, DepthMap, Reader, Scene
+from data.prepared import layout, manifest, npz_files, records, writing
+from data.protocol import DepthMap, Reader, Scene
 from train3d_jax import locks
-from train3d_jax.errors import UserError
+from train3d_jax.errors import DataError, UserError
 from train3d_jax.files import write_whole
 
 
 class Fault(NamedTuple):
-    """A file of a set that is not what it was.
+    """A missing or changed file of a set.
 
-    file: relative to the set.  problem: `is missing`, `is changed`, or why it could not be mended.
-    first, count: the samples that it holds; none for a file that follows from the manifest.
+    file: relative to the set.  problem: `is missing`, `is changed`, or why a repair failed.
+    first, count: the samples that it holds; none for a file computed from the manifest.
     """
 
     file: str
@@ -34,7 +32,7 @@ class Fault(NamedTuple):
 
 
 class _Promise(NamedTuple):
-    """A file, the SHA-256 that it should have, and the samples that it holds."""
+    """A file, its expected SHA-256, and the samples that it holds."""
 
     file: Path
     sha256: str
@@ -46,10 +44,10 @@ def verify(folder: Path, executor: Executor, num_workers: Number) -> Iterator[Fa
     """Every file of a finished set that is missing or changed, in the order of the samples.
 
     Raises UserError when there is no finished set, or when its listing itself is damaged, without
-    which nothing can be told.
+    which nothing can be checked.
     """
     _finished(folder)
-    for name, contents in prepared.summaries(folder).items():
+    for name, contents in manifest.summaries(folder).items():
         if not (folder / name).is_file():
             yield Fault(name, "is missing")
         elif (folder / name).read_bytes() != contents:
@@ -63,7 +61,7 @@ def verify(folder: Path, executor: Executor, num_workers: Number) -> Iterator[Fa
 def repair(
     folder: Path, roots: dict[str, Path | None], executor: Executor, num_workers: Number
 ) -> Iterator[tuple[Fault, bool]]:
-    """Makes just the files again that `verify` names: each, and whether it is now what it was.
+    """Writes the files that `verify` names again; yields each, and whether it has its hash again.
 
     Args:
       folder: the set.
@@ -82,48 +80,48 @@ def repair(
 def _repair(
     folder: Path, raw: "_Raw", executor: Executor, num_workers: Number
 ) -> Iterator[tuple[Fault, bool]]:
-    prepared.clean(folder)
+    writing.clean(folder)
     faults = list(verify(folder, executor, num_workers))
     mended: set[tuple[int, int]] = set()  # both files of an npz sample are made at once
     for fault in faults:
         try:
             if fault.count == 0:
-                write_whole(folder / fault.file, prepared.summaries(folder)[fault.file])
+                write_whole(folder / fault.file, manifest.summaries(folder)[fault.file])
             elif (fault.first, fault.count) not in mended:
                 _make_again(folder, fault, raw)
                 mended.add((fault.first, fault.count))
             yield fault, True
         except DataError as error:
             yield fault._replace(problem=f"cannot be made again: {error}"), False
-    prepared.drop_staged(folder)
+    writing.drop_staged(folder)
 
 
 def _finished(folder: Path) -> dict[str, Any]:
-    match prepared.state(folder):
-        case prepared.State.FINISHED:
-            described = prepared.description(folder)
+    match layout.state(folder):
+        case layout.State.FINISHED:
+            described = layout.description(folder)
         case other:
             raise UserError(f"--out={folder}: is {other.value}, there is no finished set to verify")
     if "manifest_sha256" not in described:
         raise UserError(f"--out={folder}: was made by an earlier version, which kept no hashes")
-    manifest = folder / prepared.MANIFEST
-    if not manifest.is_file() or prepared.hash_file(manifest) != described["manifest_sha256"]:
+    listing = folder / layout.MANIFEST
+    if not listing.is_file() or writing.hash_file(listing) != described["manifest_sha256"]:
         raise UserError(
-            f"{manifest}: is missing or changed, and with it what the other files should be;"
+            f"{listing}: is missing or changed, and with it what the other files should be;"
             " prepare the set anew in another folder"
         )
     return described
 
 
 def _promises(folder: Path) -> Iterator[_Promise]:
-    described = prepared.description(folder)
-    if described["settings"].get("format") == prepared.ARRAY_RECORD:
+    described = layout.description(folder)
+    if described["settings"].get("format") == layout.ARRAY_RECORD:
         for number, size in enumerate(records.shard_sizes(described["samples"])):
             sha256 = described["shards"][number]
             first = number * records.SAMPLES_PER_SHARD
             yield _Promise(records.shard(folder, number), sha256, first, size)
         return
-    for index, row in enumerate(prepared.rows(folder)):
+    for index, row in enumerate(manifest.rows(folder)):
         depth = folder / npz_files.DEPTHS / f"{row['id']}.npz"
         yield _Promise(depth, row["sha256"], index, 1)
         intrinsics = folder / npz_files.INTRINSICS / f"{row['id']}.npy"
@@ -132,7 +130,7 @@ def _promises(folder: Path) -> Iterator[_Promise]:
 
 def _problem(promise: _Promise) -> str | None:
     try:
-        same = prepared.hash_file(promise.file) == promise.sha256
+        same = writing.hash_file(promise.file) == promise.sha256
     except FileNotFoundError:
         return "is missing"
     except OSError as error:
@@ -148,7 +146,7 @@ class _Raw:
         self._roots = roots
         self._opened: dict[str, tuple[Reader, dict[str, Scene]]] = {}
 
-    def read(self, row: prepared.Row) -> DepthMap:
+    def read(self, row: manifest.Row) -> DepthMap:
         """The depth map of a row, as `launch.prepare` reads it.  Raises DataError."""
         name = row["dataset"]
         if name not in self._opened:
@@ -161,20 +159,20 @@ class _Raw:
         reader, scenes = self._opened[name]
         if row["scene"] not in scenes:
             raise DataError(reader.root, f"has no scene {row['scene']} any more")
-        depth, intrinsics = reader.read(scenes[row["scene"]], row["frame"])
-        return DepthMap(validity.limit_depth(depth, self.settings["max_depth_m"]), intrinsics)
+        depth_map = reader.read(scenes[row["scene"]], row["frame"])
+        return depth_map.limited(self.settings["max_depth_m"])
 
 
 def _make_again(folder: Path, fault: Fault, raw: _Raw) -> None:
     """Writes the samples of a file again.  Raises DataError when they are not the same any more."""
-    rows = list(islice(prepared.rows(folder), fault.first, fault.first + fault.count))
+    rows = list(islice(manifest.rows(folder), fault.first, fault.first + fault.count))
     for index, row in enumerate(rows, start=fault.first):
-        origin = prepared.Origin(row["dataset"], row["scene"], row["source"], row["frame"])
+        origin = manifest.Origin(row["dataset"], row["scene"], row["source"], row["frame"])
         format = raw.settings["format"]
-        again = prepared.write_sample(folder, index, raw.read(row), origin, format)
+        again = writing.write_sample(folder, index, raw.read(row), origin, format)
         if again != row:
             raise DataError(row["source"], "gives another sample than it did: it has changed")
-    if raw.settings["format"] == prepared.ARRAY_RECORD:
+    if raw.settings["format"] == layout.ARRAY_RECORD:
         number = fault.first // records.SAMPLES_PER_SHARD
         records.pack(folder, number, fault.first, fault.count)
         records.drop(folder, fault.first, fault.count)

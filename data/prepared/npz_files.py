@@ -14,9 +14,8 @@ from typing import IO
 
 import numpy as np
 
-from data.formats.npy_head import read_head
-from data.protocol import DataError
-from train3d_jax.errors import UserError
+from train3d_jax.errors import DataError, UserError
+from train3d_jax.formats.numpy_files import read_head
 
 DEPTHS, INTRINSICS = "depths", "intrinsics"
 

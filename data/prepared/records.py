@@ -4,12 +4,12 @@
 
 A record is a u32, the length of a JSON object, that object, and the depth, all little-endian:
 
-    {"id", "dataset", "scene", "source", "frame",          where it is from, as in the manifest
+    {"id", "dataset", "scene", "source", "frame",          as in the manifest
      "size": [H, W], "intrinsics": 3x3 pixels, "units_per_metre": ...}
     u16[H * W]   metres times units_per_metre; 0 = missing
 
-Sensors give whole millimetres, Taskonomy 1/512 m: such maps are kept as they are.  Others get the
-scale that puts their largest depth at 65535: steps of 1.5e-5 of it.
+Depth that a raw file holds in 16 bits is stored as it is, and so are whole millimetres and 1/512 m.
+Other maps get the scale that puts their largest depth at 65535: steps of 1.5e-5 of it.
 
 Workers stage a record in a file of its own; once all records of a shard are there, it is packed and
 they are deleted.  Records are compressed one by one (zstd), for random access.  The same records
@@ -25,43 +25,43 @@ from typing import Any
 
 import numpy as np
 
-from data.protocol import DataError
-from train3d_jax.errors import UserError
+from data.protocol import DepthMap, Stored
+from train3d_jax.errors import DataError, UserError
 from train3d_jax.files import own_part
 
 SHARDS, STAGED = "shards", "staged"
 SUFFIX = "array_record"
 SAMPLES_PER_SHARD = 256
-"""About 25 MB of 640x480 sensor depth: large enough for shared storage, small enough to mend."""
+"""About 25 MB of 640x480 sensor depth.  Chosen: large enough for shared storage, small enough to
+repair."""
 
-_EXACT_UNITS_PER_METRE = (1000.0, 512.0)
+_EXACT_UNITS_PER_METRE = (1000.0, 512.0)  # ScanNet's and Taskonomy's
 _LARGEST = 65535  # of 16 bits
 _LENGTH = struct.Struct("<I")
 # A group is what is decompressed to read one record.  The first level of zstd packs noisy maps in
 # half the time of the third, as small; a stereo camera's come out 4 % larger, rendered ones 17 %.
 _WRITER_OPTIONS = "group_size:1,zstd:1"
 _READER_OPTIONS = "readahead_buffer_size:0,max_parallelism:0"  # the fastest for random access
-_MAX_OPEN_SHARDS = 128  # of a process; systems allow some 1000 open files
+_MAX_OPEN_SHARDS = 128  # of a process; chosen: systems allow some 1000 open files
 
 
-def encode(depth: np.ndarray, intrinsics: np.ndarray, facts: dict[str, Any]) -> bytes:
+def encode(depth_map: DepthMap, facts: dict[str, Any]) -> bytes:
     """One record.
 
     Args:
-      depth: (H, W) float32 metres, 0 = missing, otherwise positive and finite.
-      intrinsics: (3, 3) pixels.
-      facts: what else the record shall tell, as JSON.
+      depth_map: positive and finite where it is not missing.
+      facts: further fields of the record's JSON.
     """
-    units_per_metre, codes = _quantise(depth)
+    codes, units_per_metre = depth_map.stored or _quantise(depth_map.depth)
     header = json.dumps(
         {
             **facts,
-            "size": list(depth.shape),
-            "intrinsics": intrinsics.tolist(),
+            "size": list(codes.shape),
+            "intrinsics": depth_map.intrinsics.tolist(),
             "units_per_metre": units_per_metre,
         }
     ).encode()
-    return _LENGTH.pack(len(header)) + header + codes.tobytes()
+    return _LENGTH.pack(len(header)) + header + codes.astype("<u2", copy=False).tobytes()
 
 
 def decode(record: bytes) -> tuple[np.ndarray, np.ndarray]:
@@ -85,18 +85,19 @@ def decode_units(record: bytes) -> tuple[np.ndarray, float, np.ndarray]:
         raise ValueError(f"not a record of a depth map: {error!r}") from None
 
 
-def _quantise(depth: np.ndarray) -> tuple[float, np.ndarray]:
-    """Units per metre and (H, W) u16."""
+def _quantise(depth: np.ndarray) -> Stored:
+    """Depth in float32 metres to 16 bits, without loss where it is in whole units."""
     largest = float(depth.max())
     for units_per_metre in _EXACT_UNITS_PER_METRE:
         if largest * units_per_metre <= _LARGEST:
             codes = np.rint(depth * np.float32(units_per_metre)).astype("<u2")
             if np.array_equal(_metres(codes, units_per_metre), depth):
-                return units_per_metre, codes
+                return Stored(codes, units_per_metre)
     units_per_metre = _LARGEST / largest if largest else 1.0
     codes = np.rint(depth.astype(np.float64) * units_per_metre)
     # What is valid stays valid, however near it is.
-    return units_per_metre, np.where(depth > 0, np.clip(codes, 1, _LARGEST), 0).astype("<u2")
+    codes = np.where(depth > 0, np.clip(codes, 1, _LARGEST), 0).astype("<u2")
+    return Stored(codes, units_per_metre)
 
 
 def _metres(codes: np.ndarray, units_per_metre: float) -> np.ndarray:

@@ -25,20 +25,12 @@ from typing import ClassVar
 
 import numpy as np
 
-from data.formats.images import read_exr
-from data.protocol import (
-    DataError,
-    DepthMap,
-    Frame,
-    Scene,
-    metric_depth,
-    refuse,
-    square_camera,
-    unique_scenes,
-)
+from data.protocol import DepthMap, Frame, Scene, metric_depth, refuse, square_camera, unique_scenes
 from data.readers.listing import first_file, folders, is_data
+from train3d_jax.errors import DataError
+from train3d_jax.formats.exr import read_exr
 
-_UNITS_PER_METRE = 100.0  # Unreal units are centimetres
+_UNITS_PER_METRE = 100.0  # Unreal units are centimetres (nominally)
 _SKY_UNITS = 60000.0  # and beyond; the nearest halves in use are 65024 and 65280
 _VIEWS = ("tl", "tr", "bl", "br")
 _DEPTH_FILE = re.compile(r"(.+)-(tl|tr|bl|br)-depth\.exr")
@@ -69,7 +61,7 @@ class KenBurns:
         return scene.path / f"{frame}-depth.exr"
 
     def read(self, scene: Scene, frame: Frame) -> DepthMap:
-        """The depth of one view, with the camera that its id's meta.json tells of."""
+        """The depth of one view, with the camera of its id's meta.json."""
         path = self.file(scene, frame)
         identity = str(frame).rpartition("-")[0]
         beside = self.root / ("rgb" if scene.path.parent != self.root else "") / scene.name

@@ -1,16 +1,16 @@
-"""What lies in a folder of raw data: folders and files that count, and what to say of the rest."""
+"""Folders and files of raw data, and a description of a folder that holds none."""
 
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-from data.protocol import DataError
 from data.walking import is_added_by_macos
+from train3d_jax.errors import DataError
 
 _ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst", ".7z", ".rar")
 
 _EXAMPLE_DEPTH = 4
-"""Folders below the root that an example is looked for in; the layouts have three."""
+"""Depth below the root to which an example is searched; the layouts have three levels."""
 
 
 def is_data(name: str) -> bool:
@@ -47,14 +47,14 @@ def contents(root: Path) -> str:
     others = Counter(file.suffix.lower() or file.name for file in files)
     for suffix in _ARCHIVES:
         others.pop(suffix, None)
-    told = []
+    kinds = []
     if archives:
         such = f"{_some(len(archives), 'archive')}, such as {archives[0].name}"
-        told.append(f"{such}: unpack {'them' if len(archives) > 1 else 'it'}")
+        kinds.append(f"{such}: unpack {'them' if len(archives) > 1 else 'it'}")
     if inner:
-        told.append(f"{_some(len(inner), 'folder')}, such as {_example(inner[0], root)}")
-    told += [f"{_some(count, 'file')} of {suffix}" for suffix, count in others.most_common(3)]
-    return "; ".join(told) or "nothing"
+        kinds.append(f"{_some(len(inner), 'folder')}, such as {_example(inner[0], root)}")
+    kinds += [f"{_some(count, 'file')} of {suffix}" for suffix, count in others.most_common(3)]
+    return "; ".join(kinds) or "nothing"
 
 
 def _some(count: int, noun: str) -> str:
@@ -63,12 +63,12 @@ def _some(count: int, noun: str) -> str:
 
 def _example(folder: Path, root: Path) -> str:
     """The first file below a folder, or the last folder on the way to it, relative to `root`."""
-    found = folder
+    example = folder
     for _ in range(_EXAMPLE_DEPTH):
-        below = min((entry for entry in found.iterdir() if is_data(entry.name)), default=None)
+        below = min((entry for entry in example.iterdir() if is_data(entry.name)), default=None)
         if below is None:
             break
-        found = below
-        if not found.is_dir():
+        example = below
+        if not example.is_dir():
             break
-    return found.relative_to(root).as_posix()
+    return example.relative_to(root).as_posix()

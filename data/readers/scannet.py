@@ -31,13 +31,12 @@ from typing import BinaryIO, ClassVar, NamedTuple
 import numpy as np
 
 from data.protocol import (
-    DataError,
     DepthMap,
     Frame,
     Scene,
     SingleViews,
     UnsuitableError,
-    metric_depth,
+    depth_map_of_units,
     refuse,
     refuse_no_camera,
     unique_scenes,
@@ -45,6 +44,7 @@ from data.protocol import (
 from data.readers import scannet_frames
 from data.readers.listing import folders
 from data.validity import unfit_camera
+from train3d_jax.errors import DataError
 
 _SENS = ".sens"
 _SCENES = ("scans", "scannet_frames_25k", "tasks/scannet_frames_25k", "")
@@ -52,7 +52,7 @@ _SCENES = ("scans", "scannet_frames_25k", "tasks/scannet_frames_25k", "")
 
 _VERSION = 4
 _RAW_USHORT, _ZLIB_USHORT, _OCCI_USHORT = 0, 1, 2
-_MAX_SENSOR_NAME_BYTES = 4096  # ours; real names have some twenty
+_MAX_SENSOR_NAME_BYTES = 4096  # chosen; real names have some twenty
 _BYTES_PER_PIXEL = 2
 
 _PREFIX = struct.Struct("<IQ")  # version, length of the sensor's name
@@ -92,12 +92,13 @@ class ScanNet:
         """The depth of one frame; DataError where the file ends early or does not decode."""
         if not _is_sens(scene):
             return scannet_frames.read(scene.path, frame)
-        header = _read_header(scene.path)
         with scene.path.open("rb") as sens:
-            payload = _depth_payload(sens, scene.path, header, int(frame))
+            status = os.fstat(sens.fileno())
+            scan = _known_scan(scene.path, status.st_size, status.st_mtime_ns)
+            payload = _depth_payload(sens, scene.path, scan, int(frame))
+        header = scan.header
         values = _decode(payload, header, scene.path, int(frame))
-        depth = metric_depth(values, header.units_per_metre)
-        return DepthMap(depth, header.intrinsics)
+        return depth_map_of_units(values, header.units_per_metre, header.intrinsics.copy())
 
     def _readable(self, on_broken: Callable[[DataError], None]) -> Iterator[Scene]:
         for source in self._sources():
@@ -134,7 +135,7 @@ def _is_sens(scene: Scene) -> bool:
 
 
 class _Header(NamedTuple):
-    """What the head of a `.sens` tells of its depth frames; `end` is where the first one starts."""
+    """The fields of a `.sens` header on depth frames; `end` is where the first frame starts."""
 
     intrinsics: np.ndarray
     compression: int
@@ -173,12 +174,30 @@ def _read_header(path: Path) -> _Header:
     return _Header(intrinsics, compression, width, height, units_per_metre, frames, end)
 
 
-def _depth_payload(sens: BinaryIO, path: Path, header: _Header, frame: int) -> bytes:
-    """The compressed depth of one frame, found by hopping over the frames before it."""
+class _Scan(NamedTuple):
+    """The header of a file, and the places of its frames as far as this process has hopped."""
+
+    header: _Header
+    starts: dict[int, int]
+    size: int
+
+
+@functools.lru_cache(maxsize=4)
+def _known_scan(path: Path, size: int, modified_ns: int) -> _Scan:
+    """The header of a file, parsed once for all of its frames; callers add to `starts`.
+
+    Size and time of change are part of the key, so that a file that was rewritten is parsed anew.
+    Four files are enough: a worker reads the frames of one scene after the other.
+    """
+    header = _read_header(path)
+    return _Scan(header, {0: header.end}, size)
+
+
+def _depth_payload(sens: BinaryIO, path: Path, scan: _Scan, frame: int) -> bytes:
+    """The compressed depth of one frame, reached by hopping over the frames before it."""
+    header, starts, size = scan
     if not 0 <= frame < header.frames:
         raise DataError(path, f"has no frame {frame}, it holds {header.frames}")
-    status = os.fstat(sens.fileno())
-    starts = _known_starts(path, status.st_size, status.st_mtime_ns, header.end)
     while True:
         # Each start is checked against the size of the file before it is kept: seeking past the
         # end of a file is no error, and sizes in a damaged header can be anything.
@@ -187,21 +206,12 @@ def _depth_payload(sens: BinaryIO, path: Path, header: _Header, frame: int) -> b
         *_, color_bytes, depth_bytes = _unpack(_FRAME, sens, path, f"frame {current}")
         depth_start = starts[current] + _FRAME.size + color_bytes
         next_start = depth_start + depth_bytes
-        if next_start > status.st_size:
+        if next_start > size:
             raise DataError(path, f"ends within frame {current}: truncated or damaged")
         if current == frame:
             sens.seek(depth_start)
             return sens.read(depth_bytes)
-        starts.setdefault(current + 1, next_start)  # of threads at the same place each tells it
-
-
-@functools.lru_cache(maxsize=4)
-def _known_starts(path: Path, size: int, modified_ns: int, first: int) -> dict[int, int]:
-    """Where the frames of a file start, as far as this process has hopped; callers add to it.
-
-    Size and time of change are part of the key, so that a file written anew is walked anew.
-    """
-    return {0: first}
+        starts.setdefault(current + 1, next_start)  # other threads may have added the same
 
 
 def _decode(payload: bytes, header: _Header, path: Path, frame: int) -> np.ndarray:

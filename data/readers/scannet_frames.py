@@ -14,14 +14,15 @@ from pathlib import Path
 
 import numpy as np
 
-from data.formats.images import read_png
-from data.protocol import DataError, DepthMap, Frame, metric_depth, refuse_no_camera
+from data.protocol import DepthMap, Frame, depth_map_of_units, refuse_no_camera
 from data.readers.listing import first_file
+from train3d_jax.errors import DataError
+from train3d_jax.formats.png import read_png
 
 _DEPTHS = "depth"
 _CAMERAS = ("intrinsic/intrinsic_depth.txt", "intrinsics_depth.txt", "intrinsic_depth.txt")
 _FRAME = re.compile(r"(\d+)\.png")
-_UNITS_PER_METRE = 1000.0
+_UNITS_PER_METRE = 1000.0  # millimetres, as above
 
 PATTERNS = tuple(f"{_DEPTHS}/<frame>.png with {camera}" for camera in _CAMERAS[:2])
 """Of what a scene holds, for messages."""
@@ -52,7 +53,7 @@ def file(folder: Path, frame: Frame) -> Path:
 def read(folder: Path, frame: Frame) -> DepthMap:
     """The depth of a frame, with the camera of its scene.  Raises DataError."""
     intrinsics = _read_camera(_camera_file(folder))
-    return DepthMap(metric_depth(read_png(file(folder, frame)), _UNITS_PER_METRE), intrinsics)
+    return depth_map_of_units(read_png(file(folder, frame)), _UNITS_PER_METRE, intrinsics)
 
 
 class _Names(Sequence[str]):

@@ -23,21 +23,21 @@ from typing import ClassVar
 
 import numpy as np
 
-from data.formats.images import read_png
 from data.protocol import (
-    DataError,
     DepthMap,
     Frame,
     Scene,
     SingleViews,
-    metric_depth,
+    depth_map_of_units,
     refuse,
     square_camera,
     unique_scenes,
 )
 from data.readers.listing import first_file, folders
+from train3d_jax.errors import DataError
+from train3d_jax.formats.png import read_png
 
-_UNITS_PER_METRE = 512.0
+_UNITS_PER_METRE = 512.0  # see the format above
 _MISSING = 65535  # and 0
 _IMAGES, _INFOS, _COMPONENT = "depth_zbuffer", "point_info", "taskonomy"
 _DEPTH_FILE = re.compile(r"point_(\d+)_view_(\d+)_domain_depth_zbuffer\.png")
@@ -81,7 +81,7 @@ class Taskonomy:
         return scene.path / f"{frame}_domain_depth_zbuffer.png"
 
     def read(self, scene: Scene, frame: Frame) -> DepthMap:
-        """The depth of one view, with the camera that its JSON tells of."""
+        """The depth of one view, with the camera of its JSON."""
         path = self.file(scene, frame)
         folders_of_images = scene.path.relative_to(self.root).as_posix()
         infos = self.root / folders_of_images.replace(_IMAGES, _INFOS)
@@ -97,7 +97,7 @@ class Taskonomy:
             intrinsics = square_camera(field_of_view_deg, height, width)
         except ValueError as error:
             raise DataError(path, f"with {info.name}: {error}") from None
-        return DepthMap(metric_depth(units, _UNITS_PER_METRE, _MISSING), intrinsics)
+        return depth_map_of_units(units, _UNITS_PER_METRE, intrinsics, _MISSING)
 
     def _buildings(self) -> Iterator[tuple[str, Path]]:
         """Name and image folder of every folder that may be a building, in any layout."""
@@ -132,7 +132,7 @@ class _Frames(Sequence[str]):
 
 
 def _read_info(info: Path) -> tuple[float, int | None]:
-    """The full field of view in degrees, and the resolution in pixels where it is told."""
+    """The full field of view in degrees, and the resolution in pixels where it is given."""
     try:
         fields = json.loads(info.read_bytes())
         return math.degrees(float(fields["field_of_view_rads"])), fields.get("resolution")

@@ -8,8 +8,9 @@ from typing import Literal
 
 import numpy as np
 
-from data.rooms.furniture import FREE_PIECES, SMALL_THINGS, WALL_PIECES, Piece, tumbled, with_things
+from data.rooms.furniture import FREE_PIECES, WALL_PIECES, with_things
 from data.rooms.meshes import Mesh, ball, beam, box, box_at, cylinder, merge, place, transform
+from data.rooms.pieces import Piece, tumbled
 from data.rooms.shells import (
     Opening,
     edge_frame,
@@ -19,13 +20,14 @@ from data.rooms.shells import (
     surrounding_walls,
     walls,
 )
+from data.rooms.small_things import SMALL_THINGS
 
 Surroundings = Literal["homes", "halls", "streets", "rocks"]
 """What is rendered: rooms of all kinds, mostly of homes; the same with rooms as large as halls, up
 to 30 m, and with more, wider and longer corridors, up to 40 m, as robots see them; streets, yards
 and squares under a sky without depth; rough ground and rock without any plane."""
 
-# The share of a room's views that look at a table top or shelf from near by.
+# Share of a room's views that are close-ups of a table top or shelf; chosen.
 USUAL_CLOSE_UP_SHARE = 0.15
 
 

@@ -1,11 +1,9 @@
-"""Random furniture and small things, each a function of a numpy Generator.
+"""Random furniture, each piece a function of a numpy Generator.
 
 A piece stands on z = 0, centred on the origin, its back towards -y; sizes in metres are those of
-common household goods.  To add one: write a function `(rng) -> Piece` (or `-> Mesh` for a thing
-that stands on a table) and enter it in the table at the end of this file.
+common household goods.  To add one: write a function `(rng) -> Piece` and enter it in a table at
+the end of this file.
 """
-
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -24,23 +22,8 @@ from data.rooms.meshes import (
     transform,
     tube,
 )
-
-
-@dataclass(frozen=True)
-class Piece:
-    """A piece of furniture.
-
-    Attributes:
-        mesh: its triangles.
-        width: extent along x, metres.
-        depth: extent along y, metres.
-        tops: surfaces that things stand on, rows (x, y, z, width, depth), metres.
-    """
-
-    mesh: Mesh
-    width: float
-    depth: float
-    tops: tuple[tuple[float, float, float, float, float], ...] = ()
+from data.rooms.pieces import Piece, tilted, wavy_profile
+from data.rooms.small_things import SMALL_THINGS
 
 
 def _table(rng: np.random.Generator) -> Piece:
@@ -87,7 +70,7 @@ def _desk(rng: np.random.Generator) -> Piece:
         parts += [
             box_at(0, -0.3 * depth, height, 0.25, 0.18, 0.02),
             box_at(0, -0.32 * depth, height, 0.05, 0.03, 0.25),
-            place(_tilted(box(screen, 0.03, 0.6 * screen), 0.1), 0, -0.3 * depth, height + 0.12),
+            place(tilted(box(screen, 0.03, 0.6 * screen), 0.1), 0, -0.3 * depth, height + 0.12),
         ]
     return Piece(merge(parts), width, depth, ((0, 0.15 * depth, height, width, 0.6 * depth),))
 
@@ -98,7 +81,7 @@ def _chair(rng: np.random.Generator) -> Piece:
     parts = [box(width, width, 0.04, seat - 0.04)]
     parts += [box_at(sx * x, sy * x, 0, leg, leg, seat - 0.04) for sx in (-1, 1) for sy in (-1, 1)]
     lean = rng.uniform(0, 0.25)
-    parts.append(place(_tilted(box(width, 0.03, back), lean), 0, -x, seat))
+    parts.append(place(tilted(box(width, 0.03, back), lean), 0, -x, seat))
     return Piece(merge(parts), width, width)
 
 
@@ -131,7 +114,7 @@ def _sofa(rng: np.random.Generator) -> Piece:
         x = (place_index - (places - 1) / 2) * cushion
         parts.append(box_at(x, back / 2, seat - 0.1, cushion - 0.02, depth - back - 0.02, 0.12))
         if rng.random() < 0.4:
-            pillow = _tilted(box(0.4, 0.14, 0.4), rng.uniform(0.1, 0.5))
+            pillow = tilted(box(0.4, 0.14, 0.4), rng.uniform(0.1, 0.5))
             yaw = rng.uniform(-0.5, 0.5)
             parts.append(place(pillow, x, back - depth / 2 + 0.12, seat, yaw))
     return Piece(merge(parts), width, depth)
@@ -146,7 +129,7 @@ def _bed(rng: np.random.Generator) -> Piece:
         box_at(0, -length / 2 - 0.03, 0, width + 0.05, 0.06, rng.uniform(0.6, 1.2)),
     ]
     for x in (-width / 4, width / 4) if width > 1.3 else (0.0,):
-        pillow = _tilted(box(0.4 * max(width, 1.2) * 0.9, 0.12, 0.35), rng.uniform(0.6, 1.3))
+        pillow = tilted(box(0.4 * max(width, 1.2) * 0.9, 0.12, 0.35), rng.uniform(0.6, 1.3))
         parts.append(place(pillow, x, -length / 2 + 0.15, height))
     return Piece(merge(parts), width, length, ((0, 0.3, height, 0.7 * width, 1.0),))
 
@@ -263,7 +246,7 @@ def _ramp(rng: np.random.Generator) -> Piece:
 def _barrel(rng: np.random.Generator) -> Piece:
     """A fat surface of revolution: barrel, urn or vat."""
     radius, height = rng.uniform(0.2, 0.5), rng.uniform(0.5, 1.3)
-    mesh = revolution(_wavy_profile(rng, radius, height))
+    mesh = revolution(wavy_profile(rng, radius, height))
     return Piece(mesh, 2 * radius, 2 * radius)
 
 
@@ -323,105 +306,21 @@ def _crates(rng: np.random.Generator) -> Piece:
     return Piece(merge(parts), size, size, ((0, 0, height, 0.4 * size, 0.4 * size),))
 
 
-def _tilted(mesh: Mesh, angle: float) -> Mesh:
-    """`mesh` turned about the x axis by `angle` radians, so that its top leans back, to -y."""
-    return transform(mesh, rotation(0, angle))
-
-
-def _wavy_profile(rng: np.random.Generator, radius: float, height: float) -> np.ndarray:
-    """A smooth profile of a solid of revolution from the axis back to the axis."""
-    level = np.linspace(0, 1, 24)
-    waves = sum(
-        rng.uniform(-0.3, 0.3) / order * np.cos(np.pi * order * level + rng.uniform(0, 6))
-        for order in (1, 2, 3)
-    )
-    width = 1 + waves
-    side = np.column_stack([radius * width / np.max(width), height * level])
-    return np.concatenate([[[0, 0]], side, [[0, height]]])
-
-
-def _small_box(rng: np.random.Generator) -> Mesh:
-    width, depth, height = rng.uniform(0.05, 0.35, 3)
-    return place(box(width, depth, height), 0, 0, 0, rng.uniform(0, np.pi))
-
-
-def _vase(rng: np.random.Generator) -> Mesh:
-    profile = _wavy_profile(rng, rng.uniform(0.04, 0.14), rng.uniform(0.12, 0.45))
-    return tube(profile[1:-1], 0.25 * float(profile[1:-1, 0].min()))
-
-
-def _bowl(rng: np.random.Generator) -> Mesh:
-    radius, height = rng.uniform(0.07, 0.2), rng.uniform(0.04, 0.12)
-    angle = np.linspace(0.3, np.pi / 2, 10)
-    return tube(
-        np.column_stack([radius * np.sin(angle), height * (1 - np.cos(angle))]), 0.15 * radius
-    )
-
-
-def _small_ball(rng: np.random.Generator) -> Mesh:
-    return ball(rng.uniform(0.03, 0.15), rng.uniform(0.7, 1.0))
-
-
-def _can(rng: np.random.Generator) -> Mesh:
-    upright = cylinder(rng.uniform(0.025, 0.1), rng.uniform(0.08, 0.35))
-    return upright if rng.random() < 0.8 else place(_lying(upright), 0, 0, 0, rng.uniform(0, 6))
-
-
-def _lying(mesh: Mesh) -> Mesh:
-    """An upright thing laid on its side, on z = 0 again."""
-    laid = transform(mesh, rotation(0, np.pi / 2))
-    return place(laid, 0, 0, -float(laid.vertices[:, 2].min()))
-
-
-def _table_lamp(rng: np.random.Generator) -> Mesh:
-    foot = _wavy_profile(rng, rng.uniform(0.05, 0.1), rng.uniform(0.15, 0.3))
-    rim = rng.uniform(0.1, 0.2)
-    shade = np.array([[rim, 0.0], [0.6 * rim, 0.2]])
-    ring = np.concatenate([shade, shade[::-1] - [0.005, 0], shade[:1]])
-    return merge([revolution(foot), place(revolution(ring), 0, 0, float(foot[-1, 1]))])
-
-
-def _soft_thing(rng: np.random.Generator) -> Mesh:
-    """A toy, a bag, a loaf, a bundle of clothes."""
-    return lump(rng, rng.uniform(0.04, 0.2), rng.uniform(0.3, 1.2), rng.uniform(0.1, 0.4))
-
-
-def _laptop(rng: np.random.Generator) -> Mesh:
-    width = rng.uniform(0.28, 0.4)
-    screen = _tilted(box(width, 0.01, 0.65 * width), rng.uniform(0.1, 0.6))
-    mesh = merge([box(width, 0.7 * width, 0.02), place(screen, 0, -0.35 * width, 0.02)])
-    return place(mesh, 0, 0, 0, rng.normal(0, 0.5))
-
-
-def _book_pile(rng: np.random.Generator) -> Mesh:
-    parts, height = [], 0.0
-    for _ in range(rng.integers(1, 6)):
-        thick = rng.uniform(0.01, 0.05)
-        book = box(rng.uniform(0.12, 0.25), rng.uniform(0.15, 0.3), thick)
-        parts.append(place(book, 0, 0, height, rng.normal(0, 0.3)))
-        height += thick
-    return merge(parts)
-
-
-def tumbled(rng: np.random.Generator, size: float) -> Mesh:
-    """A box of about `size` metres turned any way at all, as thrown on a heap; lowest at z = 0."""
-    angles = rng.uniform(0, 2 * np.pi, 3)
-    turn = rotation(0, angles[0]) @ rotation(1, angles[1]) @ rotation(2, angles[2])
-    mesh = transform(box(*(size * rng.uniform(0.3, 1.0, 3))), turn)
-    return place(mesh, 0, 0, -float(mesh.vertices[:, 2].min()))
-
-
 # Pieces that stand with their back to a wall, and pieces that stand anywhere; equal chances.
 WALL_PIECES = (_desk, _sofa, _bed, _bookcase, _bookcase, _cabinet, _cabinet, _counter, _stairs,
                _unmade_bed)  # fmt: skip
+
+
 FREE_PIECES = (_table, _table, _round_table, _chair, _chair, _stool, _sofa, _floor_lamp, _plant,
                _beanbag, _person)  # fmt: skip
+
+
 ROUND_PIECES = (_round_table, _stool, _floor_lamp, _barrel, _column, _giant_ball, _plant, _beanbag,
                 _person)  # fmt: skip
+
+
 ODD_PIECES = (_crates, _crates, _ramp, _stairs, _barrel, _giant_ball, _column, _table,
               _beanbag, _unmade_bed)  # fmt: skip
-SMALL_THINGS = (_small_box, _small_box, _vase, _bowl, _small_ball, _can, _table_lamp, _laptop,
-                _book_pile, _soft_thing, _soft_thing)  # fmt: skip
 
 
 def with_things(rng: np.random.Generator, piece: Piece, most: int) -> Piece:

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-# Facets round a full circle.  At 48 a cylinder of 1 m radius is nowhere more than 2 mm off.
+# Facets of a full circle; chosen: a cylinder of 1 m radius is then at most 2 mm off.
 CIRCLE_SEGMENTS = 48
-# Between two vertices of rough ground, where the ground is small.
+# Distance of two vertices of rough ground of small extent; chosen.
 RELIEF_CELL_M = 0.08
 
 

@@ -6,7 +6,7 @@ metres are those of common streets.  A front is what a house shows of itself.
 
 import numpy as np
 
-from data.rooms.furniture import ODD_PIECES, Piece
+from data.rooms.furniture import ODD_PIECES
 from data.rooms.meshes import (
     Mesh,
     ball,
@@ -21,6 +21,7 @@ from data.rooms.meshes import (
     rotation,
     transform,
 )
+from data.rooms.pieces import Piece
 
 
 def _car(rng: np.random.Generator) -> Piece:

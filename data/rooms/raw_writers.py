@@ -1,8 +1,8 @@
 """Writes small raw datasets in the native layouts of ScanNet, 3D Ken Burns and Taskonomy.
 
-For the demo and the tests: `data.readers` read back what is written here as they read the real
-datasets.  Every file is written beside its place and then
-renamed, so that a file under its own name is always whole.
+For the demo and the tests: `data.readers` read them as they read the real datasets.  The numbers of
+each format are those of its reader.  Every file is written under another name and then renamed, so
+that a file under its own name is always whole.
 """
 
 import functools
@@ -42,17 +42,17 @@ KENBURNS_CORNERS = ("tl", "tr", "bl", "br")
 TASKONOMY_UNITS_PER_METRE = 512.0
 TASKONOMY_MISSING = 65535
 
-# The share of rendered ScanNet scenes whose images are not of the size asked for.
+# Share of rendered ScanNet scenes with images of another size; chosen.
 OTHER_ASPECT_SHARE = 0.3
 
 
 ROOMS_LICENCE = "rendered rooms, free to use"
-"""They hold nothing of the datasets whose layouts they are written in."""
+"""Rooms contain nothing of the datasets in whose layouts they are written."""
 
 
 @dataclass(frozen=True)
 class RawRooms:
-    """Where `write_raw_rooms` put each dataset; None for one without scenes."""
+    """The folder of each dataset; None for one without scenes."""
 
     scannet: Path | None
     kenburns: Path | None

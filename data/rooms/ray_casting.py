@@ -82,10 +82,10 @@ def embreex_caster(vertices: np.ndarray, faces: np.ndarray) -> Caster:
 
     def cast(origin: np.ndarray, directions: np.ndarray) -> Hits:
         origins = np.broadcast_to(origin, directions.shape).astype(np.float32)
-        found = scene.run(origins, directions.astype(np.float32), output=True)
-        met = found["primID"] >= 0
-        normals = np.where(met[:, None], face_normals[found["primID"]], 0)
-        return Hits(np.where(met, found["tfar"], np.inf).astype(np.float32), normals)
+        hits = scene.run(origins, directions.astype(np.float32), output=True)
+        met = hits["primID"] >= 0
+        normals = np.where(met[:, None], face_normals[hits["primID"]], 0)
+        return Hits(np.where(met, hits["tfar"], np.inf).astype(np.float32), normals)
 
     cast.mesh = mesh  # pyright: ignore[reportFunctionMemberAccess]  # the scene does not keep it
     return cast
@@ -114,5 +114,6 @@ def import_open3d() -> Any:
                 "machine; on Debian or Ubuntu: apt-get install libgl1 libx11-6 libgomp1"
             ) from error
         raise UserError(
-            f"rendering rooms needs open3d, which cannot be imported ({error}): pip install open3d"
+            f"rendering rooms needs open3d, which cannot be imported ({error}): "
+            "pip install 'train3d-jax[prepare]'"
         ) from error

@@ -10,9 +10,10 @@ from dataclasses import replace
 import numpy as np
 
 from data.rooms.building import Room, RoomBuilder, Surroundings, random_point
-from data.rooms.furniture import FREE_PIECES, ODD_PIECES, ROUND_PIECES, WALL_PIECES, Piece
+from data.rooms.furniture import FREE_PIECES, ODD_PIECES, ROUND_PIECES, WALL_PIECES
 from data.rooms.meshes import box, box_at, cylinder, lump, merge, place, relief, rotation, transform
 from data.rooms.outdoors import STREET_PIECES, barrier, front
+from data.rooms.pieces import Piece
 from data.rooms.shells import chamfered_plan, l_plan, polygon_plan, rectangle_plan, sloped_ceiling
 
 
@@ -219,7 +220,7 @@ def _line_street(builder: RoomBuilder, length: float, middle, yaw: float) -> Non
         builder.parts.append(place(merge(parts), middle[0], middle[1], 0, yaw))
 
 
-# How often each kind of room is built; the weights need not sum to 1.
+# Relative frequency of each kind of room; chosen.
 KINDS: dict[str, tuple[float, Callable[[np.random.Generator, Surroundings], Room]]] = {
     "manhattan": (0.17, _manhattan),
     "l_shaped": (0.10, _l_shaped),

@@ -10,7 +10,7 @@ import numpy as np
 
 from data.rooms.meshes import Mesh, box, merge, place, prism, rotation, transform
 
-# What closes a room above: higher than any ceiling, so that slopes always reach into it.
+# Metres of the slab above a room; chosen, so that sloped ceilings always reach into it.
 SLAB_THICKNESS = 0.3
 
 

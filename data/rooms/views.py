@@ -1,7 +1,9 @@
-"""Depth maps of random rooms, rendered by ray casting: exact, endless, and free to use.
+"""Depth maps of random rooms, rendered by ray casting: exact, unlimited, and free to use.
 
-A room is a pure function of a seed, and so are the views of it.  Camera axes as everywhere in the
+A room is a pure function of a seed, and so are its views.  Camera axes as everywhere in the
 project: x right, y down, z forward, depth is z, pixel centres at integers, 0 = missing.
+
+All ranges are chosen: they cover hand-held cameras, robots and phones in rooms.
 
 The ray caster is loaded when the first room is built: importing this module costs nothing.
 """
@@ -29,10 +31,10 @@ ROLL_DEG = (-25.0, 25.0)
 # A robot's camera: how high above the floor, and its pitch.
 ROBOT_HEIGHT_M = (0.1, 0.7)
 ROBOT_PITCH_DEG = (-2.0, 8.0)  # mean and standard deviation
-# Of who photographs a wall: how far from it, and the standard deviation of yaw and pitch.
+# Views of a wall: the distance from it, and the standard deviation of yaw and pitch.
 FACING_DISTANCE_M = (0.4, 4.0)
 FACING_ANGLE_DEG = 15.0
-# A principal point off the centre: how often, and how far as a share of the side.
+# A principal point off the centre: its probability, and its offset as a share of the side.
 OFF_CENTRE_CHANCE = 0.3
 OFF_CENTRE_SHARE = 0.04
 # fy / fx - 1 of a camera whose pixels are not square: ScanNet's depth camera has 0.002.
@@ -43,26 +45,26 @@ STEREO_BASELINE_M = (0.02, 0.1)
 CLOSE_UP_DISTANCE_M = (0.35, 1.3)
 CLOSE_UP_ELEVATION_DEG = (8.0, 65.0)
 
-# What makes a view worthless, and has it drawn again.
+# A view that is nearer, or whose planes share a direction, is drawn again.
 NEAREST_DEPTH_M = 0.15
 ONE_DIRECTION_COSINE = math.cos(math.radians(10.0))
-# Enough rays to judge a view by, before the full image is cast.
+# Rays that decide on a view before the full image is cast.
 PROBE_SIZE = (18, 24)
-# A room in which so many draws per view were worthless is given up for another.
+# A room is replaced after so many rejected draws per view.
 DRAWS_PER_VIEW = 40
 
 
 @dataclass(frozen=True)
 class Habits:
-    """How cameras are held somewhere, and which views are worth having.
+    """How cameras are held in some surroundings, and which views are kept.
 
     Attributes:
         robots: the share of views from low and level cameras.
         facing: the share of views of a wall from in front of it.
         most_missing: the largest share of pixels that may meet nothing.
-        most_one_direction: the largest share of pixels on planes of one direction.  Views of
-            nearly one plane say nothing about the focal length, but a network should have seen
-            what it cannot know.
+        most_one_direction: the largest share of pixels on planes of one direction.  The
+            focal length is unobservable in views of nearly one plane, but a network should be
+            trained on some.
     """
 
     robots: float = 0.0

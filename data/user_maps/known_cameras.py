@@ -1,4 +1,4 @@
-"""What a user knows about the camera: one number for all maps, or intrinsics in files."""
+"""Known cameras: one number for all maps, or intrinsics in files."""
 
 import json
 from dataclasses import dataclass
@@ -7,16 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from data.protocol import DataError
-from data.user_maps.depth_files import DepthFile, ReadSettings, read_depth_file
-from train3d_jax.errors import UserError
+from data.user_maps.depth_files import DepthFile
+from train3d_jax.errors import DataError, UserError
+from train3d_jax.formats.depth import ReadSettings, read_depth_file
 from train3d_jax.geometry.camera import centred_intrinsics, degrees_to_focal, intrinsics_matrix
 from train3d_jax.geometry.intrinsics import form_problem, size_problem
 
 SUFFIXES = (".npy", ".json")
 
 _MOST_BYTES = 1 << 20
-"""A file of intrinsics is a few hundred bytes long; a larger one is none."""
+"""Bytes of a file of intrinsics that are read; chosen, as such files have a few hundred."""
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ manifest.json is a list of rows, one a map:
     fx, fy, cx, cy    of the camera, in pixels
     metres_per_unit   what the file's values are multiplied with
     invalid           a value that means missing, besides 0, or a list of them; may be absent
-    scene             may be absent; what is said of a scene is not independent of its other maps
+    scene             may be absent; maps of one scene are not independent
     space             may be absent; "depth" is all that is read
 """
 
@@ -16,10 +16,11 @@ from typing import Any, NamedTuple, cast
 
 import numpy as np
 
-from data.prepared.prepared_set import DATASET, PreparedSet
-from data.protocol import MAX_FIELD_OF_VIEW_DEG, MIN_FIELD_OF_VIEW_DEG, DataError
-from data.user_maps.depth_files import ReadSettings, read_depth_file
-from train3d_jax.errors import UserError
+from data.prepared.layout import DATASET
+from data.prepared.prepared_set import PreparedSet
+from data.protocol import MAX_FIELD_OF_VIEW_DEG, MIN_FIELD_OF_VIEW_DEG
+from train3d_jax.errors import DataError, UserError
+from train3d_jax.formats.depth import ReadSettings, read_depth_file
 from train3d_jax.geometry.camera import focal_to_degrees, intrinsics_matrix
 
 MANIFEST = "manifest.json"
@@ -28,7 +29,7 @@ _NUMBERS = ("fx", "fy", "cx", "cy", "metres_per_unit")
 _POSITIVE = ("fx", "fy", "metres_per_unit")
 
 _LARGEST = 1e300
-"""Of a number in a manifest; JSON's whole numbers can be larger than any float."""
+"""Least number in a manifest that is refused; chosen: JSON has integers larger than any float."""
 
 
 class TrueMap(NamedTuple):
@@ -66,27 +67,30 @@ class TrueMaps:
         return len(self._source)
 
     def __getitem__(self, index: int) -> TrueMap:
-        """Raises DataError on a map that cannot be had."""
+        """Raises DataError on a map that cannot be read."""
         if isinstance(self._source, _Listed):
-            found = self._source[index]
+            true_map = self._source[index]
         else:
             sample = self._source[index]
-            found = TrueMap(sample.id, sample.scene, sample.depth, sample.intrinsics)
-        self._check_camera(found)
-        return found
+            true_map = TrueMap(sample.id, sample.scene, sample.depth, sample.intrinsics)
+        self._check_camera(true_map)
+        return true_map
 
-    def _check_camera(self, found: TrueMap) -> None:
-        (cx, cy), (height, width) = found.intrinsics[:2, 2], found.depth.shape
-        for focal, length in ((found.intrinsics[0, 0], width), (found.intrinsics[1, 1], height)):
+    def _check_camera(self, true_map: TrueMap) -> None:
+        (cx, cy), (height, width) = true_map.intrinsics[:2, 2], true_map.depth.shape
+        for focal, length in (
+            (true_map.intrinsics[0, 0], width),
+            (true_map.intrinsics[1, 1], height),
+        ):
             degrees = focal_to_degrees(focal, length)
             if not MIN_FIELD_OF_VIEW_DEG <= degrees <= MAX_FIELD_OF_VIEW_DEG:
                 raise DataError(
-                    self.path / found.name,
+                    self.path / true_map.name,
                     f"its field of view of {degrees:.1f} degrees is not in 1 to 179",
                 )
         if not (0 <= cx <= width - 1 and 0 <= cy <= height - 1):
             raise DataError(
-                self.path / found.name,
+                self.path / true_map.name,
                 f"its principal point ({cx:g}, {cy:g}) is outside of its {width}x{height} pixels",
             )
 
@@ -151,10 +155,10 @@ class _Listed:
 
 def _missing_values(row: dict[str, Any]) -> tuple[float, ...]:
     """The values that mean missing, of a row that was checked."""
-    told = row.get("invalid")
+    missing = row.get("invalid")
     return tuple(
         float(cast(float, value))
-        for value in (told if isinstance(told, list) else [told])
+        for value in (missing if isinstance(missing, list) else [missing])
         if value is not None
     )
 

@@ -1,4 +1,5 @@
 """The demo: renders rooms, trains on them and recovers unseen ones.
 
-`python -m launch.demo` runs `__main__.py`.
+Here: the program, `python -m launch.demo`, and its comparison with the truth.  Not here: the rooms,
+which are in `data.rooms`.
 """

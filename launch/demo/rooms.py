@@ -1,4 +1,4 @@
-"""What the demo tests on: maps of unseen rooms with their truth, and how well they came back."""
+"""The test maps of the demo: unseen rooms with their truth, and the errors of their estimates."""
 
 import json
 import math
@@ -10,21 +10,24 @@ import numpy as np
 
 from data.rooms.views import random_views
 from train3d_jax.geometry import affine, camera, metrics
-from train3d_jax.inference import recovery as inference
+from train3d_jax.inference.recovery import make_blocks
 from train3d_jax.pictures.cloud_plots import draw_clouds
 
 VIEWS_PER_ROOM = 2
+"""Chosen."""
+
 FIRST_TEST_SEED = 1_000_000
-"""Of the rooms; those that are trained on have other seeds."""
+"""Of the test rooms; chosen above the seeds of all training rooms."""
 
 SCALES = (0.1, 10.0)
 SHIFTS = (-0.25, 0.8)
-"""A map comes in as scale * (depth / its 98 % quantile + shift): LeReS' range of shifts."""
+"""Ranges of a test map, scale * (depth / its 98 % quantile + shift): shifts as in LeReS, section
+3.2; scales chosen, as they have no effect."""
 
 
 @dataclass(frozen=True)
 class TestMap:
-    """A depth map as it comes in, and the truth about it.
+    """A distorted depth map and its truth.
 
     Attributes:
       name: of its file, without the suffix.
@@ -41,12 +44,12 @@ class TestMap:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Errors of one map, by what was corrected, and the clouds that they are of.
+    """Errors of one map and its clouds.
 
     Attributes:
       errors: for each row of the table the relative error of the focal length, the error of the
         vertical field of view in degrees, of the shift, and of the points.
-      clouds: points by what to call them, each (N, 3).
+      clouds: points by their label, each (N, 3).
     """
 
     errors: dict[str, list[float]]
@@ -74,9 +77,9 @@ def write_test_maps(folder: Path, num_rooms: int, seed: int) -> list[TestMap]:
 
 
 def compare(test: TestMap, recovered: Path) -> Comparison:
-    """Reads the answer of `launch.infer` for a map, and measures it and two simpler answers."""
+    """Reads the answer of `launch.infer` for a map; its errors, and those of simpler estimates."""
     answer = json.loads((recovered / f"{test.name}.json").read_text())
-    blocks = inference.make_blocks([test.values, test.depth])
+    blocks = make_blocks([test.values, test.depth])
     canonical = affine.canonicalise(blocks.values, blocks.mask)
     scale, offset = float(canonical.scale[0]), float(canonical.offset[0])
     true_shift = -float(canonical.offset[1])
@@ -105,7 +108,7 @@ def compare(test: TestMap, recovered: Path) -> Comparison:
         "fixed 60 degrees, recovered shift": (first_guess, answer["shift"]),
         "after: both recovered": (answer["focal_px"], answer["shift"]),
     }
-    results = {name: measured(*found) for name, found in rows.items()}
+    results = {name: measured(*values) for name, values in rows.items()}
     errors = {name: error for name, (error, _) in results.items()}
     before, _, after = (points for _, points in results.values())
     clouds = {"distorted": before, "corrected": after, "true": truth}
@@ -116,7 +119,7 @@ _point_error = jax.jit(metrics.point_error)
 
 
 def table(comparisons: list[Comparison]) -> str:
-    """Mean and median of every error, a row for each way."""
+    """Mean and median of every error, one row for each correction."""
     heads = ("focal length", "field of view", "shift", "points")
     lines = [
         f"{'error, mean / median':42}" + "".join(f"{head:>18}" for head in heads),
@@ -139,10 +142,10 @@ def draw_pictures(
     chosen = by_error[np.linspace(0, len(by_error) - 1, count).round().astype(int)]
     for place, index in enumerate(chosen, start=1):
         comparison = comparisons[index]
-        told = [f"{100 * comparison.errors[row][3]:.1f} %" for row in (before, after)]
+        errors = [f"{100 * comparison.errors[row][3]:.1f} %" for row in (before, after)]
         draw_clouds(
             folder / f"{place:02d}_{maps[index].name}.png",
             np.where(maps[index].depth > 0, maps[index].values, 0),
             comparison.clouds,
-            f"{maps[index].name}: point error {told[0]} before, {told[1]} after",
+            f"{maps[index].name}: point error {errors[0]} before, {errors[1]} after",
         )

@@ -1,5 +1,5 @@
-"""What `launch.evaluate` is made of.
+"""Evaluation of networks and geometry on maps with a known truth, for `launch.evaluate`.
 
-Here: configuration, methods, the two passes and the report.  Not here: statistics, which are in
-`train3d_jax.evaluation`.
+Here: configuration and its flags, the methods, the two passes, the report.  Not here: views,
+constants and statistics, which are in `train3d_jax.evaluation`.
 """

@@ -1,4 +1,4 @@
-"""What a run of launch.evaluate is asked to do: checked settings."""
+"""The settings of a run of launch.evaluate, checked, and its folder of results."""
 
 import re
 from dataclasses import dataclass
@@ -18,13 +18,13 @@ _WORST_PICTURE = re.compile(r"\d{2,}_.*\.png(\.part)?")
 
 @dataclass(frozen=True)
 class EvaluationConfig:
-    """What to evaluate, on what, and where to.
+    """What to evaluate, on which data, and where to write it.
 
     Attributes:
       data: folders of true maps.
-      out: folder for what comes out.
+      out: folder for the results.
       runs: folders of runs that together cover shift and focal length; none for geometry alone.
-      space: of the maps that methods are given.
+      space: of the maps that methods get.
       crop: each view is a crop; otherwise one view of each map is whole.
       crops: views of each map, where they are crops.
       noise: standard deviation of white noise on each pixel's depth, relative.
@@ -33,7 +33,7 @@ class EvaluationConfig:
       batch_size: views that are made ahead.
       worst: pictures of the worst views.
       shard: the part of the maps to measure; None for all.
-      merge: nothing is measured, but what all shards have left is taken together.
+      merge: only report on what all shards have measured.
     """
 
     data: tuple[Path, ...]
@@ -59,11 +59,11 @@ class EvaluationConfig:
 
     @property
     def views(self) -> int:
-        """Of each map."""
+        """Views of each map."""
         return self.crops if self.crop else 1
 
-    def told(self) -> dict[str, Any]:
-        """Everything that the numbers depend on, as JSON holds it."""
+    def to_json(self) -> dict[str, Any]:
+        """All settings that the numbers depend on."""
         return {
             "data": [str(path) for path in self.data],
             "space": self.space,
@@ -75,7 +75,7 @@ class EvaluationConfig:
         }
 
     def check_out(self) -> None:
-        """Raises UserError where `out` holds what no evaluation has left there."""
+        """Raises UserError where `out` holds anything but an evaluation."""
         if self.out.exists() and not self.out.is_dir():
             raise UserError(f"--out={self.out}: is a file; give a folder")
         if not self.out.is_dir() or (self.out / REPORT).is_file():
@@ -96,7 +96,7 @@ class EvaluationConfig:
             raise UserError(f"{self.out}: cannot be made: {error.strerror or error}") from None
 
     def clear_out(self) -> None:
-        """Deletes what an earlier evaluation left, by name; first what vouches for the rest."""
+        """Deletes the files of an earlier evaluation, first the report, which vouches for them."""
         try:
             for name in (REPORT, VIEWS, TABLE, CURVES):
                 (self.out / name).unlink(missing_ok=True)

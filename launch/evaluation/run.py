@@ -1,39 +1,34 @@
-"""Evaluates sets of true maps in two passes: what is true, then what every row makes of it.
+"""Evaluates sets of true maps in two passes: the truth of every view, then the errors of every row.
 
 Maps are read and distorted in threads while others are solved.  Memory grows by a few numbers a
-view: everything else is made again from its seeds where it is needed again.
+view; everything else is made again from its seeds.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 import numpy as np
 from tqdm import tqdm
 
 from data.parallel.work import run_in_order
-from data.protocol import DataError
 from data.user_maps.true_maps import TrueMap, TrueMaps
 from launch import compiling
-from launch.evaluation.config import WORST, EvaluationConfig
-from launch.evaluation.methods import COLUMNS, SOLVED_AT_ONCE, Case, Methods, make_case
+from launch.evaluation.config import EvaluationConfig
+from launch.evaluation.methods import SOLVED_AT_ONCE, Case, Methods, make_case
 from launch.recovery.folder import printable
-from train3d_jax.errors import UserError
-from train3d_jax.evaluation import views as evaluation
+from train3d_jax.errors import DataError, UserError
+from train3d_jax.evaluation import views
 from train3d_jax.evaluation.views import Constants, Truth
-from train3d_jax.geometry import camera, depth_maps
-from train3d_jax.pictures.shapes import Shape
-from train3d_jax.pictures.sheets import draw_sheet
 
-_Found = TypeVar("_Found")
+_Result = TypeVar("_Result")
 
 _READERS = 2
-"""Threads; what they do is mostly done outside of Python's lock."""
+"""Threads; chosen, as most of their work releases Python's lock."""
 
 
 class Measured(NamedTuple):
-    """A view and how wrong every row is about it.
+    """A view and the errors of every row.
 
     Attributes:
       map_number: of the map in its set.
@@ -41,8 +36,8 @@ class Measured(NamedTuple):
       name: of the map.
       scene: that it shows; empty where it is not known.
       share: of the largest window about the principal point that was kept.
-      truth: what was to be found.
-      table: shape (rows, `evaluation_methods.COLUMNS`).
+      truth: what was to be estimated.
+      table: shape (rows, `methods.COLUMNS`).
     """
 
     map_number: int
@@ -58,10 +53,10 @@ class EvaluatedSet(NamedTuple):
     """A data set and all of its views.
 
     Attributes:
-      name: what to call it.
-      maps: that were to be evaluated.
-      failed: of these, could not be read.
-      left_out: views of which too little was left to say what is true.
+      name: in reports.
+      maps: number of maps that were to be evaluated.
+      failed: number of these that could not be read.
+      left_out: number of views with too few pixels to compute the truth.
       best: the best constants in hindsight.
       views: in their order.
     """
@@ -77,7 +72,7 @@ class EvaluatedSet(NamedTuple):
 def evaluate(
     config: EvaluationConfig, sets: Sequence[TrueMaps], methods: Methods
 ) -> Iterator[EvaluatedSet]:
-    """Evaluates one set after the other; shows progress, and what failed as it fails.
+    """Evaluates one set after the other; prints progress, and each failure as it happens.
 
     Raises:
       UserError: nothing of a set can be evaluated.
@@ -101,32 +96,32 @@ class _Run:
         truths: list[Truth] = []
         readable: list[int] = []
         left_out = 0
-        for number, found in self._each(self._truths, [*map(int, chosen)], f"{name}, truth"):
-            if isinstance(found, DataError):
-                tqdm.write(printable(f"{name}, map {number}: {found}"))
+        for number, result in self._each(self._truths, [*map(int, chosen)], f"{name}, truth"):
+            if isinstance(result, DataError):
+                tqdm.write(printable(f"{name}, map {number}: {result}"))
                 continue
-            known = [truth for truth in found if truth is not None]
-            left_out += len(found) - len(known)
+            known = [truth for truth in result if truth is not None]
+            left_out += len(result) - len(known)
             truths += known
             if known:
                 readable.append(number)
             else:
-                tqdm.write(f"{name}, map {number}: too few valid pixels to say what is true")
+                tqdm.write(f"{name}, map {number}: too few valid pixels to compute the truth")
         if not truths:
             raise UserError(f"{self._maps.path}: none of its {len(chosen)} maps can be evaluated")
         failed = len(chosen) - len(readable)
-        best = evaluation.best_constants(truths)
-        if self._config.shard:  # what is true of all maps, every shard finds alike
+        best = views.best_constants(truths)
+        if self._config.shard:  # `best` is of all maps, the same in every shard
             readable = list(self._config.shard.take(readable))
-        views = list(self._measured(readable, best, name))
-        return EvaluatedSet(name, len(chosen), failed, left_out, best, views)
+        measured = list(self._measured(readable, best, name))
+        return EvaluatedSet(name, len(chosen), failed, left_out, best, measured)
 
     def _measured(self, numbers: list[int], best: Constants, name: str) -> Iterator[Measured]:
         group: list[Case] = []
-        for _, found in self._each(self._cases, numbers, f"{name}, rows"):
-            if isinstance(found, DataError):  # it was whole a moment ago
-                raise found
-            group += [case for case in found if case is not None]
+        for _, result in self._each(self._cases, numbers, f"{name}, rows"):
+            if isinstance(result, DataError):  # the first pass has read it
+                raise result
+            group += [case for case in result if case is not None]
             while len(group) >= SOLVED_AT_ONCE:
                 yield from self._solved(group[:SOLVED_AT_ONCE], best)
                 group = group[SOLVED_AT_ONCE:]
@@ -141,11 +136,11 @@ class _Run:
             )  # fmt: skip
 
     def _each(
-        self, function: Callable[[int], _Found], numbers: list[int], title: str
-    ) -> Iterator[tuple[int, _Found | DataError]]:
-        """What a function makes of the views of each map, or why the map cannot be had."""
+        self, function: Callable[[int], _Result], numbers: list[int], title: str
+    ) -> Iterator[tuple[int, _Result | DataError]]:
+        """The result of a function for each map, or why the map cannot be read."""
 
-        def tried(number: int) -> _Found | DataError:
+        def tried(number: int) -> _Result | DataError:
             try:
                 return function(number)
             except DataError as error:
@@ -157,22 +152,24 @@ class _Run:
             tqdm(total=len(numbers), desc=title, unit="map") as bar,
             compiling.shown_on(bar),
         ):
-            for number, found in run_in_order(readers, tried, numbers, ahead):
-                yield number, found
+            for number, result in run_in_order(readers, tried, numbers, ahead):
+                yield number, result
                 bar.update()
 
     def _truths(self, number: int) -> list[Truth | None]:
         space = self._config.space
-        found = self._maps[number]
-        views = (view_of(self._config, found, number, view) for view in range(self._config.views))
-        return [evaluation.truth_of(view, space) for view in views]
+        true_map = self._maps[number]
+        return [
+            views.truth_of(view_of(self._config, true_map, number, view), space)
+            for view in range(self._config.views)
+        ]
 
     def _cases(self, number: int) -> list[Case | None]:
-        config, found = self._config, self._maps[number]
+        config, true_map = self._config, self._maps[number]
         return [
             make_case(
-                found,
-                view_of(config, found, number, view),
+                true_map,
+                view_of(config, true_map, number, view),
                 config.space,
                 (config.seed, number, view),
             )
@@ -180,60 +177,9 @@ class _Run:
         ]
 
 
-def view_of(config: EvaluationConfig, found: TrueMap, number: int, view: int) -> evaluation.View:
+def view_of(config: EvaluationConfig, true_map: TrueMap, number: int, view: int) -> views.View:
     """A view of a map, the same each time."""
     seeds = (config.seed, number, view)
-    return evaluation.make_view(
-        found.depth, found.intrinsics, config.space, seeds, config.crop, config.noise
+    return views.make_view(
+        true_map.depth, true_map.intrinsics, config.space, seeds, config.crop, config.noise
     )
-
-
-def draw_worst(
-    config: EvaluationConfig,
-    sets: Sequence[TrueMaps],
-    evaluated: Sequence[EvaluatedSet],
-    methods: Methods,
-) -> list[Path]:
-    """Draws the views with the largest point errors: nothing corrected, and the method's answer."""
-    point_error = COLUMNS.index("point_error")
-    views = [
-        (maps, result.name, view)
-        for maps, result in zip(sets, evaluated, strict=True)
-        for view in result.views
-    ]
-    views.sort(key=lambda each: -each[2].table[methods.pictured, point_error])
-    drawn = []
-    for place, (maps, name, measured) in enumerate(views[: config.worst], start=1):
-        found = maps[measured.map_number]
-        view = view_of(config, found, measured.map_number, measured.view_number)
-        row = dict(zip(COLUMNS, measured.table[methods.pictured], strict=True))
-        height, width = view.values.shape
-        label = f"{measured.name.replace('/', '_')}_{measured.view_number}"
-        path = config.out / WORST / f"{place:02d}_{printable(name).replace('/', '_')}_{label}.png"
-        before, after = (
-            _shape(view.values, focal, shift, config)
-            for focal, shift in (
-                (float(camera.initial_focal(height)), 0.0),
-                (row["focal_px"], row["shift"]),
-            )
-        )
-        true_fov = camera.focal_to_degrees(measured.truth.focal, width)
-        draw_sheet(
-            path,
-            view.values,
-            before,
-            after,
-            f"{label}, {methods.rows[methods.pictured]}: points {100 * row['point_error']:.1f} %, "
-            f"field of view {row['fov_error_deg']:.1f} degrees, shift "
-            f"{100 * row['shift_error']:.1f} %; true focal length {measured.truth.focal:.0f} px "
-            f"({true_fov:.1f} degrees wide)",
-        )
-        drawn.append(path)
-    return drawn
-
-
-def _shape(values: np.ndarray, focal: float, shift: float, config: EvaluationConfig) -> Shape:
-    scale, offset = evaluation.canonical_form(values) or (1.0, 0.0)
-    straight = depth_maps.recovered_depth(values, scale, offset + shift, config.space)
-    height, width = values.shape
-    return Shape(straight, camera.centred_intrinsics(focal, height, width))

@@ -1,4 +1,4 @@
-"""What a shard of an evaluation leaves, and all shards taken together."""
+"""Shards of an evaluation: one file each, and all of them merged."""
 
 import json
 from collections.abc import Sequence
@@ -19,22 +19,22 @@ from train3d_jax.files import write_whole
 def save(
     config: EvaluationConfig, shard: Shard, models: Sequence[str], evaluated: Sequence[EvaluatedSet]
 ) -> Path:
-    """Writes what a shard has measured, every digit of it; where to.
+    """Writes what a shard has measured, with all digits; returns the file.
 
     Args:
       config: of the evaluation.
       shard: which part.
-      models: what tells networks apart: names and digests.
+      models: names and digests of the networks.
       evaluated: what was measured.
     """
-    told = {**_vouched(config, models), "sets": [_as_json(result) for result in evaluated]}
+    contents = {**_settings(config, models), "sets": [_as_json(result) for result in evaluated]}
     path = _path(config.out, shard)
-    write_whole(path, json.dumps(told).encode())
+    write_whole(path, json.dumps(contents).encode())
     return path
 
 
 def load(config: EvaluationConfig, models: Sequence[str]) -> list[EvaluatedSet]:
-    """What one evaluation of everything would have measured.
+    """The measurements of all shards, as one evaluation of everything makes them.
 
     Raises:
       UserError: shards are missing, or of other settings or models.
@@ -42,8 +42,8 @@ def load(config: EvaluationConfig, models: Sequence[str]) -> list[EvaluatedSet]:
     paths = sorted((config.out / SHARDS).glob("*-of-*.json"))
     counts = sorted({path.stem.split("-of-")[1] for path in paths})
     if len(counts) != 1:
-        found = "no shards" if not paths else f"shards of different counts ({', '.join(counts)})"
-        raise UserError(f"--merge: {config.out / SHARDS} holds {found}; run all with one --out")
+        held = "no shards" if not paths else f"shards of different counts ({', '.join(counts)})"
+        raise UserError(f"--merge: {config.out / SHARDS} holds {held}; run all with one --out")
     count = int(counts[0])
     parts = []
     for number in range(1, count + 1):
@@ -52,18 +52,18 @@ def load(config: EvaluationConfig, models: Sequence[str]) -> list[EvaluatedSet]:
             part = json.loads(path.read_bytes())
         except FileNotFoundError:
             raise UserError(f"--merge: shard {number}/{count} is missing; run it first") from None
-        vouched = _vouched(config, models)
-        if {name: part.get(name) for name in vouched} != vouched:
+        settings = _settings(config, models)
+        if {name: part.get(name) for name in settings} != settings:
             raise UserError(
                 f"--merge: {path} was made with other settings or models, or by another version; "
                 "run it again"
             )
-        parts.append([_from_json(told) for told in part["sets"]])
+        parts.append([_from_json(fields) for fields in part["sets"]])
     return [_together(results) for results in zip(*parts, strict=True)]
 
 
-def _vouched(config: EvaluationConfig, models: Sequence[str]) -> dict[str, Any]:
-    return {"settings": config.told(), "models": list(models), "version": __version__}
+def _settings(config: EvaluationConfig, models: Sequence[str]) -> dict[str, Any]:
+    return {"settings": config.to_json(), "models": list(models), "version": __version__}
 
 
 def _path(out: Path, shard: Shard) -> Path:
@@ -82,16 +82,16 @@ def _numbers(values: Sequence[float]) -> list[float]:
     return [float(value) for value in values]
 
 
-def _from_json(told: dict[str, Any]) -> EvaluatedSet:
+def _from_json(fields: dict[str, Any]) -> EvaluatedSet:
     views = [
         Measured(**{**view, "truth": Truth(*view["truth"]), "table": np.array(view["table"])})
-        for view in told["views"]
+        for view in fields["views"]
     ]
-    return EvaluatedSet(**{**told, "best": Constants(*told["best"]), "views": views})
+    return EvaluatedSet(**{**fields, "best": Constants(*fields["best"]), "views": views})
 
 
 def _together(results: Sequence[EvaluatedSet]) -> EvaluatedSet:
-    """One set of its shards; what is true of all maps, every shard has found alike."""
+    """One set from its shards; truths and counts are of all maps, the same in every shard."""
     views = [view for result in results for view in result.views]
     views.sort(key=lambda view: (view.map_number, view.view_number))
     return results[0]._replace(views=views)

@@ -1,4 +1,4 @@
-"""What an evaluation tells: a report as JSON, every view as CSV, a table to be read."""
+"""The results of an evaluation: a report as JSON, every view as CSV, and a table in text."""
 
 import csv
 import io
@@ -19,7 +19,7 @@ from launch.evaluation.methods import (
 )
 from launch.evaluation.run import EvaluatedSet, Measured
 from train3d_jax import __version__
-from train3d_jax.evaluation import bootstrap
+from train3d_jax.evaluation.bootstrap import RESAMPLES, Resamples, share_of, spread
 
 _COLUMN = {name: number for number, name in enumerate(COLUMNS)}
 
@@ -33,7 +33,7 @@ def report(
     models: Sequence[str],
     evaluated: Sequence[EvaluatedSet],
 ) -> dict[str, Any]:
-    """All aggregates, as JSON holds them."""
+    """All aggregates, as the JSON holds them."""
     sets = {
         result.name: {
             "maps": result.maps,
@@ -48,11 +48,11 @@ def report(
     return _rounded(
         {
             "version": __version__,
-            "settings": config.told(),
+            "settings": config.to_json(),
             "models": list(models),
             "constant_guess": {"fov": CONSTANT_FOV, "ratio": CONSTANT_RATIO},
             "points_per_view": NUM_POINTS,
-            "resamples": bootstrap.RESAMPLES,
+            "resamples": RESAMPLES,
             "data": sets,
             "overall": _aggregates(rows, views, config.seed),
         }
@@ -66,36 +66,34 @@ def _aggregates(
         f"{name}/scene {view.scene}" if view.scene else f"{name}/map {view.map_number}"
         for name, view in views
     ]
-    resamples = bootstrap.Resamples(scenes, seed)
+    resamples = Resamples(scenes, seed)
     tables = np.stack([view.table for _, view in views])
     best = tables[:, list(rows).index(BEST), _COLUMN["point_error"]]
-    told = {}
+    aggregates = {}
     for number, row in enumerate(rows):
         column = {name: tables[:, number, place] for name, place in _COLUMN.items()}
-        told[row] = {
-            "errors": {
-                name: bootstrap.spread(column[name], resamples)._asdict() for name in ERRORS
-            },
-            "focal_coverage": bootstrap.share_of(column["focal_held"]),
-            "shift_coverage": bootstrap.share_of(column["shift_held"]),
+        aggregates[row] = {
+            "errors": {name: spread(column[name], resamples)._asdict() for name in ERRORS},
+            "focal_coverage": share_of(column["focal_held"]),
+            "shift_coverage": share_of(column["shift_held"]),
             "unsolved": int((column["solved"] == 0).sum()),
             "worse_than_best_constants": float((column["point_error"] > best).mean()),
         }
-    return {"views": len(views), "scenes": resamples.num_scenes, "rows": told}
+    return {"views": len(views), "scenes": resamples.num_scenes, "rows": aggregates}
 
 
-def _rounded(told: Any) -> Any:
+def _rounded(value: Any) -> Any:
     """The same with fewer digits."""
-    if isinstance(told, dict):
-        return {key: _rounded(value) for key, value in told.items()}
-    if isinstance(told, list | tuple):
-        return [_rounded(value) for value in told]
-    return float(f"{told:.{_DIGITS}g}") if isinstance(told, float) else told
+    if isinstance(value, dict):
+        return {key: _rounded(value) for key, value in value.items()}
+    if isinstance(value, list | tuple):
+        return [_rounded(value) for value in value]
+    return float(f"{value:.{_DIGITS}g}") if isinstance(value, float) else value
 
 
-def as_json(told: dict[str, Any]) -> bytes:
+def as_json(report: dict[str, Any]) -> bytes:
     """The file's contents."""
-    return (json.dumps(told, indent=2, allow_nan=False) + "\n").encode()
+    return (json.dumps(report, indent=2, allow_nan=False) + "\n").encode()
 
 
 def as_csv(rows: Sequence[str], evaluated: Sequence[EvaluatedSet]) -> bytes:
@@ -123,7 +121,7 @@ def _short(value: float) -> str:
 def curves(
     rows: Sequence[str], evaluated: Sequence[EvaluatedSet]
 ) -> dict[str, dict[str, list[tuple[float, float]]]]:
-    """What `curves.render_error_curves` draws."""
+    """The data of `plots.render_error_curves`."""
     shown = [_COLUMN["fov_error_deg"], _COLUMN["point_error"]]
     return {
         result.name: {
@@ -147,11 +145,11 @@ _UNITS = (
 )  # fmt: skip
 
 
-def as_table(told: dict[str, Any]) -> str:
+def as_table(report: dict[str, Any]) -> str:
     """A table for each data set, and one of all where there are several."""
-    tables = [_table(name, part) for name, part in told["data"].items()]
+    tables = [_table(name, part) for name, part in report["data"].items()]
     if len(tables) > 1:
-        tables.append(_table("all", told["overall"]))
+        tables.append(_table("all", report["overall"]))
     return "\n\n".join(tables)
 
 
@@ -163,10 +161,10 @@ def _table(name: str, part: dict[str, Any]) -> str:
     lines = [title]
     for first, cells in (("mean errors", _HEADS), ("", _UNITS)):
         lines.append(f"{first:28}" + "".join(f"{text:>{width}}" for text, width in cells))
-    for row, found in part["rows"].items():
-        errors = found["errors"]
+    for row, aggregates in part["rows"].items():
+        errors = aggregates["errors"]
         fov = errors["fov_error_deg"]
-        held = [found["focal_coverage"], found["shift_coverage"]]
+        held = [aggregates["focal_coverage"], aggregates["shift_coverage"]]
         texts = (
             f"{fov['mean']:.1f} / {fov['median']:.1f} / {fov['p90']:.1f}",
             f"{100 * errors['focal_error']['mean']:.1f}",
@@ -174,9 +172,9 @@ def _table(name: str, part: dict[str, Any]) -> str:
             f"{errors['ratio_error']['mean']:.3f}",
             f"{100 * errors['point_error']['mean']:.1f}",
             f"{100 * errors['points_within']['mean']:.1f}",
-            f"{100 * found['worse_than_best_constants']:.0f}",
+            f"{100 * aggregates['worse_than_best_constants']:.0f}",
             "" if held == [None, None] else "/".join(_percent(share) for share in held),
-            str(found["unsolved"] or ""),
+            str(aggregates["unsolved"] or ""),
         )
         cells = zip(texts, _HEADS, strict=True)
         lines.append(f"{row:28}" + "".join(f"{text:>{width}}" for text, (_, width) in cells))

@@ -1,5 +1,5 @@
-"""What `launch.infer` and `launch.view` are made of.
+"""Recovery of a folder of depth maps, for `launch.infer` and `launch.view`.
 
-Here: configuration, reading, recovery and saving of a folder of maps.  Not here: flags of the
-command line.
+Here: configuration and its flags; reading, solving, saving and reporting.  Not here: estimates,
+which are computed in `train3d_jax.inference`.
 """

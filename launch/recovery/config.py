@@ -1,4 +1,4 @@
-"""What a run of launch.infer is asked to do: checked settings."""
+"""The settings of a run of launch.infer, checked."""
 
 import dataclasses
 import hashlib
@@ -6,41 +6,64 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
-from data.user_maps.depth_files import ReadSettings
 from data.user_maps.known_cameras import KnownCamera
-from launch.recovery.saving import SaveSettings
 from launch.recovery.shards import Shard
 from train3d_jax import __version__
 from train3d_jax.errors import UserError
 from train3d_jax.evidence.fusion import Method
+from train3d_jax.formats.depth import ReadSettings
 from train3d_jax.geometry.affine import Space
-from train3d_jax.inference.recovery import Model
+from train3d_jax.inference.models import Model
 
-METHODS = get_args(Method)
+METHODS: tuple[Method, ...] = ("learned", "geometric")
+"""The network's posterior, or geometry alone, which needs no network."""
+
+REMOVED_METHODS = {
+    "hybrid": "was removed, as it was no more accurate than the network alone; use learned"
+}
+"""Names that earlier versions took, and the way out."""
+
+
+@dataclass(frozen=True)
+class SaveSettings:
+    """What to save, and how.
+
+    Attributes:
+      kinds: of `saving.ENDINGS`.
+      edge_filter: pixels where depth jumps by more than this share are left out of clouds; 0 leaves
+        none out.
+      rgb: folder of the images that colour the clouds, under the relative paths of the maps; or the
+        image of the only map.
+    """
+
+    kinds: tuple[str, ...] = ("ply", "npz")
+    edge_filter: float = 0.0
+    rgb: Path | None = None
 
 
 @dataclass(frozen=True)
 class RecoveryConfig:
-    """What to recover, with what, and where to.
+    """What to recover, by which method, and where to write it.
 
     Attributes:
       input: a depth map, a folder of them, or a pattern.
       out: folder for the answers.
-      runs: folders of runs that together cover what is asked for; none for the geometric method.
+      runs: folders of runs that together cover shift and focal length; none for the geometric
+        method.
       space: of the maps.
       method: of `METHODS`.
       batch_size: maps solved at once.
       camera: what is known of the camera.
-      shift_known: the maps' own shift is right, and only the focal length is sought.
-      shared_camera: one camera took all maps, and its focal length is found from all together.
+      shift_known: the maps' own shift is right; only the focal length is estimated.
+      shared_camera: one camera took all maps; its focal length is estimated from all together.
       ray_depth: maps hold the distance to the camera's centre, not depth.
-      reading: what files do not tell.
+      reading: how files are to be read.
       saving: what to write beside the answers.
-      resume: maps that an earlier run of the same settings has done are left as they are.
-      shard: the part of the maps to do, without summaries; None for all.
-      merge: nothing is done but the summaries of answers that are there.
+      resume: keep the answers that an earlier run with the same settings wrote.
+      shard: the part of the maps to recover, without summaries; None for all.
+      merge: only write the summaries, of answers that are there.
     """
 
     input: Path
@@ -63,14 +86,17 @@ class RecoveryConfig:
         """Raises UserError where settings exclude each other."""
         known = self.camera.is_known
         for wrong, message in (
-            (self.method not in METHODS, f"--method={self.method}: give one of {METHODS}"),
+            (
+                self.method not in METHODS,
+                f"--method={self.method}: {REMOVED_METHODS.get(self.method, _ONE_OF_METHODS)}",
+            ),
             (
                 self.method != "geometric" and not self.runs,
                 f"--method={self.method} needs --model; --method=geometric needs none",
             ),
             (
                 self.ray_depth and not known,
-                "--ray_depth needs to know the camera: give --focal_px, --fov_deg or --intrinsics",
+                "--ray_depth needs a known camera: give --focal_px, --fov_deg or --intrinsics",
             ),
             (
                 self.shift_known and known,
@@ -78,23 +104,27 @@ class RecoveryConfig:
             ),
             (
                 self.shared_camera and known,
-                "--shared_camera seeks the focal length; leave out what makes the camera known",
+                "--shared_camera estimates the focal length; leave out --focal_px, --fov_deg and "
+                "--intrinsics",
             ),
         ):
             if wrong:
                 raise UserError(message)
 
-    def told(self) -> dict[str, Any]:
-        """The settings as JSON holds them; who did which part of the work is none."""
-        told = json.loads(json.dumps(dataclasses.asdict(self), default=str))
-        del told["shard"], told["merge"]
-        return told
+    def to_json(self) -> dict[str, Any]:
+        """The settings as JSON; shards are left out, as they do not change any answer."""
+        settings = json.loads(json.dumps(dataclasses.asdict(self), default=str))
+        del settings["shard"], settings["merge"]
+        return settings
 
     def digest(self, models: Sequence[Model]) -> str:
-        """Tells apart runs whose answers may differ: in settings, networks or version."""
-        told = self.told()
+        """A digest of all that an answer depends on but its map: settings, networks, version."""
+        settings = self.to_json()
         for name in ("input", "out", "batch_size", "resume", "runs"):
-            del told[name]
+            del settings[name]
         networks = [(model.name, model.digest) for model in models]
-        text = json.dumps([told, networks, __version__], sort_keys=True)
+        text = json.dumps([settings, networks, __version__], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+_ONE_OF_METHODS = f"give one of {', '.join(METHODS)}"

@@ -15,41 +15,40 @@ from typing import Any, NamedTuple
 from tqdm import tqdm
 
 from data.parallel.work import run_in_order
-from data.user_maps.depth_files import DepthFile
+from data.user_maps.depth_files import DepthFile, Listing
 from launch import compiling
-from launch.recovery import one_map as recovery
-from launch.recovery import saving, shared_camera
+from launch.recovery import one_map, saving, shared_camera
 from launch.recovery.config import RecoveryConfig
 from launch.recovery.notes import Note, notes_of
-from launch.recovery.one_map import Map, Solved
+from launch.recovery.recovered import Map, Recovered
 from launch.recovery.summary import Outcome, Summary
 from train3d_jax.errors import UserError
-from train3d_jax.export import answers as export
-from train3d_jax.inference import recovery as inference
+from train3d_jax.export import answers
+from train3d_jax.inference import models as networks
+from train3d_jax.inference.models import Model
 
 _READERS = _WRITERS = 2
-"""Threads; what they do is mostly done outside of Python's lock."""
+"""Threads of each kind; chosen, as most of their work releases Python's lock."""
 
 _BATCH_PIXELS = 1 << 26
-"""A batch of very large maps is closed early: at this many pixels (256 MiB in float32)."""
+"""Pixels at which a batch of very large maps is closed early (256 MiB in float32); chosen."""
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
-"""No other map could be written either."""
-
+"""Errors after which no other map could be written either."""
 
 _MOST_NOTES = 20
-"""Ways out that are named; values that stand for missing pixels could be others in every map."""
-
-
-class _Failure(NamedTuple):
-    """A map that cannot be had, and why."""
-
-    file: DepthFile
-    reason: str
+"""Notes that are printed; chosen, as values that stand for missing may differ in every map."""
 
 
 class _Row(NamedTuple):
-    """What the summary takes: an answer, whether an earlier run gave it, and notes on its flags."""
+    """What the summary takes of a map.
+
+    Attributes:
+      file: the map's.
+      answer: the contents of its JSON.
+      resumed: an earlier run wrote the answer.
+      notes: on flags that the map may have.
+    """
 
     file: DepthFile
     answer: dict[str, Any]
@@ -58,55 +57,56 @@ class _Row(NamedTuple):
 
 
 def recover_folder(
-    config: RecoveryConfig, models: Sequence[inference.Model] | None = None
+    config: RecoveryConfig, models: Sequence[Model] | None = None, listing: Listing | None = None
 ) -> Outcome:
-    """Recovers every map and writes its answer; shows progress, and what failed as it fails.
+    """Recovers every map and writes its answer; prints progress, and each failure as it happens.
 
     Args:
-      config: what, with what, and where to.
+      config: settings.
       models: in place of those that `config.runs` names.
+      listing: the result of `one_map.find_maps`, where it was called already.
 
     Raises:
-      UserError: nothing to read, or networks that do not fit; before any work.  Later only where
-        nothing more can be written.
+      UserError: there is no map, or networks do not fit, before any work; later only where no other
+        map could be written either.
     """
-    files, others = recovery.find_maps(config)
+    files, others = one_map.find_maps(config) if listing is None else listing
     if models is None:
-        models = [inference.load_model(run, config.space) for run in config.runs]
-    inference.check_models(
+        models = [networks.load_model(run, config.space) for run in config.runs]
+    networks.check_models(
         models, config.space, config.camera.is_known, config.shift_known, config.method
     )
-    with Summary(config.out, config.told(), of_all=config.shard is None) as summary:
+    with Summary(config.out, config.to_json(), of_all=config.shard is None) as summary:
         task = _Recovery(config, models)
         if config.shared_camera and not config.merge:
-            task.share_camera(files)  # all of them: every shard finds the same
+            task.share_camera(files)  # from all maps, so that every shard gets the same camera
         if config.shard:
             files = config.shard.take(files)
-        told = set()
+        printed: set[str] = set()
         run, does = (task.merge, "merging") if config.merge else (task.run, "recovering")
         with tqdm(total=len(files), desc=does, unit="map") as bar, compiling.shown_on(bar):
             for row in run(files):
-                _tell(row, told)
+                _print(row, printed)
                 bar.update()
                 summary.add(row.answer, _links(config, row), row.resumed)
         return summary.finish()._replace(others=others)
 
 
-def _tell(row: _Row, told: set[str]) -> None:
-    """Says why a map failed, and what to do about its flags where that was not said before."""
+def _print(row: _Row, printed: set[str]) -> None:
+    """Prints why a map failed, and notes on its flags whose remedy was not printed before."""
     if row.answer["error"]:
         tqdm.write(printable(f"{row.file.relative}: {row.answer['error']}"))
     for flag in row.answer["flags"]:
         note = row.notes.get(flag)
-        if note is None or note.remedy in told or len(told) == _MOST_NOTES:
+        if note is None or note.remedy in printed or len(printed) == _MOST_NOTES:
             continue
-        told.add(note.remedy)
+        printed.add(note.remedy)
         line = f"{row.file.relative}: {note.problem}; {note.remedy}"
         tqdm.write(printable(f"{line}; summary.json counts all ({flag})"))
 
 
 def printable(text: str) -> str:
-    """Text on one line that no terminal takes for a command; file names can hold anything."""
+    """Text on one line without control characters; names of files can hold anything."""
     return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
@@ -121,21 +121,21 @@ def _links(config: RecoveryConfig, row: _Row) -> dict[str, str]:
 class _Recovery:
     """One run over a folder."""
 
-    def __init__(self, config: RecoveryConfig, models: Sequence[inference.Model]):
+    def __init__(self, config: RecoveryConfig, models: Sequence[Model]):
         self._config, self._models = config, models
-        self._origin = recovery.origin_of(config, models)
-        self._shared: shared_camera.Shared | None = None
+        self._origin = one_map.origin_of(config, models)
+        self._shared: shared_camera.SharedCamera | None = None
 
     def share_camera(self, files: Sequence[DepthFile]) -> None:
-        """Finds the one focal length of all maps, before any of them is recovered."""
-        self._shared = shared_camera.find(files, self._config, self._models)
-        tqdm.write(self._shared.told())
+        """Estimates the one focal length of all maps, before any of them is recovered."""
+        self._shared = shared_camera.estimate(files, self._config, self._models)
+        tqdm.write(str(self._shared))
 
     def merge(self, files: Sequence[DepthFile]) -> Iterator[_Row]:
         """A row for each file from the answer that a shard has left.
 
         Raises:
-          UserError: a file has none, or shards found different cameras for `shared_camera`.
+          UserError: a file has none, or shards estimated different cameras for `shared_camera`.
         """
         first: _Row | None = None
         for file in files:
@@ -165,25 +165,26 @@ class _Recovery:
             while pending:
                 yield pending.popleft().result()
 
-    def _read(self, file: DepthFile) -> Map | _Failure | _Row:
+    def _read(self, file: DepthFile) -> Map | Recovered | _Row:
+        """The map of a file; its row where an earlier run has its answer; or why it has no map."""
         config = self._config
         try:
             answer = self._answered(file) if config.resume else None
             if answer is not None and answer["error"] is None:
                 return _Row(file, answer, resumed=True)
-            return recovery.read_map(file, config)
+            return one_map.read_map(file, config)
         except (UserError, MemoryError) as error:
-            return _Failure(file, recovery.reason(file, error))
+            return Recovered(file, error=one_map.reason(file, error))
 
     def _answered(self, file: DepthFile) -> dict[str, Any] | None:
-        """The answer of another run, where it came out of this file and these settings."""
+        """The answer of an earlier run, if it is for this file and these settings."""
         path = self._config.out / f"{file.name}.json"
-        answer = export.read_answer(path)
+        answer = answers.read_answer(path)
         if answer is None or answer["input"] != file.relative:
             return None
         if answer["settings"] != self._origin.settings:
             return None
-        if self._shared is not None and not self._shared.took(answer):
+        if self._shared is not None and not self._shared.is_of(answer):
             return None
         try:
             sources = [file.path, *self._config.camera.sources(file)]
@@ -193,9 +194,9 @@ class _Recovery:
             return None
 
     def _batches(
-        self, read: Iterator[Map | _Failure | _Row]
-    ) -> Iterator[list[Map | _Failure | _Row]]:
-        """Groups with as many maps as are solved at once, and what failed between them."""
+        self, read: Iterator[Map | Recovered | _Row]
+    ) -> Iterator[list[Map | Recovered | _Row]]:
+        """Groups with as many maps as are solved at once, failures and earlier answers between."""
         batch, maps, pixels = [], 0, 0
         for result in read:
             batch.append(result)
@@ -209,52 +210,45 @@ class _Recovery:
             yield batch
 
     def _recover(
-        self, batch: list[Map | _Failure | _Row], writers: Executor
+        self, batch: list[Map | Recovered | _Row], writers: Executor
     ) -> Iterator[Future[_Row]]:
-        """Solves the maps of a batch, and hands all of it to the writers in its order."""
+        """Solves the maps of a batch, and hands the batch to the writers in its order."""
         maps = [result for result in batch if isinstance(result, Map)]
-        solutions = iter(
-            recovery.solve(maps, self._config, self._models, self._shared) if maps else ()
-        )
+        solved = iter(one_map.solve(maps, self._config, self._models, self._shared) if maps else ())
         for result in batch:
-            if isinstance(result, Map):
-                yield writers.submit(self._write, result, next(solutions))
-            elif isinstance(result, _Failure):
-                yield writers.submit(self._write_failure, result)
-            else:
+            if isinstance(result, _Row):
                 yield writers.submit(lambda row: row, result)
+            else:
+                recovered = next(solved) if isinstance(result, Map) else result
+                yield writers.submit(self._write, recovered)
 
-    def _write(self, found: Map, solved: Solved | str) -> _Row:
-        """Writes what is asked for of one map, its answer last; or why it has none."""
-        if isinstance(solved, str):
-            return self._write_failure(_Failure(found.file, solved), found)
+    def _write(self, recovered: Recovered) -> _Row:
+        """Writes the files of a map; where that fails, an answer that says why."""
+        config, origin = self._config, self._origin
         try:
-            answer = recovery.write(found, solved, self._config, self._origin)
+            answer = one_map.write(recovered, config, origin)
         except (UserError, OSError, MemoryError) as error:
             if _is_full(error):
                 raise
-            reason = recovery.reason(found.file, error)
-            return self._write_failure(_Failure(found.file, reason), found)
-        notes = notes_of(solved.check, self._config.reading.negate)
-        return _Row(found.file, answer, notes=notes)
+            recovered = recovered.failed(recovered.error or one_map.reason(recovered.file, error))
+            answer = self._write_failure(recovered)
+        negated = config.reading.negate
+        notes = notes_of(recovered.check, negated) if recovered.check else {}
+        return _Row(recovered.file, answer, notes=notes)
 
-    def _write_failure(self, failure: _Failure, found: Map | None = None) -> _Row:
-        answer = recovery.answer_of(
-            failure.file, self._config, self._origin, found, error=failure.reason
-        )
-        # Where not even this can be written, the summary still tells it.
+    def _write_failure(self, recovered: Recovered) -> dict[str, Any]:
+        """The answer of a map that failed; the summary has it even where it cannot be written."""
         try:
-            saving.remove(self._config.out, failure.file.name)
-            export.write_answer(self._config.out / f"{failure.file.name}.json", answer)
+            return one_map.write(recovered, self._config, self._origin)
         except (UserError, OSError) as error:
             if _is_full(error):
                 raise
-        return _Row(failure.file, answer)
+            return one_map.answer_of(recovered, self._config, self._origin)
 
 
 @contextlib.contextmanager
 def _threads(count: int) -> Iterator[Executor]:
-    """Threads that end with the block; where it ends in an error, after what they are at."""
+    """Threads that end with the block; after an error they drop the tasks that have not begun."""
     pool = ThreadPoolExecutor(count)
     try:
         yield pool

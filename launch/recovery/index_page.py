@@ -1,7 +1,7 @@
-"""index.html of a folder of answers: a table that sorts and filters, with all it needs in it.
+"""index.html of a folder of answers: a self-contained table that sorts and filters.
 
-Rows are data, one a line; the page shows a hundred at a time, so that a hundred thousand maps are
-no trouble.  Text of theirs reaches the page as text only, never as HTML.
+Rows are data, one a line.  The page shows a hundred at a time, so that a hundred thousand maps
+load quickly.  Names and errors of maps are inserted as text, never as HTML.
 """
 
 import json
@@ -14,8 +14,8 @@ def row(answer: Mapping[str, Any], links: Mapping[str, str]) -> str:
     """One line of the page's data.
 
     Args:
-      answer: what the JSON of a map holds.
-      links: what was saved, paths relative to the page.
+      answer: the contents of the JSON of a map.
+      links: paths of the saved files, relative to the page.
     """
     data = [
         answer["input"],

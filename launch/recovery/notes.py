@@ -1,4 +1,4 @@
-"""What is said on the terminal about flags: in words, with the way out, once for each way out."""
+"""Notes on the flags of maps for the terminal: the problem and its remedy, each remedy once."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -16,8 +16,8 @@ class Note(NamedTuple):
     """What a flag of a map means.
 
     Attributes:
-      problem: what was seen of the map.
-      remedy: what its user can do about it.
+      problem: what the map looks like.
+      remedy: what the user can do about it.
     """
 
     problem: str
@@ -31,21 +31,21 @@ _OF_PICTURES = {
 
 
 def notes_of(check: MapCheck, negated: bool) -> dict[str, Note]:
-    """A note on each flag that a map may raise and that its user can do something about.
+    """Notes on the flags that a map may have and that its user can remove.
 
     Args:
-      check: of the map, as it was read.
-      negated: whether its values were multiplied by -1 as they were read.
+      check: of the map as it was read.
+      negated: its values were multiplied by -1 when they were read.
     """
     form = forms.FORMS[int(check.form.argmax())]
     likely = f"it looks like {form} ({100 * check.form.max():.0f} %)"
     if check.negative and not negated:
         likely = f"all its values are below 0, as those of OpenGL's z axis; {likely}"
     sign = -1 if negated else 1
-    numbers = [_number(sign * found.value) for found in check.repeated]
+    numbers = [_number(sign * each.value) for each in check.repeated]
     shares = ", ".join(
-        f"{100 * found.share:.0f} % of its pixels are exactly {number}"
-        for found, number in zip(check.repeated, numbers, strict=True)
+        f"{100 * each.share:.0f} % of its pixels are exactly {number}"
+        for each, number in zip(check.repeated, numbers, strict=True)
     )
     return {
         **_OF_PICTURES,
@@ -61,7 +61,7 @@ def notes_of(check: MapCheck, negated: bool) -> dict[str, Note]:
 
 
 def flags_of(form: forms.Form, negated: bool) -> str:
-    """The flags with which maps of a form are read right.
+    """The flags with which maps of a form are read correctly.
 
     Args:
       form: of the values as they were read.

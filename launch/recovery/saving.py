@@ -1,23 +1,21 @@
-"""What is written for a recovered map, and in which order: the answer last."""
+"""The files that are saved beside the answer of a map: depth, clouds, cameras, pictures."""
 
 import contextlib
 import os
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
-from data.formats.images import read_colours
-from data.protocol import DataError
 from data.user_maps.depth_files import DepthFile
-from train3d_jax.errors import UserError
+from launch.recovery.config import RecoveryConfig
+from launch.recovery.recovered import Recovered
+from train3d_jax.errors import DataError, UserError
 from train3d_jax.export import cameras, point_clouds
 from train3d_jax.export.depth_files import write_depth
+from train3d_jax.formats.pictures import read_colours
 from train3d_jax.geometry import camera, depth_maps
-from train3d_jax.geometry.affine import Space
-from train3d_jax.inference.recovery import Solution
 
 ENDINGS = {
     "ply": ".ply",
@@ -28,7 +26,7 @@ ENDINGS = {
     "picture": ".png",
     "turntable": ".gif",
 }
-"""What can be saved, and what its name ends in; COLMAP's and nerfstudio's are folders."""
+"""The kinds of files, and the endings of their names; COLMAP's and nerfstudio's are folders."""
 
 _FOLDERS = (ENDINGS["colmap"], ENDINGS["nerfstudio"])
 _IN_FOLDERS = (*cameras.COLMAP_FILES, "transforms.json")
@@ -39,23 +37,6 @@ NO_COLOURS, RESIZED_COLOURS = "rgb_missing", "rgb_resized"
 """Flags of an answer: its cloud has no colours; they come from an image of another size."""
 
 
-@dataclass(frozen=True)
-class SaveSettings:
-    """What to save, and how.
-
-    Attributes:
-      kinds: of `ENDINGS`.
-      edge_filter: threshold of `depth_maps.depth_edges`, which are left out of clouds; 0 leaves
-        none out.
-      rgb: folder of the images that colour the clouds, under the relative paths of the maps; or the
-        image of the only map.
-    """
-
-    kinds: tuple[str, ...] = ("ply", "npz")
-    edge_filter: float = 0.0
-    rgb: Path | None = None
-
-
 class Colours(NamedTuple):
     """The image that belongs to a map.
 
@@ -63,7 +44,7 @@ class Colours(NamedTuple):
       image: its file; the map's own file where there is no image.
       size: its height and width in pixels.
       pixels: its colours at the map's size, uint8 (H, W, 3); None where there is no image.
-      flags: what is to be said about it.
+      flags: of `NO_COLOURS` and `RESIZED_COLOURS`.
     """
 
     image: Path
@@ -72,55 +53,33 @@ class Colours(NamedTuple):
     flags: tuple[str, ...] = ()
 
 
-class Recovered(NamedTuple):
-    """A map with its answer.
-
-    Attributes:
-      file: where it is from.
-      values: the map, shape (H, W).
-      space: of the map.
-      solution: its answer.
-      canonical: scale and offset of its canonical form.
-      intrinsics: as recovered, (3, 3) in pixels.
-      camera_known: nobody guessed the camera, so the picture "before" is made with it too.
-      unit: of recovered depth.
-    """
-
-    file: DepthFile
-    values: np.ndarray
-    space: Space
-    solution: Solution
-    canonical: tuple[float, float]
-    intrinsics: np.ndarray
-    camera_known: bool
-    unit: str
-
-
-def save(out: Path, recovered: Recovered, settings: SaveSettings) -> tuple[str, ...]:
-    """Writes all but the answer.
+def save(recovered: Recovered, config: RecoveryConfig, unit: str) -> tuple[str, ...]:
+    """Writes all files of a map that has an estimate, but its answer.
 
     Args:
-      out: folder of the answers.
-      recovered: what to write.
-      settings: what of it.
+      recovered: the map and its estimate.
+      config: which files, and where.
+      unit: of recovered depth.
 
     Returns:
-      Flags: what is to be said about the colours.
+      Flags on the image that colours the cloud.
 
     Raises:
       UserError: a file cannot be written, or an image that is there cannot be read.
     """
-    file, solution, intrinsics = recovered.file, recovered.solution, recovered.intrinsics
-    unit, kinds = recovered.unit, settings.kinds
-    paths = {kind: out / f"{file.name}{ending}" for kind, ending in ENDINGS.items()}
-    depth = depth_maps.recovered_depth(recovered.values, solution.a, solution.b, recovered.space)
+    file, depth_map, solution = recovered.file, recovered.map, recovered.solution
+    assert depth_map is not None and solution is not None
+    intrinsics = camera.recovered_intrinsics(solution.focal, depth_map.size, depth_map.intrinsics)
+    kinds, edge_filter = config.saving.kinds, config.saving.edge_filter
+    paths = {kind: config.out / f"{file.name}{ending}" for kind, ending in ENDINGS.items()}
+    depth = depth_maps.recovered_depth(depth_map.values, solution.a, solution.b, config.space)
     if "npz" in kinds:
         write_depth(paths["npz"], depth, intrinsics, unit)
-    image, size, pixels, flags = colours_of(file, recovered.values.shape, settings.rgb)
+    image, size, pixels, flags = colours_of(file, depth_map.size, config.saving.rgb)
     # COLMAP and nerfstudio get the camera of the image that they are to read.
-    resized = camera.resized_intrinsics(intrinsics, recovered.values.shape, size)
-    if settings.edge_filter:
-        depth = np.where(depth_maps.depth_edges(depth, settings.edge_filter), 0, depth)
+    resized = camera.resized_intrinsics(intrinsics, depth_map.size, size)
+    if edge_filter:
+        depth = np.where(depth_maps.depth_edges(depth, edge_filter), 0, depth)
     if {"ply", "glb", "colmap"} & set(kinds):
         points = depth_maps.point_cloud(depth, intrinsics)
         colours = None if pixels is None else pixels[depth > 0]
@@ -138,16 +97,16 @@ def save(out: Path, recovered: Recovered, settings: SaveSettings) -> tuple[str, 
             os.path.relpath(paths["ply"], folder) if "ply" in kinds else None,
         )  # fmt: skip
     if {"picture", "turntable"} & set(kinds):
-        _draw(paths, recovered, depth, settings, pixels)
+        _draw(paths, recovered, config, depth, intrinsics, pixels)
     return flags
 
 
 def check_images(rgb: Path | None, maps: int) -> None:
-    """Refuses a flag --rgb that no map can get its colours from.
+    """Refuses a value of --rgb from which no map can get its colours.
 
     Args:
       rgb: its value; None where it is not given.
-      maps: how many there are.
+      maps: number of maps.
 
     Raises:
       UserError: it is neither a folder nor an image that can be read, or one image for many maps.
@@ -176,21 +135,20 @@ def colours_of(file: DepthFile, size: tuple[int, int], rgb: Path | None) -> Colo
     Args:
       file: the map.
       size: its height and width in pixels.
-      rgb: as `SaveSettings.rgb`.
+      rgb: see `config.SaveSettings`.
 
     Raises:
       UserError: an image that is there cannot be read.
     """
     if rgb is None:
         return Colours(file.path, size)
-    image = rgb
+    image: Path | None = rgb
     if not rgb.is_file():
         bare = rgb / Path(file.relative).with_suffix("")
         images = [bare.with_name(bare.name + suffix) for suffix in _COLOUR_SUFFIXES]
-        found = next((path for path in images if path.is_file()), None)
-        if found is None:
+        image = next((path for path in images if path.is_file()), None)
+        if image is None:
             return Colours(file.path, size, flags=(NO_COLOURS,))
-        image = found
     pixels = read_colours(image)
     own_size = (pixels.shape[0], pixels.shape[1])
     if own_size == size:
@@ -203,8 +161,9 @@ def colours_of(file: DepthFile, size: tuple[int, int], rgb: Path | None) -> Colo
 def _draw(
     paths: dict[str, Path],
     recovered: Recovered,
+    config: RecoveryConfig,
     depth: np.ndarray,
-    settings: SaveSettings,
+    intrinsics: np.ndarray,
     pixels: np.ndarray | None,
 ) -> None:
     # They import matplotlib, which few runs need.
@@ -212,27 +171,29 @@ def _draw(
     from train3d_jax.pictures.sheets import draw_sheet
     from train3d_jax.pictures.turntables import draw_turntable
 
-    solution, values = recovered.solution, recovered.values
-    height, width = values.shape
+    depth_map, solution, canonical = recovered.map, recovered.solution, recovered.canonical
+    assert depth_map is not None and solution is not None and canonical is not None
+    first_guess = camera.initial_focal(depth_map.size[0])
     before = Shape(
-        depth_maps.recovered_depth(values, *recovered.canonical, recovered.space),
-        recovered.intrinsics
-        if recovered.camera_known
-        else camera.centred_intrinsics(camera.initial_focal(height), height, width),
+        depth_maps.recovered_depth(depth_map.values, *canonical, config.space),
+        # A known camera is not corrected, so that the picture "before" has it too.
+        intrinsics
+        if config.camera.is_known
+        else camera.centred_intrinsics(first_guess, *depth_map.size),
     )
-    if settings.edge_filter:
+    if config.saving.edge_filter:
         before = before._replace(depth=np.where(depth > 0, before.depth, 0))
-    after = Shape(depth, recovered.intrinsics)
-    if "picture" in settings.kinds:
-        shown = np.where(np.isfinite(values), values, 0)
+    after = Shape(depth, intrinsics)
+    if "picture" in config.saving.kinds:
+        shown = np.where(np.isfinite(depth_map.values), depth_map.values, 0)
         title = f"{recovered.file.relative}   shift {solution.shift:.3f}"
         draw_sheet(paths["picture"], shown, before, after, title, pixels)
-    if "turntable" in settings.kinds:
+    if "turntable" in config.saving.kinds:
         draw_turntable(paths["turntable"], before, after, pixels)
 
 
 def remove(out: Path, name: str) -> None:
-    """Removes what an earlier run left of a map, first its answer, which vouches for the rest."""
+    """Removes the files that an earlier run left of a map, first its answer: it states the rest."""
     (out / f"{name}.json").unlink(missing_ok=True)
     for ending in ENDINGS.values():
         path = out / f"{name}{ending}"

@@ -1,4 +1,4 @@
-"""Parts of a folder that programs on several machines do, each its own."""
+"""Parts of a folder, one for each of several machines."""
 
 import re
 from collections.abc import Sequence
@@ -10,13 +10,13 @@ _Item = TypeVar("_Item")
 
 
 class Shard(NamedTuple):
-    """One of so many parts, counted from 1."""
+    """Part `number` of `count`, counted from 1."""
 
     number: int
     count: int
 
     def take(self, items: Sequence[_Item]) -> Sequence[_Item]:
-        """Every so manieth: neighbours, which are alike and cost alike, go to different parts."""
+        """Every count-th item: neighbours, which take similar time, go to different parts."""
         return items[self.number - 1 :: self.count]
 
     def __str__(self) -> str:
@@ -24,7 +24,7 @@ class Shard(NamedTuple):
 
 
 def shard_of(text: str | None, merge: bool) -> Shard | None:
-    """The shard that --shard names; None where all is to be done.
+    """The shard that --shard names; None for the whole folder.
 
     Raises:
       UserError: it names none, or --merge is given with it.
@@ -33,8 +33,8 @@ def shard_of(text: str | None, merge: bool) -> Shard | None:
         return None
     if merge:
         raise UserError(f"--shard={text} and --merge: merge once all shards are done, without it")
-    found = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})", text)
-    shard = Shard(*map(int, found.groups())) if found else Shard(0, 0)
+    match = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})", text)
+    shard = Shard(*map(int, match.groups())) if match else Shard(0, 0)
     if not 1 <= shard.number <= shard.count:
         raise UserError(f"--shard={text}: give the number of the part and how many, such as 2/8")
     return shard

@@ -9,80 +9,82 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from data.user_maps.depth_files import DepthFile, read_depth_file
-from launch import compiling
+from data.user_maps.depth_files import DepthFile
+from launch import compiling, program
 from launch.recovery.config import RecoveryConfig
 from train3d_jax.errors import UserError
-from train3d_jax.inference import recovery as inference
+from train3d_jax.formats.depth import read_depth_file
+from train3d_jax.inference import recovery
+from train3d_jax.inference.models import Model
 
 _FLOAT32 = 1e-6
-"""Relative tolerance: a focal length goes through float32 on its way into an answer."""
+"""Relative tolerance, some float32 roundings (6e-8 each): answers hold float32 focal lengths."""
 
 _OTHER_MACHINE = 1e-4
-"""Relative tolerance: processors add the evidence up in another order; chosen, below 0.1 pixels for
+"""Relative tolerance: processors sum the evidence in another order.  Chosen: below 0.1 pixels for
 every focal length under 1000."""
 
 MOST_MAPS = 2_000
-"""Maps that are asked for the focal length; of more, an even share of the folder."""
+"""Maps that the estimate uses; of more, an even share of the folder.  Chosen: maps of one camera
+are correlated, so that more change the estimate little."""
 
 
 @dataclass(frozen=True)
-class Shared:
-    """The camera that took all maps.
+class SharedCamera:
+    """The camera that took all maps, as it was estimated.
 
     Attributes:
       focal: pixels.
       interval: pixels, central 90 %.
-      told_by: maps that it was found from.
+      used: maps that the estimate is based on.
       total: maps in the folder.
     """
 
     focal: float
     interval: tuple[float, float]
-    told_by: int
+    used: int
     total: int
 
-    def took(self, answer: Mapping[str, Any]) -> bool:
+    def is_of(self, answer: Mapping[str, Any]) -> bool:
         """Whether an answer of an earlier run has this focal length and interval."""
-        found = focal_and_interval(answer)
-        return found is None or np.allclose(found, (self.focal, *self.interval), _FLOAT32, 0)
+        values = focal_and_interval(answer)
+        return values is None or np.allclose(values, (self.focal, *self.interval), _FLOAT32, 0)
 
-    def told(self) -> str:
-        """A line for the user."""
+    def __str__(self) -> str:
         low, high = self.interval
         return (
             f"shared camera: focal length {self.focal:.1f} px ({low:.1f} to {high:.1f}), from "
-            f"{self.told_by} of {self.total} maps"
+            f"{self.used} of {self.total} maps"
         )
 
 
-def find(
-    files: Sequence[DepthFile], config: RecoveryConfig, models: Sequence[inference.Model]
-) -> Shared:
-    """Adds up what all maps tell about the focal length.
+def estimate(
+    files: Sequence[DepthFile], config: RecoveryConfig, models: Sequence[Model]
+) -> SharedCamera:
+    """Estimates the focal length from the sum of the log-likelihoods of all maps.
 
     Maps that cannot be read or solved are left to the second pass to report.
 
     Raises:
-      UserError: maps differ in size, or none tells anything.
+      UserError: maps differ in size, or no map can be solved.
     """
     chosen = np.unique(np.linspace(0, len(files) - 1, min(len(files), MOST_MAPS)).round())
     first: tuple[Path, tuple[int, ...]] | None = None
     unread: str | None = None
-    total, told_by, batch = np.zeros(()), 0, []
+    total, used, batch = np.zeros(()), 0, []
 
     def take_batch() -> None:
-        nonlocal total, told_by
+        nonlocal total, used
         full = batch + batch[:1] * (config.batch_size - len(batch))
-        evidence = inference.focal_evidence(
+        evidence = recovery.focal_evidence(
             models,
-            inference.make_blocks(full),
+            recovery.make_blocks(full),
             config.method,
-            inference.Known(shift=config.shift_known),
+            recovery.Known(shift=config.shift_known),
             config.space,
         )[: len(batch)]
         total = total + evidence.sum(0)
-        told_by += int(evidence.any(-1).sum())  # all 0 is a map that cannot be solved
+        used += int(evidence.any(-1).sum())  # all 0 is a map that cannot be solved
         batch.clear()
 
     with tqdm(total=len(chosen), desc="camera", unit="map") as bar, compiling.shown_on(bar):
@@ -91,8 +93,11 @@ def find(
             path = files[int(index)].path
             try:
                 values = read_depth_file(path, config.reading)
-            except (UserError, MemoryError) as error:
-                unread = unread or str(error) or f"{path}: needs more memory than there is"
+            except UserError as error:
+                unread = unread or program.message(error)
+                continue
+            except MemoryError:
+                unread = unread or f"{path}: needs more memory than there is"
                 continue
             if first is None:
                 first = path, values.shape
@@ -106,19 +111,19 @@ def find(
                 take_batch()
         if batch:
             take_batch()
-    if first is None or not told_by:
+    if first is None or not used:
         why = unread or (
             f"{files[0].path}: too few valid pixels, all of one value, or no surface to measure"
         )
         raise UserError(
             f"--shared_camera: none of {len(chosen)} maps can be read and solved; the first: {why}"
         )
-    focal, interval = inference.shared_focal(total, told_by, first[1][0])
-    return Shared(focal, interval, told_by, len(files))
+    focal, interval = recovery.shared_focal(total, used, first[1][0])
+    return SharedCamera(focal, interval, used, len(files))
 
 
 def focal_and_interval(answer: Mapping[str, Any]) -> tuple[float, float, float] | None:
-    """What an answer says of the shared camera, pixels; None where a map has no answer."""
+    """Focal length and its interval in an answer, pixels; None for a map that failed."""
     if answer["error"] is not None:
         return None
     low, high = answer["focal_interval_px"] or (math.nan, math.nan)
@@ -133,10 +138,10 @@ def refuse_other_camera(
     Raises:
       UserError: the shards saw different maps.
     """
-    found, wanted = focal_and_interval(answer), focal_and_interval(first_answer)
-    if found and wanted and not np.allclose(found, wanted, _OTHER_MACHINE, 0, equal_nan=True):
+    here, wanted = focal_and_interval(answer), focal_and_interval(first_answer)
+    if here and wanted and not np.allclose(here, wanted, _OTHER_MACHINE, 0, equal_nan=True):
         raise UserError(
-            f"--merge: {file.relative} has another shared camera ({found[0]:.6g} px) than "
+            f"--merge: {file.relative} has another shared camera ({here[0]:.6g} px) than "
             f"{first.relative} ({wanted[0]:.6g} px): maps were added, removed or changed between "
             "the shards; run all shards again with the same flags"
         )

@@ -1,4 +1,4 @@
-"""--space guess: which space a folder's maps are in, by what all of them look like together."""
+"""--space guess: the space of a folder's maps, from the statistics of all of them together."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -8,23 +8,28 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from data.user_maps.depth_files import DepthFile, ReadSettings, read_depth_file
+from data.user_maps.depth_files import DepthFile
+from launch import program
 from launch.recovery.notes import flags_of
 from train3d_jax.errors import UserError
+from train3d_jax.formats.depth import ReadSettings, read_depth_file
 from train3d_jax.geometry import clouds
 from train3d_jax.geometry.affine import Space
 from train3d_jax.inference import map_checks
 from train3d_jax.networks import forms
 
+GUESS = "guess"
+"""The value of --space."""
+
 MOST_MAPS = 64
-"""Maps that are looked at; of more, an even share of the folder."""
+"""Maps that are classified; of more, an even share of the folder.  Chosen for its time."""
 
 LEAST_PROBABILITY = 0.95
-"""Of the likeliest form, below which the guess stops with an error."""
+"""Of the likeliest form, below which the guess is an error; chosen."""
 
 
 class Guess(NamedTuple):
-    """What the maps hold.
+    """The form of a folder's maps.
 
     Attributes:
       space: of the values, once they are negated where `reading` says so.
@@ -38,10 +43,10 @@ class Guess(NamedTuple):
 
 
 def guess(files: Sequence[DepthFile], reading: ReadSettings) -> Guess:
-    """Looks at up to `MOST_MAPS` maps and decides for all.
+    """Classifies up to `MOST_MAPS` maps and decides for all.
 
     Raises:
-      UserError: no map can be read, or the maps do not tell clearly enough.
+      UserError: no map can be read, or no form is likely enough.
     """
     chosen = np.unique(np.linspace(0, len(files) - 1, min(len(files), MOST_MAPS)).round())
     seen, negative = [], True
@@ -51,7 +56,7 @@ def guess(files: Sequence[DepthFile], reading: ReadSettings) -> Guess:
         try:
             values = read_depth_file(path, reading)
         except UserError as error:
-            reason = str(error)
+            reason = program.message(error)
             continue
         mask = clouds.valid(values)
         if not mask.any():
@@ -59,17 +64,17 @@ def guess(files: Sequence[DepthFile], reading: ReadSettings) -> Guess:
         seen.append(clouds.blocks_of(values, mask))
         negative &= bool(values[mask].max() < 0)
     if not seen:
-        raise UserError(f"--space=guess: no map can be looked at: {reason}")
+        raise UserError(f"--space=guess: no map can be used: {reason}")
     evidence = map_checks.form_evidence(
         np.stack([blocks.values for blocks in seen]), np.stack([blocks.mask for blocks in seen])
     )
     probability = forms.pooled(evidence, negative)
     best = int(probability.argmax())
     form = forms.FORMS[best]
-    alone = evidence.argmax(-1)
+    likeliest = evidence.argmax(-1)
     looks = ", ".join(
-        f"{(alone == number).sum()} like {name}" for number, name in enumerate(forms.FORMS)
-        if (alone == number).any()
+        f"{(likeliest == number).sum()} like {name}" for number, name in enumerate(forms.FORMS)
+        if (likeliest == number).any()
     )  # fmt: skip
     reason = f"of {len(evidence)} maps {looks}"
     likely = f"{form} ({100 * probability[best]:.1f} %; {reason})"

@@ -1,6 +1,6 @@
-"""What is told about a whole folder: summary.csv, summary.json and index.html, row by row.
+"""The report on a whole folder: summary.csv, summary.json and index.html, written row by row.
 
-Nothing grows with the number of maps but the files, and four numbers a map for the medians.
+Memory grows by four numbers a map, for the medians.
 """
 
 import csv
@@ -34,18 +34,18 @@ COLUMNS = (
 _MEDIANS = ("focal_px", "fov_x_deg", "fov_y_deg", "shift")
 
 _MOST_REASONS = 100
-"""Reasons for failures that are counted one by one; some name what is in the file."""
+"""Reasons for failures that are counted one by one; chosen, as reasons can quote a file."""
 
 _OTHER = "other reasons"
 
 
 class Counts(NamedTuple):
-    """How a folder went.
+    """Numbers of maps.
 
     Attributes:
-      recovered: maps with an answer, those of earlier runs included.
+      recovered: maps with an estimate, those of earlier runs included.
       failed: maps without.
-      resumed: maps whose answers were there already.
+      resumed: maps whose answers an earlier run wrote.
     """
 
     recovered: int
@@ -54,13 +54,13 @@ class Counts(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What there is to say about a folder at the end.
+    """The report on a folder, in numbers.
 
     Attributes:
       counts: of maps.
       flagged: recovered maps with a flag.
-      flags: how many maps raise each flag, the commonest first.
-      others: files that are not read though they may hold depth, by suffix.
+      flags: number of maps with each flag, the commonest first.
+      others: number of files that may hold depth but are not read, by suffix.
     """
 
     counts: Counts
@@ -70,7 +70,7 @@ class Outcome(NamedTuple):
 
 
 class Summary:
-    """Written while maps are done; the files take their names when all are.
+    """Written while maps are recovered; the files get their names when all are.
 
     with Summary(out, settings) as summary:
         summary.add(answer, links, resumed=False)
@@ -97,7 +97,7 @@ class Summary:
         return self
 
     def __exit__(self, kind, error, trace) -> None:
-        """Gives the files their names, or removes them where the run did not come to its end."""
+        """Gives the files their names, or removes them where the run ended early."""
         self._open.close()
         if not self._of_all:
             return
@@ -109,12 +109,12 @@ class Summary:
                 part.unlink(missing_ok=True)
 
     def add(self, answer: Mapping[str, Any], links: Mapping[str, str], resumed: bool) -> None:
-        """Takes a map in.
+        """Adds a map.
 
         Args:
           answer: what its JSON holds.
           links: what was saved, as paths relative to the folder.
-          resumed: it was done by an earlier run.
+          resumed: an earlier run wrote the answer.
         """
         if answer["error"] is None:
             self._recovered += 1

@@ -1,4 +1,5 @@
-"""What `launch.train` is made of: flags, processes, and which samples a run trains on.
+"""Training runs, for `launch.train`.
 
-Here: what surrounds the loop of `train3d_jax.training`.  Not here: the loop.
+Here: flags, the run around the loop, several processes, and the samples of a run.  Not here: the
+loop and the network, which are in `train3d_jax.training`.
 """

@@ -1,18 +1,20 @@
-"""The flags of `launch.train`, and the configuration that they make.
+"""The flags of `launch.train`, and the configurations that they make.
 
-They are those of the original Train-3D, its misspellings included as aliases, and more.
+They include those of the original Train-3D; its misspellings are aliases.
 """
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, cast
 
 import jax
 from absl import flags
 
 from launch import program
+from launch.training.run import RunSettings
 from train3d_jax.geometry.clouds import CloudSettings
-from train3d_jax.training.trainer import Range, TrainingConfig
+from train3d_jax.training.config import Range, TrainingConfig
 
 LERES_RANGES: tuple[Range, Range] = ((-0.25, 0.8), (0.6, 1.25))
 """Of shift and alpha in training, as published (LeReS, section 3.2)."""
@@ -20,17 +22,18 @@ LERES_RANGES: tuple[Range, Range] = ((-0.25, 0.8), (0.6, 1.25))
 POINT_SET_SIZE, POINT_SET_VOXELS = CloudSettings.num_points, CloudSettings.voxel_size
 
 WORKERS_BESIDE_GPU = 16
-"""One H100 takes 5,000 samples a second, threads read 750, and so many processes 7,300."""
+"""Worker processes.  An H100 trains on 5,000 samples a second; threads read 750, and so many
+processes 7,300 (`benchmarks.gpu`)."""
 
 AUGMENTATIONS = TrainingConfig.augmentation
 
-DATA = flags.DEFINE_list("data", None, "Folder of a prepared set; several as A,B.", required=True)
-MIX = flags.DEFINE_list(
+_DATA = flags.DEFINE_list("data", None, "Folder of a prepared set; several as A,B.", required=True)
+_MIX = flags.DEFINE_list(
     "mix", [], "Shares of several sets in a batch, as 0.7,0.3; by their sizes if not given."
 )
-MODEL_NAME = flags.DEFINE_string("model_name", None, "Name of the run.", required=True)
-WORKDIR = flags.DEFINE_string("workdir", "runs", "Folder of all runs.")
-INIT_FROM = flags.DEFINE_string(
+_MODEL_NAME = flags.DEFINE_string("model_name", None, "Name of the run.", required=True)
+_WORKDIR = flags.DEFINE_string("workdir", "runs", "Folder of all runs.")
+_INIT_FROM = flags.DEFINE_string(
     "init_from", None, "Folder of another run, whose weights a new run begins with."
 )
 _TARGETS = flags.DEFINE_list(
@@ -41,37 +44,37 @@ _TARGET_WEIGHTS = flags.DEFINE_list(
 )
 _LOSS = flags.DEFINE_enum(
     "loss", "posterior", ["posterior", "l1"],
-    "posterior: learns how sure it is, too; l1: absolute error of the conditioned targets.",
+    "posterior: learns its uncertainty too; l1: absolute error of the conditioned targets.",
 )  # fmt: skip
 _DISTORT_S = flags.DEFINE_bool(
-    "distort_s", False, "Take the true shift away although it is not a target."
+    "distort_s", False, "Remove the true shift although it is not a target."
 )
 _DISTORT_F = flags.DEFINE_bool(
     "distort_f",
     False,
-    "Unproject with the first guess of the focal length although it is no target.",
+    "Unproject with the first guess of the focal length although it is not a target.",
 )
 _RANGES = flags.DEFINE_enum(
     "ranges", "inference", ["inference", "leres"],
-    "Which distortions to train on: those from the start that inference uses, or the published "
-    "ranges, that is --shift_range=-0.25,0.8 --alpha_range=0.6,1.25.",
+    "Distortions to train on: those that inference starts from, or the published ranges, that is "
+    "--shift_range=-0.25,0.8 --alpha_range=0.6,1.25.",
 )  # fmt: skip
 _SHIFT_RANGE = flags.DEFINE_list(
     "shift_range", [],
-    "Shifts put on the depth, as -0.25,0.8, in units of its 98 % quantile.  The canonical form "
-    "undoes them: every true shift is covered without.",
+    "Shifts of the depth, as -0.25,0.8, in units of its 98 % quantile.  They have no effect on "
+    "the input: the canonical form removes them.",
 )  # fmt: skip
 _ALPHA_RANGE = flags.DEFINE_list(
     "alpha_range", [],
-    "True focal length over the one unprojected with, as 0.6,1.25.  Without, it is over the first "
-    "guess of --init_fov, and crops make it cover what cameras have.",
+    "True focal length over that of the unprojection, as 0.6,1.25.  By default it is over the "
+    "first guess of --init_fov, and crops make it cover those of cameras.",
 )  # fmt: skip
 _SPACE = flags.DEFINE_enum("space", "depth", ["depth", "disparity"], "Space of the distortion.")
 _INPUT_CHANNELS = flags.DEFINE_integer("input_channels", 5, "3: x, y, z; 5: and the rays u, v.")
 _ENCODER = flags.DEFINE_enum(
     "encoder", None, ["surfaces", "points", "serial"],
-    "surfaces: learned trust in windows of the image, the default; points: a point set, taken "
-    "where --num_points or --voxel_size is given; serial: patches of points, with attention.",
+    "surfaces: learned weights of windows of the image, the default; points: a point set, the "
+    "default with --num_points or --voxel_size; serial: patches of points, with attention.",
 )  # fmt: skip
 _VOXEL_SIZE = flags.DEFINE_float(
     "voxel_size", None, "One point is kept a voxel (0.005 for a point set); 0 keeps all."
@@ -82,7 +85,7 @@ _NUM_POINTS = flags.DEFINE_integer(
 _INIT_FOV = flags.DEFINE_float("init_fov", 60.0, "First guess: vertical field of view, degrees.")
 _INIT_SCALE = flags.DEFINE_float("init_scale", 1.0, "First guess of the scale, in metres.")
 _AUGMENTATION = flags.DEFINE_list(
-    "augmentation", list(AUGMENTATIONS), "What is done to depth maps in training, or none."
+    "augmentation", list(AUGMENTATIONS), "Kinds of augmentation of depth maps, or none."
 )
 _AUGMENTATION_STRENGTH = flags.DEFINE_float(
     "augmentation_strength", 1.0, "Factor on the strength of all of them but crop and mirror.",
@@ -92,9 +95,7 @@ _BATCH_SIZE = flags.DEFINE_integer("batch_size", 20, "Samples in a step.", lower
 _EPOCHS = flags.DEFINE_integer("epochs", 5, "Passes over the training part.", lower_bound=1)
 _OPTIMIZER = flags.DEFINE_enum("optimizer", "adamw", ["adamw", "sgd"], "sgd as the original.")
 _LEARNING_RATE = flags.DEFINE_float("learning_rate", 0.003, "After the warm-up.")
-_DECAY = flags.DEFINE_float(
-    "learning_rate_decay", 0.1, "Share of the learning rate that is left at the end."
-)
+_DECAY = flags.DEFINE_float("learning_rate_decay", 0.1, "Final learning rate over --learning_rate.")
 _SCHEDULE = flags.DEFINE_enum(
     "schedule", "linear", ["linear", "cosine"], "How the learning rate falls."
 )
@@ -110,23 +111,23 @@ _AVERAGE_DECAY = flags.DEFINE_float(
 _WIDTH = flags.DEFINE_integer("width", 64, "Channels of the encoder's layers.", lower_bound=8)
 _PRECISION = flags.DEFINE_enum(
     "precision", "auto", ["auto", "float32", "bfloat16"],
-    "What the encoder computes with in training; auto: bfloat16 on a GPU, float32 elsewhere.",
+    "Of the encoder in training; auto: bfloat16 on a GPU, float32 elsewhere.",
 )  # fmt: skip
-TRAIN_SPLIT = flags.DEFINE_float("train_split", 0.9, "Share of the samples to train on.")
-PRINT_EVERY = flags.DEFINE_integer(
-    "print_losses_every", 150, "Steps between two lines about the loss.", lower_bound=1
+_TRAIN_SPLIT = flags.DEFINE_float("train_split", 0.9, "Share of the samples to train on.")
+_PRINT_EVERY = flags.DEFINE_integer(
+    "print_losses_every", 150, "Steps between two rows about the loss.", lower_bound=1
 )
-EVALUATE_EVERY = flags.DEFINE_integer(
+_EVALUATE_EVERY = flags.DEFINE_integer(
     "evaluate_every", 0, "Steps between validations; 0 for one after each epoch.", lower_bound=0
 )
-SAVE_EVERY = flags.DEFINE_integer(
+_SAVE_EVERY = flags.DEFINE_integer(
     "save_every", 500, "Steps between checkpoints, besides those of validations.", lower_bound=1
 )
 _NUM_WORKERS = flags.DEFINE_integer(
     "num_workers", None, "Processes that read the data, at most the cores; 0 reads in threads."
-    f" Unless told 0, on a GPU {WORKERS_BESIDE_GPU}.", lower_bound=0,
+    f" Default: {WORKERS_BESIDE_GPU} on a GPU, else 0.", lower_bound=0,
 )  # fmt: skip
-LOGS = flags.DEFINE_bool("logs", True, "Write TensorBoard events too.")
+_LOGS = flags.DEFINE_bool("logs", True, "Write TensorBoard events too.")
 _SEED = flags.DEFINE_integer("seed", 0, "Seed of everything random.", lower_bound=0)
 program.define_aliases(
     input_chanels="input_channels", print_losses_evry="print_losses_every", num_w="num_workers"
@@ -134,15 +135,31 @@ program.define_aliases(
 
 
 def num_workers() -> int:
-    """Processes that read."""
+    """Processes that read; known once JAX has its devices."""
     beside_gpu = WORKERS_BESIDE_GPU if jax.default_backend() == "gpu" else 0
     return _or(_NUM_WORKERS.value, beside_gpu)
 
 
+def run_settings() -> RunSettings:
+    """What surrounds the training, as the flags say."""
+    return RunSettings(
+        folder=Path(_WORKDIR.value) / _MODEL_NAME.value,
+        data=tuple(Path(path) for path in _DATA.value),
+        mix=_numbers(_MIX.value),
+        train_split=_TRAIN_SPLIT.value,
+        init_from=Path(_INIT_FROM.value) if _INIT_FROM.value else None,
+        num_workers=num_workers(),
+        evaluate_every=_EVALUATE_EVERY.value,
+        save_every=_SAVE_EVERY.value,
+        record_every=_PRINT_EVERY.value,
+        events=_LOGS.value,
+    )
+
+
 def configuration() -> TrainingConfig:
-    """What the flags say of a run."""
+    """How the network is trained, as the flags say."""
     targets = [int(number) for number in _TARGETS.value]
-    weights = dict(zip(targets, numbers(_TARGET_WEIGHTS.value), strict=False))
+    weights = dict(zip(targets, _numbers(_TARGET_WEIGHTS.value), strict=False))
     published = LERES_RANGES if _RANGES.value == "leres" else (None, None)
     sampled = _VOXEL_SIZE.value or _NUM_POINTS.value
     encoder = _ENCODER.value or ("points" if sampled else "surfaces")
@@ -171,8 +188,8 @@ def configuration() -> TrainingConfig:
         average_decay=_AVERAGE_DECAY.value,
         loss=cast(Any, _LOSS.value),
         target_weights=tuple(weights[target] for target in sorted(weights)),
-        shift_range=cast(Any, numbers(_SHIFT_RANGE.value)) or published[0],
-        alpha_range=cast(Any, numbers(_ALPHA_RANGE.value)) or published[1],
+        shift_range=cast(Any, _numbers(_SHIFT_RANGE.value)) or published[0],
+        alpha_range=cast(Any, _numbers(_ALPHA_RANGE.value)) or published[1],
         augmentation=tuple(kind for kind in AUGMENTATIONS if kind in _AUGMENTATION.value),
         augmentation_strength=_AUGMENTATION_STRENGTH.value,
         epochs=_EPOCHS.value,
@@ -188,14 +205,14 @@ def _or(value: Any, otherwise: Any) -> Any:
     return otherwise if value is None else value
 
 
-def numbers(texts: Sequence[str]) -> tuple[float, ...]:
+def _numbers(texts: Sequence[str]) -> tuple[float, ...]:
     """The numbers of a list flag.  Raises ValueError."""
     return tuple(float(text) for text in texts)
 
 
 def _check_numbers(texts: Sequence[str], sound: Any) -> bool:
     try:
-        return not texts or sound(numbers(texts))
+        return not texts or sound(_numbers(texts))
     except ValueError:
         return False
 

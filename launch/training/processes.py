@@ -1,7 +1,7 @@
-"""Programs on several machines that train one network: how they meet, agree and part.
+"""Several processes that train one network: how they connect, agree and end.
 
-Each is the same program with the same flags but for its number.  What all of them do they do in the
-same order, for a sum over their devices waits for every one.
+Each is the same program with the same flags but its number.  All run the same operations in the
+same order, as a sum over their devices waits for every one.
 """
 
 import contextlib
@@ -27,7 +27,7 @@ from train3d_jax.errors import UserError, is_lost_process
 
 _COORDINATOR = flags.DEFINE_string(
     "coordinator", None,
-    "host:port of process 0 where several train together; auto where the cluster tells (SLURM, "
+    "host:port of process 0 where several train together; auto where the cluster knows it (SLURM, "
     "Open MPI, Kubernetes, TPUs).",
 )  # fmt: skip
 _NUM_PROCESSES = flags.DEFINE_integer(
@@ -38,19 +38,20 @@ _PROCESS_ID = flags.DEFINE_integer("process_id", None, "Number of this one, from
 AUTO = "auto"
 
 MEETING_SECONDS = 300
-"""How long a process waits for the others to come."""
+"""How long a process waits for the others to connect; chosen."""
 
 SILENCE_SECONDS = 30
-"""After which a process that is not heard of counts as gone."""
+"""After which a silent process counts as lost; chosen."""
 
 SHOW_SECONDS = 60
-"""How long shared storage may take to show what another machine wrote: NFS looks that often."""
+"""How long shared storage may take to show what another machine wrote: NFS caches attributes for up
+to 60 s (acdirmax)."""
 
 AGREE_EVERY = 10
-"""Steps between two times that processes ask each other whether to stop: it takes a millisecond."""
+"""Steps between two agreements on whether to stop; chosen, as one takes a millisecond."""
 
 FLAGS = ("coordinator", "num_processes", "process_id")
-"""They say where a run is trained, not what is trained."""
+"""Flags on where a run is trained; run.flags leaves them out."""
 
 _NOT_COME = (
     "--coordinator={}: not to be reached, or not all have come within "
@@ -106,10 +107,10 @@ def together() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _last_words() -> Iterator[Callable[[str], None]]:
-    """Sees to it that a user is told why this process ended; gives what sets the line for that.
+    """Prints why this process ended, even where JAX aborts it; yields what sets that line.
 
-    JAX aborts a process that has lost the others, in any thread and after a page of its own.  So a
-    shell waits beside this process, and when it is gone prints the last line that it was given.
+    JAX aborts a process that has lost the others, in any thread, after a page of its own.  So a
+    shell waits beside this process, and prints the last line that it received when it has ended.
     """
     faulthandler.disable()  # absl's stacks of all threads would bury the line
     shell = subprocess.Popen(
@@ -134,7 +135,7 @@ def _last_words() -> Iterator[Callable[[str], None]]:
 
 
 def _address(coordinator: str, count: int | None, number: int | None) -> str | None:
-    """Of process 0; None where the cluster tells.  Raises UserError on flags that do not fit."""
+    """Of process 0; None where the cluster knows it.  Raises UserError on flags that do not fit."""
     if coordinator == AUTO:
         if count is not None or number is not None:
             raise UserError("--coordinator=auto: leave --num_processes and --process_id out")
@@ -161,7 +162,7 @@ def _join(address: str | None, count: int | None, number: int | None) -> None:
     except (RuntimeError, ValueError) as error:
         reason = _first_line(error)
         if address is None:
-            reason = f"no cluster tells of one here ({reason}); give host:port"
+            reason = f"no cluster is known here ({reason}); give host:port"
         raise UserError(f"--coordinator={address or AUTO}: {reason}") from None
 
 
@@ -186,7 +187,7 @@ def refuse_different(asked: Any, shared: Path) -> None:
     """Makes sure that all processes are about to do the same, or they would wait for ever.
 
     Args:
-      asked: what tells what this one is about to do; its `repr` is compared.
+      asked: what this process is about to do; its `repr` is compared.
       shared: a file that the first of them has written, and all must see.
 
     Raises:
@@ -198,8 +199,8 @@ def refuse_different(asked: Any, shared: Path) -> None:
     end = time.monotonic() + SHOW_SECONDS
     while not shared.exists() and time.monotonic() < end:
         time.sleep(0.1)
-    told = repr((asked, shared.exists()))
-    digest = np.frombuffer(hashlib.sha256(told.encode()).digest(), np.uint8)
+    text = repr((asked, shared.exists()))
+    digest = np.frombuffer(hashlib.sha256(text.encode()).digest(), np.uint8)
     digests = np.asarray(multihost_utils.process_allgather(digest))
     others = np.flatnonzero((digests != digests[0]).any(1))
     if len(others):
@@ -210,12 +211,12 @@ def refuse_different(asked: Any, shared: Path) -> None:
 
 
 def is_first() -> bool:
-    """Whether this is the process that writes and tells."""
+    """Whether this is the process that writes and prints."""
     return jax.process_index() == 0
 
 
 def agreed(stop: Callable[[], bool]) -> Callable[[], bool]:
-    """A stop that is heard by all processes at the same step, whoever of them was asked."""
+    """A stop of all processes at the same step, whichever of them was asked."""
     if jax.process_count() == 1:
         return stop
     calls = 0

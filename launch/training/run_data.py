@@ -1,4 +1,4 @@
-"""Which samples a run trains and validates on, as its config.json keeps it; others are refused."""
+"""The samples that a run trains and validates on, as config.json keeps them; others are refused."""
 
 import hashlib
 import json
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from data.loading.pipeline import Subset
+from data.loading.splits import Subset
 from train3d_jax.errors import UserError
 from train3d_jax.storage import checkpoint
 
@@ -17,17 +17,17 @@ def describe(
     train_split: float,
     mix: Sequence[float],
 ) -> dict[str, Any]:
-    """What config.json keeps of the data, as JSON.
+    """The description of the data in config.json.
 
     Args:
       training: the training part of each set.
       validation: the validation part of each, in the same order.
-      train_split: share of the samples that was asked for.
-      mix: share of each set in a batch; empty where their sizes decide.
+      train_split: share of the samples for training, as given.
+      mix: share of each set in a batch; empty where sizes decide.
 
     Returns:
-      data, `PreparedSet.facts` of each set but for its path, which may change; paths; samples, the
-      sizes of both parts; split, with a digest of which samples are in which part.
+      data, `PreparedSet.facts` of each set except its path, which may change; paths; samples, of
+      both parts; split, with a digest of the samples of each part.
     """
     facts = [subset.samples.facts() for subset in training]
     parts = [
@@ -47,9 +47,9 @@ def describe(
 
 
 def refuse_other(run: Path, described: dict[str, Any]) -> None:
-    """Makes sure that a run that is there already was begun with the same data and split.
+    """Checks that an existing run was begun with the same data and split.
 
-    Runs of earlier versions keep no digest of the split: the sizes of both parts are compared.
+    Runs of earlier versions have no digest of the split; the sizes of both parts are compared.
 
     Raises:
       UserError: it was not; the message names the sets and the flags.

@@ -7,18 +7,18 @@ from typing import NamedTuple
 import numpy as np
 
 from launch.viewer.maps import Errors
-from train3d_jax.inference.recovery import Solution
+from train3d_jax.inference.recovery import Estimate
 
 INK, PALE, BAND = "#333", "#888", "#f6c344"
 FLAT, RIGHT, TRUE = "#1971c2", "#c2410c", "#2f9e44"
 """Colours of the score of planes, of that of angles, and of the truth."""
 
-FLAG_WORDS = {
-    "near_planar": "nearly all planes face one way, so nothing tells of the focal length",
+FLAG_TEXTS = {
+    "near_planar": "nearly all planes face one way, so the focal length is unobservable",
     "few_valid_pixels": "less than a tenth of the map's pixels hold values",
-    "out_of_training_range": "the answer is at the border of what can be answered, or the values "
-    "are spread as in no room",
-    "solver_disagrees": "network and geometry exclude each other's answer",
+    "out_of_training_range": "the estimate is at the border of its range, or the values have a "
+    "spread beyond that of any training map",
+    "solver_disagrees": "the intervals of network and geometry exclude each other's estimate",
     "near_far_swapped": "near and far look swapped: try --negate",
     "other_space": "depth looks like disparity, or the reverse: try the other --space",
     "repeated_value": "one extreme value fills much of the map: missing pixels? see --invalid",
@@ -28,7 +28,7 @@ FLAG_WORDS = {
 }
 
 HEIGHT = 44
-"""Of a strip, pixels."""
+"""Of a strip, pixels; chosen."""
 
 _TRACK = "margin:0 4.5rem 0.5rem 7.486rem"
 """Where viser (1.1) draws the track of a slider whose label is beside it, in a folder."""
@@ -40,7 +40,7 @@ class Curve(NamedTuple):
     """A score along a slider.
 
     Attributes:
-      label: what it tells.
+      label: what it measures.
       colour: of its line and label.
       values: at places spread evenly over the slider, in [0, 1].
       now: at the slider's place.
@@ -59,7 +59,7 @@ def strip(
     interval: tuple[float, float] | None,
     truth: float | None,
 ) -> str:
-    """What is drawn on and under a slider: scores, the 90 % interval, the truth.
+    """The drawing on and under a slider: scores, the 90 % interval, the truth.
 
     Args:
       limits: of the slider.
@@ -99,14 +99,14 @@ def strip(
         f'background:{curve.colour}"></div>'
         for curve in curves
     ]
-    told = " &emsp; ".join(
+    scores = " &emsp; ".join(
         f'<span class="score" style="color:{curve.colour}">{curve.label}: '
         f"{100 * curve.now:.0f} % of the best</span>"
         for curve in curves
     )
     return (
         f'<div style="{_BOX};{_TRACK};pointer-events:none"><div style="position:relative;'
-        f'height:{HEIGHT}px;border-bottom:1px solid #ccc">{"".join(parts)}</div>{told}</div>'
+        f'height:{HEIGHT}px;border-bottom:1px solid #ccc">{"".join(parts)}</div>{scores}</div>'
     )
 
 
@@ -127,13 +127,13 @@ class Line(NamedTuple):
     """A number of the table.
 
     Attributes:
-      name: in words.
+      name: as it is shown.
       key: of the answer's JSON.
       value: the number.
-      digits: that are shown after its point; a tooltip shows all.
+      digits: after the point; a tooltip shows all.
       unit: may be empty.
       interval: None where there is none.
-      error: in words; empty where the truth is not known.
+      error: as text; empty where the truth is not known.
     """
 
     name: str
@@ -146,7 +146,7 @@ class Line(NamedTuple):
 
 
 def table(source: str, lines: Sequence[Line], errors: Errors | None, flags: Sequence[str]) -> str:
-    """The values in figures, what the truth says of them, and flags in words.
+    """The values in figures, their errors where the truth is known, and flags as text.
 
     Args:
       source: where the values are from.
@@ -164,7 +164,7 @@ def table(source: str, lines: Sequence[Line], errors: Errors | None, flags: Sequ
     heads = ("", "", "90 % interval", "" if errors is None else "off by")
     head = "".join(f'<th style="text-align:left;color:{PALE}">{text}</th>' for text in heads)
     off = "" if errors is None else f"points are off by {_percent(errors.points)}"
-    warned = "".join(f"<li>{html.escape(FLAG_WORDS.get(flag, flag))}</li>" for flag in flags)
+    warned = "".join(f"<li>{html.escape(FLAG_TEXTS.get(flag, flag))}</li>" for flag in flags)
     return (
         f'<div style="{_BOX}"><div class="source" style="color:{PALE}">{html.escape(source)}</div>'
         f'<table style="width:100%;border-spacing:0"><tr>{head}</tr>{rows}</table>'
@@ -186,8 +186,8 @@ def _percent(part: float) -> str:
     return f"{100 * part:.1f} %"
 
 
-def errors_in_words(errors: Errors | None) -> tuple[str, str]:
-    """Of the field of view and of the shift; empty where the truth is not known."""
+def error_texts(errors: Errors | None) -> tuple[str, str]:
+    """Errors of the field of view and of the shift; empty where the truth is not known."""
     if errors is None:
         return "", ""
     return f"{errors.fov:.1f} degrees", f"{_percent(errors.shift)} of far"
@@ -205,7 +205,7 @@ def thumbnails(shown: Sequence[Thumbnail], chosen: int, place: str) -> str:
 
     Args:
       shown: the maps of the page.
-      chosen: which of them is looked at.
+      chosen: which of them the window shows.
       place: which part of the whole list this is.
     """
     cells = []
@@ -231,29 +231,29 @@ def thumbnails(shown: Sequence[Thumbnail], chosen: int, place: str) -> str:
 
 
 def message(text: str, refused: bool = False) -> str:
-    """A line of what is being done, or of what could not be."""
+    """A line on what is being done, or on what could not be done."""
     colour, kind = ("#c92a2a", "alert") if refused else (INK, "status")
     return f'<div role="{kind}" style="{_BOX};color:{colour}">{html.escape(text)}</div>'
 
 
 def lines_of(
-    solution: Solution, fov: Callable[[float], float], words: tuple[str, str], recovered: bool
+    solution: Estimate, fov: Callable[[float], float], texts: tuple[str, str], recovered: bool
 ) -> list[Line]:
     """The numbers that the page shows.
 
     Args:
-      solution: what the sliders stand for.
+      solution: the values of the sliders.
       fov: the field of view of a focal length, degrees.
-      words: `errors_in_words`.
-      recovered: it has intervals to show.
+      texts: `error_texts`.
+      recovered: whether they are an estimate, which has intervals.
     """
     focals = solution.focal_interval if recovered else None
     shifts = solution.shift_interval if recovered else None
     fovs = None if focals is None else (fov(focals[1]), fov(focals[0]))
     return [
-        Line("field of view", "fov_x_deg", fov(solution.focal), 2, "&deg;", fovs, words[0]),
+        Line("field of view", "fov_x_deg", fov(solution.focal), 2, "&deg;", fovs, texts[0]),
         Line("focal length", "focal_px", solution.focal, 1, "px", focals),
-        Line("shift", "shift", solution.shift, 4, "", shifts, words[1]),
+        Line("shift", "shift", solution.shift, 4, "", shifts, texts[1]),
         Line("a", "a", solution.a, 6),
         Line("b", "b", solution.b, 6),
     ]

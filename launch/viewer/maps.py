@@ -1,4 +1,4 @@
-"""What the viewer can look at: maps of a folder, maps whose truth is known, and uploads."""
+"""The maps that the viewer shows: of a folder, with a known truth, and uploads."""
 
 import base64
 import dataclasses
@@ -12,29 +12,26 @@ import jax
 import numpy as np
 from PIL import Image
 
-from data.user_maps.depth_files import DepthFile
+from data.user_maps.depth_files import DepthFile, Listing
 from data.user_maps.true_maps import TrueMaps
-from launch.recovery import one_map as recovery
-from launch.recovery import saving
-from launch.recovery.config import RecoveryConfig
+from launch.recovery import one_map, saving
+from launch.recovery.config import RecoveryConfig, SaveSettings
 from launch.recovery.folder import printable
-from launch.recovery.one_map import Map
-from launch.recovery.saving import SaveSettings
+from launch.recovery.recovered import Map
 from train3d_jax.errors import UserError
 from train3d_jax.files import write_whole
 from train3d_jax.geometry import affine, camera, metrics
-from train3d_jax.inference import recovery as inference
-from train3d_jax.inference import viewing
+from train3d_jax.inference import recovery, viewing
 from train3d_jax.pictures.shapes import value_colours
 
 THUMBNAIL = 96
-"""Width in pixels."""
+"""Width in pixels; chosen to fit three in a row of the panel."""
 
 UPLOADS = "uploads"
 """Folder below --out for answers of uploaded maps, so that they replace no map's of the folder."""
 
 _LONGEST_NAME = 60
-"""Characters of an upload's name that are kept; four bytes each still fit a file's name."""
+"""Characters of an upload's name that are kept; chosen: of four bytes each they fit in a name."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -51,9 +48,15 @@ class Entry:
     read: Callable[[], tuple[Map, np.ndarray | None]]
 
 
-def entries_of_folder(config: RecoveryConfig) -> list[Entry]:
-    """The maps that launch.infer would recover, under the names that it would give them."""
-    return [_entry_of_file(file, config) for file in recovery.find_maps(config).files]
+def entries_of_folder(config: RecoveryConfig, listing: Listing | None = None) -> list[Entry]:
+    """The maps that launch.infer recovers, under the names that it gives them.
+
+    Args:
+      config: how to read them.
+      listing: the result of `one_map.find_maps`, where it was called already.
+    """
+    files = (one_map.find_maps(config) if listing is None else listing).files
+    return [_entry_of_file(file, config) for file in files]
 
 
 def entries_of_set(config: RecoveryConfig) -> list[Entry]:
@@ -61,27 +64,27 @@ def entries_of_set(config: RecoveryConfig) -> list[Entry]:
     maps = TrueMaps(config.input)
 
     def read(index: int) -> tuple[Map, np.ndarray]:
-        found = maps[index]
-        file = DepthFile(config.input, found.name, found.name)
-        values = found.depth
+        true_map = maps[index]
+        file = DepthFile(config.input, true_map.name, true_map.name)
+        values = true_map.depth
         if config.space == "disparity":
             values = np.divide(1, values, out=np.zeros_like(values), where=values > 0)
-        return Map(file, values, None), found.intrinsics
+        return Map(file, values, None), true_map.intrinsics
 
     return [Entry(f"map {i + 1}", functools.partial(read, i)) for i in range(len(maps))]
 
 
 def entry_of_upload(folder: Path, name: str, content: bytes, config: RecoveryConfig) -> Entry:
-    """Keeps what a browser sent, to be read as any other file.
+    """Stores an upload of a browser, to be read as any other file.
 
     Args:
       folder: an empty one, for this upload alone.
-      name: as the browser tells it: anything.
+      name: as the browser gives it; any text.
       content: of the file.
       config: how to read it.
 
     Raises:
-      UserError: it cannot be kept.
+      UserError: it cannot be stored.
     """
     safe = printable(PurePosixPath(name.replace("\\", "/")).name)[-_LONGEST_NAME:].strip(".")
     safe = safe or "upload"
@@ -100,9 +103,9 @@ def saving_of(file: DepthFile, config: RecoveryConfig) -> SaveSettings:
 def _entry_of_file(file: DepthFile, config: RecoveryConfig) -> Entry:
     def read() -> tuple[Map, None]:
         try:
-            return recovery.read_map(file, config), None
+            return one_map.read_map(file, config), None
         except (UserError, MemoryError) as error:
-            raise UserError(f"{file.relative}: {recovery.reason(file, error)}") from None
+            raise UserError(f"{file.relative}: {one_map.reason(file, error)}") from None
 
     return Entry(file.relative, read)
 
@@ -111,11 +114,11 @@ def _entry_of_file(file: DepthFile, config: RecoveryConfig) -> Entry:
 def thumbnail(entry: Entry) -> str:
     """A small picture as the address of an <img>; empty where the map cannot be read."""
     try:
-        found, _ = entry.read()
+        shown, _ = entry.read()
     except UserError:
         return ""
-    step = max(1, found.values.shape[1] // (2 * THUMBNAIL))
-    values = found.values[::step, ::step]
+    step = max(1, shown.values.shape[1] // (2 * THUMBNAIL))
+    values = shown.values[::step, ::step]
     picture = Image.fromarray(value_colours(np.where(np.isfinite(values), values, 0)))
     picture.thumbnail((THUMBNAIL, THUMBNAIL))
     file = io.BytesIO()
@@ -124,7 +127,7 @@ def thumbnail(entry: Entry) -> str:
 
 
 class Values(NamedTuple):
-    """What the sliders stand for.
+    """The values of the sliders.
 
     Attributes:
       focal: vertical focal length, pixels.
@@ -136,7 +139,7 @@ class Values(NamedTuple):
 
 
 class Errors(NamedTuple):
-    """How far values are from the truth.
+    """Errors of the values of the sliders.
 
     Attributes:
       fov: horizontal field of view, degrees.
@@ -149,38 +152,38 @@ class Errors(NamedTuple):
     points: float
 
 
-class Look:
-    """A map that is being looked at.
+class MapView:
+    """A map that a window shows.
 
     Attributes:
-      found: the map.
-      first_guess: of its values: 60 degrees high, and the canonical form as it is.
+      map: the map.
+      first_guess: 60 degrees high, and no shift of the canonical form.
       truth: None where it is not known.
       colours: of the points, uint8 (N, 3).
-      flags: what is to be said about the colours.
+      flags: on the image of the colours, see `saving.Colours`.
       distorted: the cloud under the first guess, (N, 3), see `viewing.unproject`.
       true_cloud: None where it is not known.
 
-    Raises UserError where nothing can be seen of the map.
+    Raises UserError where the map cannot be unprojected.
     """
 
     def __init__(self, entry: Entry, config: RecoveryConfig):
-        self.found, true_camera = entry.read()
-        values = self.found.values
-        blocks = inference.make_blocks([values])
+        self.map, true_camera = entry.read()
+        values = self.map.values
+        blocks = recovery.make_blocks([values])
         canonical = _canonical(blocks.values, blocks.mask)
         if not canonical.solvable[0]:
-            raise UserError(f"{self.name}: {recovery.NOT_SOLVABLE}")
+            raise UserError(f"{self.name}: {one_map.NOT_SOLVABLE}")
         scale, offset = float(canonical.scale[0]), float(canonical.offset[0])
         if not np.isfinite([scale, offset]).all():
-            raise UserError(f"{self.name}: {recovery.NOT_FINITE}")
+            raise UserError(f"{self.name}: {one_map.NOT_FINITE}")
         self._canonical = scale, offset
         self._space = config.space
         self._scores = viewing.scores(blocks, config.space)
         self._sample, places = viewing.take_sample(values, (scale, offset))
         self._count = len(places)
-        rgb = saving_of(self.found.file, config).rgb
-        _, _, pixels, self.flags = saving.colours_of(self.found.file, self.size, rgb)
+        rgb = saving_of(self.map.file, config).rgb
+        _, _, pixels, self.flags = saving.colours_of(self.map.file, self.size, rgb)
         if pixels is None:
             pixels = value_colours(np.where(np.isfinite(values), values, 0))
         self.colours = pixels[places[:, 0], places[:, 1]]
@@ -196,14 +199,13 @@ class Look:
 
     @property
     def name(self) -> str:
-        """Of the map, as messages tell it."""
-        return self.found.file.relative
+        """Of the map, in messages."""
+        return self.map.file.relative
 
     @property
     def size(self) -> tuple[int, int]:
         """Height and width in pixels."""
-        height, width = self.found.values.shape
-        return height, width
+        return self.map.size
 
     def fov(self, focal: float) -> float:
         """The horizontal field of view of a focal length, degrees."""
@@ -225,11 +227,11 @@ class Look:
         """How right angles are under a shift and focal lengths of any shape, in [0, 1]."""
         return self._scores.right_at(shift, np.asarray(focals) / self.first_guess.focal)
 
-    def as_solution(self, values: Values) -> inference.Solution:
-        """Values that were set, not found: as `launch.infer` tells what is known; up to scale."""
+    def as_solution(self, values: Values) -> recovery.Estimate:
+        """The values as a known focal length and shift; depth is up to scale."""
         scale, offset = self._canonical
         focal, shift = values
-        return inference.Solution(
+        return recovery.Estimate(
             focal, shift, scale, offset + shift, (focal, focal), (shift, shift), flags=()
         )
 

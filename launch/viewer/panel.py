@@ -1,27 +1,28 @@
-"""The controls of the viewer's page: what is shown there.  What they do is in `viewer_window`."""
+"""The controls of the viewer's page and their contents; what they do is in `window`."""
 
 from collections.abc import Sequence
 
 import numpy as np
 import viser
 
-from launch.viewer import drawings as drawings
+from launch.viewer import drawings
 from launch.viewer.drawings import Curve, Thumbnail
-from launch.viewer.maps import Errors, Look, Values
+from launch.viewer.maps import Errors, MapView, Values
 from launch.viewer.scene import KINDS, SIDE_BY_SIDE, VIEWS
 from train3d_jax.evidence.fusion import Method
-from train3d_jax.inference.recovery import Solution
+from train3d_jax.inference.recovery import Estimate
 
 FOVS, SHIFTS = (10.0, 150.0), (-0.49, 1.5)
-"""Ends of the sliders: degrees across, canonical units.  Answers beyond are told in figures."""
+"""Ends of the sliders: degrees across, canonical units.  Chosen; estimates beyond them are shown in
+figures only."""
 
 PAGE = 6
-"""Maps of the list that are shown at once; as many keys choose one of them."""
+"""Maps of the list that are shown at once, and number of keys that choose one of them; chosen."""
 
 BACK, ON = "< previous (P)", "next (N) >"
 
 _ALONG = 160
-"""Points of a curve under a slider."""
+"""Points of a curve under a slider; chosen, about one for each two pixels."""
 
 
 class Panel:
@@ -31,7 +32,7 @@ class Panel:
       fov, shift: sliders.
       fov_known, shift_known: check boxes that fix them.
       method: of recovery.
-      recover, save, true, upload: buttons; `true` is there where the truth is known.
+      recover, save, true, upload: buttons; `true` is visible where the truth is known.
       walk: the buttons `BACK` and `ON`.
       keys: commands of the keys for `BACK`, `ON` and each map of a page of the list.
       show, view: what is shown, and from where.
@@ -43,7 +44,7 @@ class Panel:
         gui = client.gui
         self._disparity = disparity
         self._message = gui.add_html("")
-        with gui.add_folder("Look"):
+        with gui.add_folder("View"):
             kinds = KINDS if truth else KINDS[:2]
             self.show = gui.add_button_group("Show", (SIDE_BY_SIDE, *kinds))
             self.view = gui.add_button_group("From", VIEWS)
@@ -60,12 +61,12 @@ class Panel:
             self.shift = gui.add_slider("Shift", *SHIFTS, step=0.001, initial_value=0.0)
             self._shift_strip = gui.add_html("")
             self.shift_known = gui.add_checkbox(
-                "Shift known", False, hint="Only the focal length is sought"
+                "Shift known", False, hint="Only the focal length is recovered"
             )
             self.method = gui.add_dropdown("Method", tuple(methods))
-            self.recover = gui.add_button("Recover", hint="What is not known, as launch.infer does")
+            self.recover = gui.add_button("Recover", hint="What is not known, as launch.infer")
             self.true = gui.add_button("Go to the truth", visible=truth)
-            self.save = gui.add_button("Save", hint="JSON, PLY and npz, as launch.infer does")
+            self.save = gui.add_button("Save", hint="The JSON and the files of --save")
             self._table = gui.add_html("")
         self.keys = [
             gui.add_command("Previous map", hotkey="P"),
@@ -73,65 +74,65 @@ class Panel:
             *(gui.add_command(f"Map {n} of the list", hotkey=str(n)) for n in range(1, PAGE + 1)),  # pyright: ignore
         ]
 
-    def tell(self, text: str, refused: bool = False) -> None:
-        """What is being done, or why something could not be."""
+    def show_message(self, text: str, refused: bool = False) -> None:
+        """Shows what is being done, or why something could not be done."""
         self._message.content = drawings.message(text, refused)
 
     def fill_list(self, shown: Sequence[Thumbnail], chosen: int, place: str) -> None:
-        """A page of the list, see `viewer_drawings.thumbnails`."""
+        """Shows a page of the list, see `drawings.thumbnails`."""
         self._list.content = drawings.thumbnails(shown, chosen, place)
 
-    def put(self, look: Look, values: Values) -> None:
+    def put(self, view: MapView, values: Values) -> None:
         """Moves the sliders."""
-        self.fov.value = float(np.clip(look.fov(values.focal), *FOVS))
+        self.fov.value = float(np.clip(view.fov(values.focal), *FOVS))
         self.shift.value = float(np.clip(values.shift, *SHIFTS))
 
     def clear(self) -> None:
-        """Draws nothing about values: there is no map."""
+        """Shows no values: there is no map."""
         for part in (self._fov_strip, self._shift_strip, self._table):
             part.content = ""
 
     def draw(
         self,
-        look: Look,
+        view: MapView,
         values: Values,
         source: str,
-        solution: Solution,
-        answer: Solution | None,
+        solution: Estimate,
+        estimate: Estimate | None,
         errors: Errors | None,
     ) -> None:
-        """What geometry, the last answer and the truth say of the values.
+        """Shows the values beside the scores of geometry, the last estimate and the truth.
 
         Args:
-          look: the map.
+          view: the map.
           values: where the sliders are.
-          source: where the values are from, in words.
+          source: where the values are from, as text.
           solution: the values as a solution.
-          answer: the last one for this map, whose intervals are drawn; None where there is none.
+          estimate: the last one of this map, whose intervals are drawn; None where there is none.
           errors: None where the truth is not known.
         """
         fovs, shifts = (np.linspace(*limits, _ALONG) for limits in (FOVS, SHIFTS))
-        focals = np.array([look.focal(fov) for fov in fovs])
-        right = float(look.right(values.shift, values.focal))
-        angles = Curve("right angles", drawings.RIGHT, look.right(values.shift, focals), right)
-        if self._disparity:  # there no shift bends a plane, and angles tell of both
-            along = np.array([look.right(shift, values.focal) for shift in shifts])
+        focals = np.array([view.focal(fov) for fov in fovs])
+        right = float(view.right(values.shift, values.focal))
+        angles = Curve("right angles", drawings.RIGHT, view.right(values.shift, focals), right)
+        if self._disparity:  # no shift bends a plane there; angles depend on both values
+            along = np.array([view.right(shift, values.focal) for shift in shifts])
             planes = Curve("right angles", drawings.RIGHT, along, right)
         else:
-            flat = float(look.flat(values.shift))
-            planes = Curve("flat planes", drawings.FLAT, look.flat(shifts), flat)
+            flat = float(view.flat(values.shift))
+            planes = Curve("flat planes", drawings.FLAT, view.flat(shifts), flat)
         spread = shift_spread = None
-        if answer is not None:
-            low, high = answer.focal_interval
-            spread, shift_spread = (look.fov(high), look.fov(low)), answer.shift_interval
-        true_fov = None if look.truth is None else look.fov(look.truth.focal)
-        true_shift = None if look.truth is None else look.truth.shift
+        if estimate is not None:
+            low, high = estimate.focal_interval
+            spread, shift_spread = (view.fov(high), view.fov(low)), estimate.shift_interval
+        true_fov = None if view.truth is None else view.fov(view.truth.focal)
+        true_shift = None if view.truth is None else view.truth.shift
         self._fov_strip.content = drawings.strip(
-            FOVS, look.fov(values.focal), [angles], spread, true_fov
+            FOVS, view.fov(values.focal), [angles], spread, true_fov
         )
         self._shift_strip.content = drawings.strip(
             SHIFTS, values.shift, [planes], shift_spread, true_shift
         )
-        words = drawings.errors_in_words(errors)
-        lines = drawings.lines_of(solution, look.fov, words, recovered=solution is answer)
-        self._table.content = drawings.table(source, lines, errors, (*solution.flags, *look.flags))
+        texts = drawings.error_texts(errors)
+        lines = drawings.lines_of(solution, view.fov, texts, recovered=solution is estimate)
+        self._table.content = drawings.table(source, lines, errors, (*solution.flags, *view.flags))

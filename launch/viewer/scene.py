@@ -1,4 +1,4 @@
-"""The three-dimensional half of the viewer's page: clouds, their cameras, and where one looks from.
+"""The three-dimensional half of the viewer's page: clouds, their cameras, and the viewpoint.
 
 Lengths are in units of the far quantile of depth; x right, y down, z forward.
 """
@@ -9,7 +9,7 @@ import math
 import numpy as np
 import viser
 
-from launch.viewer.maps import Look, Values
+from launch.viewer.maps import MapView, Values
 from train3d_jax.geometry.camera import focal_to_fov
 
 DISTORTED, CORRECTED, TRUE = KINDS = ("as given", "corrected", "truth")
@@ -20,26 +20,29 @@ SIDE_BY_SIDE = "side by side"
 CAMERA, ORBIT, TOP, SIDE = VIEWS = ("camera", "orbit", "top", "side")
 
 MIDDLE = np.array([0.0, 0.0, 0.7])
-"""Of a room: what views look at."""
+"""The point that viewpoints look at; chosen, in the middle of a room."""
 
 _FROM: dict[str, tuple[tuple[float, float, float], tuple[float, float, float]]] = {
     ORBIT: ((-0.5, -0.7, -1.0), (0, -1, 0)),
     TOP: ((0, -1, 0), (0, 0, 1)),
     SIDE: ((1, 0, 0), (0, -1, 0)),
 }
-"""Where a view looks from, as a direction, and what is up there."""
+"""Direction from which a viewpoint looks, and the direction that is up there."""
 
 _ORBIT_FOV = math.radians(50)
+"""Vertical field of view of all viewpoints but the camera's; chosen."""
+
 _GAP = 0.25
-"""Between neighbours."""
+"""Between neighbouring clouds; chosen, as the two sizes below."""
 
 _POINT_SIZE = 0.005
 _FRUSTUM = 0.12
+
 _LOOKED_AT = 2000
-"""Points that tell how wide a cloud is: as they come, points are in random order."""
+"""Points from which the extent of a cloud is computed; enough, as points are in random order."""
 
 _EXTENT = (0.02, 0.98)
-"""Quantiles between which a cloud counts as wide or high: stray points do not push it away."""
+"""Quantiles of the coordinates that bound a cloud; chosen, so that outliers do not widen it."""
 
 
 @dataclasses.dataclass
@@ -47,10 +50,10 @@ class _Standing:
     """A cloud in the scene.
 
     Attributes:
-      frame: that all of it stands in.
+      frame: of reference of all its parts.
       points: its cloud.
       frustum: its camera.
-      extent: where it begins and ends, (2, 3), its camera included.
+      extent: least and largest coordinates, (2, 3), its camera included.
     """
 
     frame: viser.FrameHandle
@@ -73,21 +76,21 @@ class Scene:
             standing.frame.remove()
         self._standing.clear()
 
-    def show(self, look: Look, values: Values) -> None:
+    def show(self, map_view: MapView, values: Values) -> None:
         """Shows another map."""
         self.clear()
-        self._add(DISTORTED, look, look.distorted, look.first_guess.focal)
-        self._add(CORRECTED, look, look.cloud(values), values.focal)
-        if look.true_cloud is not None and look.truth is not None:
-            self._add(TRUE, look, look.true_cloud, look.truth.focal)
+        self._add(DISTORTED, map_view, map_view.distorted, map_view.first_guess.focal)
+        self._add(CORRECTED, map_view, map_view.cloud(values), values.focal)
+        if map_view.true_cloud is not None and map_view.truth is not None:
+            self._add(TRUE, map_view, map_view.true_cloud, map_view.truth.focal)
         self.look_from(self._view)
 
-    def move(self, look: Look, values: Values) -> None:
+    def move(self, map_view: MapView, values: Values) -> None:
         """The map under other values."""
-        points, corrected = look.cloud(values), self._standing[CORRECTED]
+        points, corrected = map_view.cloud(values), self._standing[CORRECTED]
         with self._client.atomic():
             corrected.points.points = points
-            corrected.frustum.fov = _height_fov(look, values.focal)
+            corrected.frustum.fov = _height_fov(map_view, values.focal)
             corrected.extent = _extent(points)
             self._arrange()
 
@@ -131,17 +134,17 @@ class Scene:
         camera.up_direction = up
         camera.fov = fov
 
-    def _add(self, kind: str, look: Look, points: np.ndarray, focal: float) -> None:
-        height, width = look.size
+    def _add(self, kind: str, map_view: MapView, points: np.ndarray, focal: float) -> None:
+        height, width = map_view.size
         scene, place, extent = self._client.scene, f"/{kind}", _extent(points)
         self._standing[kind] = _Standing(
             scene.add_frame(place, show_axes=False),
             scene.add_point_cloud(
-                f"{place}/points", points, look.colours, point_size=_POINT_SIZE,
+                f"{place}/points", points, map_view.colours, point_size=_POINT_SIZE,
                 point_shading="flat",
             ),
             scene.add_camera_frustum(
-                f"{place}/camera", _height_fov(look, focal), width / height, scale=_FRUSTUM,
+                f"{place}/camera", _height_fov(map_view, focal), width / height, scale=_FRUSTUM,
                 thickness=0.004,
             ),
             extent,
@@ -190,6 +193,6 @@ def _extent(points: np.ndarray) -> np.ndarray:
     return extent
 
 
-def _height_fov(look: Look, focal: float) -> float:
+def _height_fov(map_view: MapView, focal: float) -> float:
     """The vertical field of view, radians."""
-    return float(focal_to_fov(focal, look.size[0]))
+    return float(focal_to_fov(focal, map_view.size[0]))

@@ -1,4 +1,4 @@
-"""The viewer's server: a window for each browser's window, and what strangers are refused."""
+"""The viewer's server: one window for each browser's window, and checks of who connects."""
 
 import contextlib
 import io
@@ -9,11 +9,15 @@ from urllib.parse import urlsplit
 import viser
 from viser import _messages  # see `_bound_uploads`
 
-from launch.viewer.window import Exhibition, Window
+from launch import program
+from launch.viewer import maps
+from launch.viewer.config import ViewConfig
+from launch.viewer.window import ViewerContext, Window
 from train3d_jax.errors import UserError
+from train3d_jax.inference import models as networks
 
 MOST_UPLOADED = 1 << 28
-"""Bytes of an upload: 67 million pixels in float32, as many as are read."""
+"""Bytes of an upload: `pixels.MOST_PIXELS` in float32, as many as are read."""
 
 # A window may be closed while its thread is about to draw in it.
 warnings.filterwarnings("ignore", message="Queued a .* on a closed connection")
@@ -22,20 +26,20 @@ _LOCAL = ("127.0.0.1", "localhost", "::1")
 
 
 class Server(viser.ViserServer):
-    """Shows an exhibition to every window that is opened.
+    """Shows the maps of a context in every window that is opened.
 
     Args:
-      exhibition: what to show.
+      context: the maps, and how to recover them.
       host: address to listen at.
       port: 0 for any free one.
 
     Raises:
-      UserError: the address cannot be had.
+      UserError: the address is taken or not this machine's.
     """
 
-    def __init__(self, exhibition: Exhibition, host: str, port: int):
+    def __init__(self, context: ViewerContext, host: str, port: int):
         _check_free(host, port)
-        self._host, self._exhibition = host, exhibition
+        self._host, self._context = host, context
         self._windows: dict[int, Window] = {}
         with contextlib.redirect_stdout(io.StringIO()):  # a table of addresses
             super().__init__(host, port, label="Train-3D", verbose=False)
@@ -59,7 +63,7 @@ class Server(viser.ViserServer):
     def _open(self, client: viser.ClientHandle) -> None:
         if not self._is_own_page(client):
             return
-        window = Window(client, self._exhibition)
+        window = Window(client, self._context)
         _bound_uploads(client, window)
         self._windows[client.client_id] = window
         if client.client_id not in self.get_clients():  # it was closed meanwhile
@@ -71,7 +75,7 @@ class Server(viser.ViserServer):
             window.close()
 
     def _is_own_page(self, client: viser.ClientHandle) -> bool:
-        """Whether the page is ours: any page on the web can ask a browser to connect to here."""
+        """Whether the page is ours: any page on the web can make a browser connect here."""
         connection = self._websock_server._live_connections.get(client.client_id)
         if connection is None or connection.request is None:
             return False
@@ -83,7 +87,7 @@ class Server(viser.ViserServer):
 
 
 def _bound_uploads(client: viser.ClientHandle, window: Window) -> None:
-    """Refuses uploads by the size that is told before they come; viser would take any."""
+    """Refuses uploads by the size that is announced before them; viser would take any."""
 
     def check(_: object, started: _messages.FileTransferStartUpload) -> None:
         if started.size_bytes <= MOST_UPLOADED:
@@ -105,10 +109,34 @@ def _bound_uploads(client: viser.ClientHandle, window: Window) -> None:
 
 
 def _check_free(host: str, port: int) -> None:
-    """Refuses what viser would not: it takes the next port, and waits forever for an address."""
+    """Refuses an address that is taken: viser takes the next port, or waits for ever."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         socket.create_server((host, port), family=family).close()
     except (OSError, OverflowError) as error:
         reason = str(getattr(error, "strerror", None) or error).partition(" (")[0]
         raise UserError(f"--host={host} --port={port}: {reason}; give another one") from None
+
+
+def serve(config: ViewConfig) -> tuple[Server, int]:
+    """Loads the networks and starts a server; it and the number of maps.
+
+    Raises:
+      UserError: a network cannot be loaded, there is no map, or the address cannot be had.
+    """
+    recovery = config.recovery
+    entries = (
+        maps.entries_of_set(recovery)
+        if config.listing is None
+        else maps.entries_of_folder(recovery, config.listing)
+    )
+    try:
+        models = [networks.load_model(run, recovery.space) for run in recovery.runs]
+    except UserError as error:
+        raise UserError(f"{program.message(error)}; --model= shows maps without networks") from None
+    if models:
+        networks.check_models(models, recovery.space, focal_known=False)
+    context = ViewerContext(
+        entries, recovery, models, config.geometry_with_networks, truth=config.listing is None
+    )
+    return Server(context, config.host, config.port), len(entries)

@@ -1,8 +1,7 @@
 """One window of the viewer: its state, and what its controls do.
 
-All that a window does is done by one thread of its own, one thing after the other, so that windows
-do not disturb each other.  Of things of one kind that pile up, as while a slider is dragged, only
-the latest is done.
+Each window has one thread, which runs its tasks one after the other, so that windows do not disturb
+each other.  Of tasks of one kind that pile up, as while a slider is dragged, only the latest runs.
 """
 
 import dataclasses
@@ -19,35 +18,37 @@ import viser
 
 from data.user_maps.known_cameras import KnownCamera
 from launch import program
-from launch.recovery import one_map as recovery
+from launch.recovery import one_map
 from launch.recovery.config import METHODS, RecoveryConfig
-from launch.viewer import maps as viewer_maps
+from launch.recovery.recovered import Recovered
+from launch.recovery.saving import ENDINGS
+from launch.viewer import maps
 from launch.viewer.drawings import Thumbnail
-from launch.viewer.maps import Entry, Look, Values
+from launch.viewer.maps import Entry, MapView, Values
 from launch.viewer.panel import BACK, PAGE, Panel
 from launch.viewer.scene import Scene
 from train3d_jax.errors import UserError
 from train3d_jax.evidence.fusion import Method
-from train3d_jax.inference import recovery as inference
-from train3d_jax.inference.recovery import Model
+from train3d_jax.inference.models import Model, check_models
+from train3d_jax.inference.recovery import Estimate
 
 FRAMES, FRAME_SECONDS = 20, 0.03
-"""Of a glide."""
+"""Of the glide from the sliders' values to an estimate; chosen."""
 
 BY_HAND = "by hand"
 """In an answer's JSON, in place of the digest of settings, where the user set a value."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Exhibition:
+class ViewerContext:
     """What all windows share.
 
     Attributes:
       entries: the maps.
       config: how to read, recover and save them.
       models: networks.
-      named: networks take part in the geometric method's answers too, as in launch.infer where
-        --model is given.
+      named: the geometric method is compared with the networks, as in launch.infer where --model
+        is given.
       truth: the maps' truth is known.
     """
 
@@ -58,39 +59,51 @@ class Exhibition:
     truth: bool
 
     def methods(self) -> list[Method]:
-        """Those that there is a network for, the most usual first."""
+        """The methods that can run, the default first."""
         return list(METHODS if self.models else ("geometric",))
 
     def models_for(self, method: Method) -> Sequence[Model]:
-        """The networks that launch.infer would take."""
+        """The networks that launch.infer uses with a method."""
         return self.models if method != "geometric" or self.named else ()
 
 
-class Answer(NamedTuple):
-    """A solved map, and all that is needed to write it."""
+class Result(NamedTuple):
+    """A recovered map, and how it was recovered: all that is needed to write it.
 
-    found: recovery.Map
-    solved: recovery.Solved
+    Attributes:
+      recovered: the map and its solution.
+      config: settings of the recovery.
+      origin: of the answer.
+      source: the method and networks, as text.
+    """
+
+    recovered: Recovered
     config: RecoveryConfig
-    origin: recovery.Origin
+    origin: one_map.Origin
     source: str
+
+    @property
+    def solution(self) -> Estimate:
+        """The estimate, which every result has."""
+        assert self.recovered.solution is not None
+        return self.recovered.solution
 
 
 class Window:
     """From the moment a browser's window opens until it closes."""
 
-    def __init__(self, client: viser.ClientHandle, exhibition: Exhibition):
-        self._shared = exhibition
+    def __init__(self, client: viser.ClientHandle, context: ViewerContext):
+        self._context = context
         self._uploads: list[Entry] = []
         self._uploaded = tempfile.TemporaryDirectory(prefix="train3d_view_")
         self._tasks = _Tasks(self._failed)
-        self._look: Look | None = None
+        self._view: MapView | None = None
         self._values = Values(1.0, 0.0)
-        self._answer: Answer | None = None
-        self._at_answer = self._touched = False
+        self._estimate: Result | None = None
+        self._at_estimate = self._touched = False
         self._chosen = 0
-        disparity = exhibition.config.space == "disparity"
-        self._panel = Panel(client, exhibition.methods(), disparity, exhibition.truth)
+        disparity = context.config.space == "disparity"
+        self._panel = Panel(client, context.methods(), disparity, context.truth)
         self._scene = Scene(client)
         self._connect()
         self._choose(0)
@@ -124,8 +137,8 @@ class Window:
             key.on_trigger(lambda _, n=number: self._choose(self._chosen // PAGE * PAGE + n))
 
     def refuse(self, text: str) -> None:
-        """Says on the page why something is not done."""
-        self._panel.tell(text, refused=True)
+        """Shows on the page why something is not done."""
+        self._panel.show_message(text, refused=True)
 
     def _failed(self, error: Exception) -> None:
         if isinstance(error, UserError):
@@ -136,12 +149,12 @@ class Window:
             self.refuse(str(error))
         else:
             traceback.print_exception(error)
-            self.refuse("went wrong; the terminal of launch.view tells more")
+            self.refuse("failed; the terminal of launch.view shows the error")
 
     # The list.
 
     def _entries(self) -> list[Entry]:
-        return [*self._shared.entries, *self._uploads]
+        return [*self._context.entries, *self._uploads]
 
     def _walk(self, step: int) -> None:
         self._choose(self._chosen + step)
@@ -154,73 +167,73 @@ class Window:
 
     def _open(self) -> None:
         entry = self._entries()[self._chosen]
-        self._look, self._answer, self._at_answer = None, None, False
+        self._view, self._estimate, self._at_estimate = None, None, False
         self._scene.clear()
         self._panel.clear()
-        self._panel.tell(f"reading {entry.name} ...")
+        self._panel.show_message(f"reading {entry.name} ...")
         self._tasks.ask("list", self._list)
-        look = Look(entry, self._shared.config)
-        self._values = look.first_guess
-        self._panel.put(look, self._values)
-        self._scene.show(look, self._values)
-        self._look = look
-        height, width = look.size
-        self._panel.tell(f"{look.name}: {width} x {height} pixels")
+        view = MapView(entry, self._context.config)
+        self._values = view.first_guess
+        self._panel.put(view, self._values)
+        self._scene.show(view, self._values)
+        self._view = view
+        height, width = view.size
+        self._panel.show_message(f"{view.name}: {width} x {height} pixels")
         self._draw(moved=False)
 
     def _list(self) -> None:
         entries, first = self._entries(), self._chosen // PAGE * PAGE
         page = entries[first : first + PAGE]
-        shown = [Thumbnail(entry.name, viewer_maps.thumbnail(entry)) for entry in page]
+        shown = [Thumbnail(entry.name, maps.thumbnail(entry)) for entry in page]
         place = f"{first + 1} to {first + len(page)} of {len(entries)}"
         self._panel.fill_list(shown, self._chosen - first, place)
 
     def _take_upload(self) -> None:
         sent = self._panel.upload.value
         folder = Path(self._uploaded.name) / str(len(self._uploads))
-        entry = viewer_maps.entry_of_upload(folder, sent.name, sent.content, self._shared.config)
+        entry = maps.entry_of_upload(folder, sent.name, sent.content, self._context.config)
         entry.read()  # one that is refused is not kept in the list
         self._uploads.append(entry)
         self._choose(len(self._entries()) - 1)
 
     # The values.
 
-    def _looked_at(self) -> Look:
-        if self._look is None:
+    def _shown_map(self) -> MapView:
+        if self._view is None:
             raise UserError("there is no map to do this with; choose another one")
-        return self._look
+        return self._view
 
     def _follow(self, slider: viser.GuiInputHandle) -> None:
         """Takes a slider's value; the other one's may be finer than its slider."""
-        if self._look is None:
+        if self._view is None:
             return
         if slider is self._panel.fov:
-            values = self._values._replace(focal=self._look.focal(slider.value))
+            values = self._values._replace(focal=self._view.focal(slider.value))
         else:
             values = self._values._replace(shift=slider.value)
-        self._values, self._at_answer = values, False
+        self._values, self._at_estimate = values, False
         self._draw()
 
     def _draw(self, moved: bool = True) -> None:
-        look, values = self._looked_at(), self._values
-        answer = None if self._answer is None else self._answer.solved.solution
-        source, solution = "set by hand", look.as_solution(values)
-        if self._answer is not None and self._at_answer:
-            source, solution = self._answer.source, self._answer.solved.solution
+        view, values = self._shown_map(), self._values
+        estimate = None if self._estimate is None else self._estimate.solution
+        source, solution = "set by hand", view.as_solution(values)
+        if self._estimate is not None and self._at_estimate:
+            source, solution = self._estimate.source, self._estimate.solution
         if moved:
-            self._scene.move(look, values)
-        self._panel.draw(look, values, source, solution, answer, look.errors(values))
+            self._scene.move(view, values)
+        self._panel.draw(view, values, source, solution, estimate, view.errors(values))
 
     def _glide(self, target: Values) -> bool:
-        """Moves the sliders to a place; False where the user took hold of one meanwhile."""
-        look, start = self._looked_at(), self._values
+        """Moves the sliders to a place; False where the user moved one meanwhile."""
+        view, start = self._shown_map(), self._values
         self._touched = False
         for frame in range(1, FRAMES + 1):
             part = (frame / FRAMES) ** 2 * (3 - 2 * frame / FRAMES)
-            fov, end = look.fov(start.focal), look.fov(target.focal)
+            fov, end = view.fov(start.focal), view.fov(target.focal)
             shift = start.shift + part * (target.shift - start.shift)
-            self._values = Values(look.focal(fov + part * (end - fov)), shift)
-            self._panel.put(look, self._values)
+            self._values = Values(view.focal(fov + part * (end - fov)), shift)
+            self._panel.put(view, self._values)
             self._draw()
             time.sleep(FRAME_SECONDS)
             if self._touched or self._tasks.ended:
@@ -229,11 +242,11 @@ class Window:
         return True
 
     def _go_to_truth(self) -> None:
-        look = self._looked_at()
-        if look.truth is None:
-            raise UserError(f"{look.name}: its truth is not known")
-        self._at_answer = False
-        self._glide(look.truth)
+        view = self._shown_map()
+        if view.truth is None:
+            raise UserError(f"{view.name}: its truth is not known")
+        self._at_estimate = False
+        self._glide(view.truth)
         self._draw()
 
     # Answers.
@@ -242,53 +255,56 @@ class Window:
         focal_known, shift_known = self._panel.fov_known.value, self._panel.shift_known.value
         if focal_known and shift_known:
             raise UserError("both are known, so nothing is left to recover; free one of them")
-        self._looked_at()
+        self._shown_map()
         method = cast(Method, self._panel.method.value)
-        self._panel.tell(f"recovering ({method}) ...")
-        self._at_answer = False
-        self._answer = answer = self._solve(method, focal_known, shift_known)
-        solution = answer.solved.solution
+        self._panel.show_message(f"recovering ({method}) ...")
+        self._at_estimate = False
+        self._estimate = estimate = self._solve(method, focal_known, shift_known)
+        solution = estimate.solution
         if self._glide(Values(solution.focal, solution.shift)):
-            self._at_answer = True
+            self._at_estimate = True
         self._draw()
-        self._panel.tell(f"{answer.found.file.relative}: recovered")
+        self._panel.show_message(f"{estimate.recovered.file.relative}: recovered")
 
-    def _solve(self, method: Method, focal_known: bool, shift_known: bool) -> Answer:
-        look, values = self._looked_at(), self._values
+    def _solve(self, method: Method, focal_known: bool, shift_known: bool) -> Result:
+        view, values = self._shown_map(), self._values
         camera = KnownCamera(focal_px=values.focal) if focal_known else KnownCamera()
-        models = self._shared.models_for(method)
-        saving = viewer_maps.saving_of(look.found.file, self._shared.config)
+        models = self._context.models_for(method)
+        saving = maps.saving_of(view.map.file, self._context.config)
         config = dataclasses.replace(
-            self._shared.config, method=method, camera=camera, saving=saving
+            self._context.config, method=method, camera=camera, saving=saving
         )
-        inference.check_models(models, config.space, focal_known, shift_known, method)
-        found = look.found._replace(intrinsics=camera.of(look.found.file, look.size))
+        check_models(models, config.space, focal_known, shift_known, method)
+        shown = view.map._replace(intrinsics=camera.of(view.map.file, view.size))
         shift = values.shift if shift_known else None
-        (solved,) = recovery.solve([found], config, models, known_shift=shift)
-        if isinstance(solved, str):
-            raise UserError(f"{look.name}: {solved}")
-        origin = recovery.origin_of(config, models)
+        (recovered,) = one_map.solve([shown], config, models, known_shift=shift)
+        if recovered.error is not None:
+            raise UserError(f"{view.name}: {recovered.error}")
+        origin = one_map.origin_of(config, models)
         if shift_known:
             origin = origin._replace(settings=BY_HAND)
         if shift_known and focal_known:
             origin = origin._replace(method=BY_HAND)
         source = f"recovered: {method}" + (f", {origin.model}" if origin.model else "")
-        return Answer(found, solved, config, origin, source)
+        return Result(recovered, config, origin, source)
 
     def _save(self) -> None:
-        self._looked_at()
-        answer = self._answer if self._at_answer else None
-        if answer is None:
-            answer = self._solve(self._shared.methods()[0], True, True)
-        recovery.write(answer.found, answer.solved, answer.config, answer.origin)
-        self._panel.tell(f"saved as {answer.config.out / answer.found.file.name}.json, .ply, .npz")
+        self._shown_map()
+        estimate = self._estimate if self._at_estimate else None
+        if estimate is None:
+            estimate = self._solve(self._context.methods()[0], True, True)
+        recovered, config = estimate.recovered, estimate.config
+        one_map.write(recovered, config, estimate.origin)
+        endings = [".json", *(ENDINGS[kind] for kind in config.saving.kinds)]
+        name = config.out / recovered.file.name
+        self._panel.show_message(f"saved as {name}{', '.join(endings)}")
 
 
 class _Tasks:
-    """A thread for the tasks of a window; of those of one kind that wait, the latest is done.
+    """A thread for the tasks of a window; of those of one kind that wait, the latest runs.
 
     Args:
-      failed: is given what a task raises.
+      failed: is called with the exception of a task.
     """
 
     def __init__(self, failed: Callable[[Exception], None]):

@@ -1,17 +1,18 @@
 """What is estimated: shift, scale and focal length, as posteriors over equal bins of a range."""
 
 import math
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 
 Target = Literal["shift", "scale", "focal"]
 TARGETS: tuple[Target, ...] = ("shift", "scale", "focal")
 """Numbered as in the original: 0 shift, 1 scale, 2 focal length."""
 
-BINS = 64
 RANGES: dict[Target, tuple[float, float]] = {
     # near/far ratio of the true values: 0 for a scene that begins at the camera, 1 for a flat one
     "shift": (0.0, 1.0),
@@ -20,14 +21,24 @@ RANGES: dict[Target, tuple[float, float]] = {
     # log(focal / f0): fields of view of 15 to 120 degrees and crops of them, from f0 of 60 degrees
     "focal": (math.log(0.33), math.log(4.2)),
 }
-"""Quantity that each target's posterior is over, and its range."""
+"""The quantity that each target's posterior is over, and its range."""
+
+BINS = 64
+"""Of the posteriors of point sets and of the scale."""
+
+SHIFT_BINS = 256
+FOCAL_BINS = 128
+"""Of joint posteriors: 0.004 of the near/far ratio, 2 % of the focal length."""
+
+SAFE_RATIO = (0.005, 0.995)
+"""Near/far ratios that are converted to shifts: at 1 the shift is infinite."""
 
 
 class Posterior(NamedTuple):
     """A distribution over one target's quantity, piecewise constant over equal bins.
 
     Attributes:
-      log_probability: shape (..., BINS), normalised.
+      log_probability: shape (..., bins), normalised.
     """
 
     log_probability: jax.Array
@@ -39,18 +50,51 @@ def bin_centres(target: Target, bins: int = BINS) -> np.ndarray:
     return low + (np.arange(bins) + 0.5) * (high - low) / bins
 
 
+def ratio_bins() -> np.ndarray:
+    """Centres of the bins of the near/far ratio, shape (SHIFT_BINS,)."""
+    return bin_centres("shift", SHIFT_BINS)
+
+
+def focal_bins() -> np.ndarray:
+    """Centres of the bins of log(focal / f0), shape (FOCAL_BINS,)."""
+    return bin_centres("focal", FOCAL_BINS)
+
+
+def at_ratio_bins(curve: jax.Array) -> jax.Array:
+    """A curve over equal bins of the near/far ratio, shape (..., bins), at `ratio_bins`."""
+    return jax.image.resize(curve, (*curve.shape[:-1], SHIFT_BINS), "linear")
+
+
+def at_focal_bins(curve: jax.Array) -> jax.Array:
+    """A curve over equal bins of log(focal / f0), shape (..., bins), at `focal_bins`."""
+    return jax.image.resize(curve, (*curve.shape[:-1], FOCAL_BINS), "linear")
+
+
+def quantiles(
+    log_probability: ArrayLike, target: Target, levels: Sequence[float] | np.ndarray
+) -> jax.Array:
+    """Quantiles of a distribution over equal bins of a target's range, linear within a bin.
+
+    Args:
+      log_probability: up to a constant, shape (..., bins).
+      target: whose range the bins span.
+      levels: probabilities below the quantiles, shape (K,).
+
+    Returns:
+      Shape (..., K).
+    """
+    low, high = RANGES[target]
+    probability = jax.nn.softmax(jnp.asarray(log_probability))
+    bins = probability.shape[-1]
+    cumulative = jnp.cumsum(probability, -1)
+    wanted = jnp.asarray(levels)
+    index = jnp.minimum((cumulative[..., None, :] < wanted[:, None]).sum(-1), bins - 1)
+    inside = jnp.take_along_axis(probability, index, -1)
+    below = jnp.take_along_axis(cumulative, index, -1) - inside
+    part = jnp.clip((wanted - below) / jnp.maximum(inside, 1e-9), 0.0, 1.0)
+    return low + (index + part) * (high - low) / bins
+
+
 def median(posterior: Posterior, target: Target) -> jax.Array:
     """The median of a posterior, which minimises the expected absolute error; shape (...)."""
-    return quantile(posterior, target, 0.5)
-
-
-def quantile(posterior: Posterior, target: Target, level: float) -> jax.Array:
-    """The value that a share `level` of the probability lies below, linear within a bin."""
-    low, high = RANGES[target]
-    probability = jnp.exp(posterior.log_probability)
-    cumulative = jnp.cumsum(probability, -1)
-    bins = probability.shape[-1]
-    index = jnp.minimum((cumulative < level).sum(-1), bins - 1)
-    take = lambda x: jnp.take_along_axis(x, index[..., None], -1)[..., 0]  # noqa: E731
-    inside = (level - (take(cumulative) - take(probability))) / jnp.maximum(take(probability), 1e-9)
-    return low + (index + jnp.clip(inside, 0.0, 1.0)) * (high - low) / bins
+    return quantiles(posterior.log_probability, target, (0.5,))[..., 0]

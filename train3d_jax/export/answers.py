@@ -10,7 +10,7 @@ from train3d_jax import __version__
 from train3d_jax.files import write_whole
 from train3d_jax.geometry import camera
 from train3d_jax.geometry.affine import Space
-from train3d_jax.inference.recovery import Solution
+from train3d_jax.inference.recovery import Estimate
 
 ANSWER_FIELDS = (
     "input", "space", "width", "height", "focal_px", "normalised_focal", "fov_x_deg", "fov_y_deg",
@@ -26,7 +26,7 @@ def answer(
     input_name: str,
     space: Space,
     size: tuple[int, int] | None,
-    solution: Solution | None,
+    solution: Estimate | None,
     metric: bool,
     model: str,
     method: str = "learned",
@@ -45,7 +45,7 @@ def answer(
       solution: None where there is none.
       metric: depth is in metres, not in an arbitrary unit.
       model: names of the networks.
-      method: "learned", "geometric" or "hybrid".
+      method: "learned" or "geometric".
       intrinsics: see `camera.recovered_intrinsics`.
       canonical: scale and offset of the canonical form: canonical = scale * input + offset.
       flags: of the map, besides those of the solution.

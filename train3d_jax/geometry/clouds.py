@@ -1,7 +1,7 @@
-"""From blocks of a depth map to the cloud that an encoder of points takes in.
+"""From blocks of a depth map to what networks see: the one path of training and inference.
 
-Canonical form, unprojection with the assumed camera, one point a voxel, a sample of fixed size.
-Training and inference share this path, so a network gets the same input in both.
+Canonical form and the rays of an assumed camera (`observe`); for networks of point sets also the
+unprojected cloud, one point a voxel, in a sample of fixed size (`make_clouds`).
 """
 
 from dataclasses import dataclass
@@ -16,12 +16,13 @@ from train3d_jax.geometry import affine, camera, points
 
 @dataclass(frozen=True)
 class CloudSettings:
-    """How depth maps become clouds; stored with every run, because inference must do the same.
+    """How depth maps become clouds; saved with every run, because inference must do the same.
 
     Attributes:
-      space: "depth" or "disparity", of the input.
+      space: "depth" or "disparity", of the values that come in.
       input_channels: 3 for x, y, z; 5 for x, y, z and the rays (u - cx) / f0, (v - cy) / f0.
-      voxel_size: edge of the voxels of which one point each is kept, in canonical units; 0 for all.
+      voxel_size: edge of the voxels of which one point each is kept, in canonical units; 0 keeps
+        all points.
       num_points: points in a cloud; 0 for all, in the order of the grid of blocks.
       init_fov: vertical field of view of the first guess of the camera, in degrees.
       shift_known: clouds are made with the true shift, scaled to a far quantile of 1.
@@ -30,16 +31,20 @@ class CloudSettings:
 
     space: affine.Space = "depth"
     input_channels: int = 5
-    voxel_size: float = 0.005
-    num_points: int = 3072
+    voxel_size: float = 0.0
+    num_points: int = 0
     init_fov: float = camera.INITIAL_FOV_DEGREES
     shift_known: bool = False
     focal_known: bool = False
 
     @property
     def size(self) -> int:
-        """Points in a cloud."""
+        """Points that come out."""
         return self.num_points or points.BLOCKS[0] * points.BLOCKS[1]
+
+
+POINT_SETS = CloudSettings(voxel_size=0.005, num_points=3072)
+"""Settings that suit networks of point sets.  Chosen: more points cost time and gain nothing."""
 
 
 class Blocks(NamedTuple):
@@ -50,9 +55,9 @@ class Blocks(NamedTuple):
       values: depth or disparity, shape (..., P).
       mask: blocks that hold a value, shape (..., P).
       size: height and width of the map in pixels, shape (..., 2).
-      centre: assumed principal point, (cx, cy) in pixels, shape (..., 2).
+      centre: the principal point that is assumed, (cx, cy) in pixels, shape (..., 2).
       valid_share: share of the map's pixels that hold a value, in [0, 1], shape (...); None where
-        no flag few_valid_pixels is needed, as in training.
+        the flag few_valid_pixels is not asked for, as in training.
     """
 
     pixels: jax.Array | np.ndarray
@@ -64,7 +69,7 @@ class Blocks(NamedTuple):
 
 
 def valid(values: np.ndarray) -> np.ndarray:
-    """Pixels that hold a value: missing ones are 0 or not finite."""
+    """Pixels that hold a value: 0 and what is not finite stand for missing ones."""
     return np.isfinite(values) & (values != 0)
 
 
@@ -76,7 +81,7 @@ def blocks_of(values: np.ndarray, mask: np.ndarray) -> Blocks:
       mask: pixels that hold a value, shape (H, W).
 
     Returns:
-      numpy arrays without a batch axis; the assumed principal point is the image centre.
+      numpy arrays without a batch axis; the principal point is assumed in the image centre.
     """
     height, width = values.shape
     size = np.array([height, width], np.float32)
@@ -85,86 +90,119 @@ def blocks_of(values: np.ndarray, mask: np.ndarray) -> Blocks:
     return Blocks(*points.average_blocks(values, mask), size, centre, valid_share)
 
 
+def mirrored_rows(rows: jax.Array | np.ndarray) -> jax.Array:
+    """Values of blocks, shape (..., P), in the order of the map's mirror image."""
+    grid = jnp.reshape(rows, (*rows.shape[:-1], *points.BLOCKS))
+    return jnp.reshape(jnp.flip(grid, -1), rows.shape)
+
+
 def mirrored(blocks: Blocks) -> Blocks:
-    """The maps mirrored left to right about the principal point.
+    """The mirror images of maps, left for right about the principal point.
 
     Args:
       blocks: the maps, any leading axes.
 
     Returns:
-      The same shapes; the blocks are in the order of the grid.
+      The same shapes, in the order of the grid.
     """
-
-    def turned(rows: jax.Array | np.ndarray) -> jax.Array:
-        axis = np.ndim(blocks.mask) - 1
-        grid = jnp.reshape(rows, (*rows.shape[:axis], *points.BLOCKS, *rows.shape[axis + 1 :]))
-        return jnp.reshape(jnp.flip(grid, axis + 1), rows.shape)
-
-    pixels = turned(blocks.pixels)
+    u, v = (mirrored_rows(blocks.pixels[..., axis]) for axis in (0, 1))
     return blocks._replace(
-        pixels=pixels.at[..., 0].set(2 * blocks.centre[..., None, 0] - pixels[..., 0]),
-        values=turned(blocks.values),
-        mask=turned(blocks.mask),
+        pixels=jnp.stack([2 * blocks.centre[..., None, 0] - u, v], -1),
+        values=mirrored_rows(blocks.values),
+        mask=mirrored_rows(blocks.mask),
     )
 
 
-class Clouds(NamedTuple):
-    """The input of an encoder.
+def block_rays(blocks: Blocks, focal: jax.Array) -> jax.Array:
+    """Rays (u - cx) / focal, (v - cy) / focal of blocks under focal lengths in pixels (...).
+
+    Returns:
+      Shape (..., P, 2).
+    """
+    return jnp.asarray(blocks.pixels - blocks.centre[..., None, :]) / focal[..., None, None]
+
+
+class Observation(NamedTuple):
+    """What is known of maps before shift and focal length are estimated, leading axes (...).
 
     Attributes:
-      points: shape (..., N, input channels), 0 where masked.
-      mask: shape (..., N).
-      focal: focal length in pixels of the unprojection, shape (...).
-      canonical: the canonical form of the blocks.
+      rays: of the blocks under `focal`, shape (..., P, 2).
+      values: canonical depth or disparity; true values over the far one where the shift is known,
+        shape (..., P).
+      mask: shape (..., P).
+      focal: focal length in pixels that rays are made with, shape (...).
+      first_guess: focal length in pixels before any estimate, shape (...).
+      canonical: the canonical form.
     """
 
-    points: jax.Array
+    rays: jax.Array
+    values: jax.Array
     mask: jax.Array
     focal: jax.Array
+    first_guess: jax.Array
     canonical: affine.Canonical
 
 
-def make_clouds(
-    key: jax.Array,
+def observe(
     blocks: Blocks,
+    canonical: affine.Canonical,
     settings: CloudSettings,
     shift: jax.Array | None = None,
     focal: jax.Array | None = None,
     first_guess: jax.Array | None = None,
-) -> Clouds:
-    """Makes the clouds of a batch of maps.
+) -> Observation:
+    """Makes what a network sees of maps, leading axes (...).
 
     Args:
-      key: random key of the sample of points.
-      blocks: the maps, leading axes (...).
-      settings: how.
+      blocks: the maps.
+      canonical: their canonical form.
+      settings: what is known.
       shift: canonical shift, shape (...); used where `settings.shift_known`.
       focal: focal length in pixels, shape (...); used where `settings.focal_known`.
-      first_guess: focal length f0 in pixels, shape (...), instead of that of `settings.init_fov`.
-
-    Returns:
-      The clouds; a map without a canonical form is masked as a whole.
+      first_guess: focal length in pixels, shape (...), in place of that of `settings.init_fov`.
     """
-    canonical = affine.canonicalise(blocks.values, blocks.mask)
     values = canonical.values
     if settings.shift_known and shift is not None:
         shift = shift[..., None]
         values = (values + shift) / (affine.FAR_VALUE + shift)
-    mask = canonical.mask & (values > affine.SMALLEST_VALUE)
-    z = jnp.where(mask, values, 1.0)
+    if first_guess is None:
+        first_guess = jnp.asarray(camera.initial_focal(blocks.size[..., 0], settings.init_fov))
+    shown = focal if settings.focal_known and focal is not None else first_guess
+    rays = block_rays(blocks, shown)
+    return Observation(rays, values, canonical.mask, shown, first_guess, canonical)
+
+
+class Clouds(NamedTuple):
+    """Clouds for networks of point sets.
+
+    Attributes:
+      points: shape (..., N, input channels), 0 where masked.
+      mask: shape (..., N).
+    """
+
+    points: jax.Array
+    mask: jax.Array
+
+
+def make_clouds(key: jax.Array, observation: Observation, settings: CloudSettings) -> Clouds:
+    """Makes the clouds of a batch of maps.
+
+    Args:
+      key: random key of the sample of points.
+      observation: the maps, leading axes (...).
+      settings: voxels, sample and channels.
+
+    Returns:
+      The clouds; all of a cloud is masked where its canonical form is not solvable.
+    """
+    mask = observation.mask & (observation.values > affine.SMALLEST_VALUE)
+    z = jnp.where(mask, observation.values, 1.0)
     z = z if settings.space == "depth" else 1 / z
-    f0: jax.Array = (
-        camera.initial_focal(blocks.size[..., 0], settings.init_fov)
-        if first_guess is None
-        else first_guess
-    )
-    focal = focal if settings.focal_known and focal is not None else f0
-    centred = blocks.pixels - blocks.centre[..., None, :]
-    xy = centred / focal[..., None, None] * z[..., None]
-    cloud = jnp.concatenate([xy, z[..., None]], -1)
+    cloud = jnp.concatenate([observation.rays * z[..., None], z[..., None]], -1)
     mask = points.one_point_per_voxel(cloud, mask, settings.voxel_size)
     if settings.input_channels == 5:
-        cloud = jnp.concatenate([cloud, centred / f0[..., None, None]], -1)
+        ratio = (observation.focal / observation.first_guess)[..., None, None]
+        cloud = jnp.concatenate([cloud, observation.rays * ratio], -1)
     if settings.num_points:
         cloud, mask = points.sample_points(key, cloud, mask, settings.num_points)
-    return Clouds(cloud, mask, focal, canonical)
+    return Clouds(cloud, mask)

@@ -1,10 +1,11 @@
 """Arrays of any library as numpy arrays, and what callers give as depth maps as a list of them."""
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Literal, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Bool, Shaped
 
 from train3d_jax.errors import Argument, ArgumentError, one_line
 
@@ -14,7 +15,7 @@ _MOST_CHANNELS = 4
 _PROTOCOLS = ("__array__", "__array_interface__", "__dlpack__")
 
 
-def numbers(values: Any, name: str, place: str = "") -> np.ndarray:
+def numbers(values: Any, name: str, place: str = "") -> Shaped[np.ndarray, "..."]:
     """Real numbers of an array of any library, of nested lists, or of a single number.
 
     Args:
@@ -32,13 +33,7 @@ def numbers(values: Any, name: str, place: str = "") -> np.ndarray:
     """
     if hasattr(values, "getbands"):  # an image of Pillow
         _refuse_coarse(values, name, place)
-    try:
-        array = _on_host(values)
-    except Exception as error:  # each library has its own, for another device or type
-        reason = one_line(f"{type(error).__name__}: {error}")
-        raise ArgumentError(
-            Argument(name), f": {place}cannot be read as a numpy array ({reason})"
-        ) from None
+    array = _read(values, name, place)
     if array.dtype.kind in "fiu":
         return array
     if jnp.issubdtype(array.dtype, jnp.floating):
@@ -48,8 +43,20 @@ def numbers(values: Any, name: str, place: str = "") -> np.ndarray:
     raise ArgumentError(Argument(name), f": {place}holds {kind}; give real numbers")
 
 
-def depth_maps(depth: Any) -> tuple[list[np.ndarray], bool]:
-    """The maps of `api.recover`'s argument of this name, and whether it is a single map.
+class Maps(NamedTuple):
+    """Maps as a list, and how they were given.
+
+    Attributes:
+      values: arrays of shape (H, W) each.
+      form: "one" for a single map, "batch" for an array of maps, "list" for a list of them.
+    """
+
+    values: list[Shaped[np.ndarray, "_ _"]]
+    form: Literal["one", "batch", "list"]
+
+
+def depth_maps(depth: Any) -> Maps:
+    """The maps of `api.Model.recover`'s argument of this name.
 
     Returns:
       Arrays of shape (H, W); what float32 cannot hold is infinite, that is, missing.
@@ -57,33 +64,71 @@ def depth_maps(depth: Any) -> tuple[list[np.ndarray], bool]:
     Raises:
       ArgumentError: these are no maps.
     """
-    depth, name = _opened(depth), "depth"
-    if isinstance(depth, list):
+    maps = _maps(depth, "depth", numbers)
+    return Maps([_within_float32(values) for values in maps.values], maps.form)
+
+
+def masks_of(mask: Any, maps: Sequence[Shaped[np.ndarray, "_ _"]]) -> list[Bool[np.ndarray, "_ _"]]:
+    """The masks of `api.Model.recover`'s argument of this name.
+
+    Args:
+      mask: one for each map, in the forms that `depth_maps` takes; bool, or integers that are not 0
+        where True.
+      maps: that they are for.
+
+    Raises:
+      ArgumentError: these are no masks, or not those of the maps.
+    """
+    name = Argument("mask")
+    masks = _maps(mask, name.name, _truths).values
+    if len(masks) != len(maps):
+        raise ArgumentError(name, f": holds {len(masks)} masks for {len(maps)} maps")
+    for number, (one, values) in enumerate(zip(masks, maps, strict=True)):
+        if one.shape != values.shape:
+            raise ArgumentError(
+                name, f": that of map {number} has the shape {one.shape}, the map {values.shape}"
+            )
+    return masks
+
+
+def _maps(given: Any, name: str, read: Callable[[Any, str, str], np.ndarray]) -> Maps:
+    """Maps of any form, each read as `numbers` or `_truths` do."""
+    given = _opened(given)
+    if isinstance(given, list):
         maps = [
-            _one_map(numbers(values, name, f"map {number} "), f"map {number} ")
-            for number, values in enumerate(depth)
+            _one_map(read(values, name, f"map {number} "), name, f"map {number} ")
+            for number, values in enumerate(given)
         ]
-        single = False
+        form = "list"
     else:
-        values = numbers(depth, name)
+        values = read(given, name, "")
         if values.ndim == 3 and 1 not in values.shape and values.shape[-1] <= _MOST_CHANNELS:
             raise ArgumentError(
                 Argument(name),
-                f": has the shape {values.shape}, as a picture with channels; "
-                "a depth map has one channel",
+                f": has the shape {values.shape}, as a picture with channels; give one channel",
             )
         if values.ndim == 4 and 1 in (values.shape[1], values.shape[-1]):
             values = values.squeeze(1 if values.shape[1] == 1 else -1)
-            single = False
+            form = "batch"
         else:
-            single = values.ndim != 3 or 1 in values.shape
-        maps = [_one_map(values)] if single else list(values)
+            form = "one" if values.ndim != 3 or 1 in values.shape else "batch"
+        maps = [_one_map(values, name)] if form == "one" else list(values)
     if not maps:
         raise ArgumentError(Argument(name), ": holds no map; give at least one")
     for number, values in enumerate(maps):
         if values.size == 0:
-            raise _not_a_map(values, f"map {number} ")
-    return [_within_float32(values) for values in maps], single
+            raise _not_a_map(values, name, f"map {number} ")
+    return Maps(maps, form)
+
+
+def _truths(values: Any, name: str, place: str = "") -> np.ndarray:
+    """Truth values of an array of any library; True where integers are not 0."""
+    array = _read(values, name, place)
+    if array.dtype.kind not in "biu":
+        raise ArgumentError(
+            Argument(name), f": {place}holds {array.dtype}; give bool, True where a pixel counts"
+        )
+    return array.astype(bool)
 
 
 def _opened(depth: Any) -> Any:
@@ -98,6 +143,16 @@ def _opened(depth: Any) -> Any:
     if maps and isinstance(maps[0], list | tuple) and np.isscalar(next(iter(maps[0]), None)):
         return np.asarray(maps) if len({len(row) for row in maps}) == 1 else maps
     return maps
+
+
+def _read(values: Any, name: str, place: str) -> np.ndarray:
+    try:
+        return _on_host(values)
+    except Exception as error:  # each library has its own, for another device or type
+        reason = one_line(f"{type(error).__name__}: {error}")
+        raise ArgumentError(
+            Argument(name), f": {place}cannot be read as a numpy array ({reason})"
+        ) from None
 
 
 def _on_host(values: Any) -> np.ndarray:
@@ -122,12 +177,12 @@ def _refuse_coarse(image: Any, name: str, place: str) -> None:
         )
 
 
-def _one_map(values: np.ndarray, place: str = "map 0 ") -> np.ndarray:
+def _one_map(values: np.ndarray, name: str, place: str = "map 0 ") -> np.ndarray:
     """One map without the axis of length 1 that stands for a batch or for channels."""
     if values.ndim == 3 and 1 in values.shape:
         values = values.squeeze(values.shape.index(1))
     if values.ndim != 2:
-        raise _not_a_map(values, place)
+        raise _not_a_map(values, name, place)
     return values
 
 
@@ -137,8 +192,8 @@ def _within_float32(values: np.ndarray) -> np.ndarray:
     return np.where(np.abs(values) <= np.finfo(np.float32).max, values, np.inf)
 
 
-def _not_a_map(values: np.ndarray, place: str) -> ArgumentError:
+def _not_a_map(values: np.ndarray, name: str, place: str) -> ArgumentError:
     return ArgumentError(
-        Argument("depth"),
+        Argument(name),
         f": {place}has the shape {values.shape}; give (H, W), (B, H, W) or a list of (H, W)",
     )

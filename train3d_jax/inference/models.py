@@ -17,7 +17,7 @@ from train3d_jax.evidence.fusion import Method
 from train3d_jax.evidence.targets import Target
 from train3d_jax.geometry.affine import Space
 from train3d_jax.storage import checkpoint, weights
-from train3d_jax.training.trainer import TrainingConfig
+from train3d_jax.training.config import TrainingConfig
 
 DEFAULT = "default"
 """Names the weights that come with the package."""

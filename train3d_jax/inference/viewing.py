@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from train3d_jax import chunking
-from train3d_jax.evidence import joint_posterior, solver
+from train3d_jax.evidence import solver, targets
 from train3d_jax.geometry import affine, camera, metrics
 from train3d_jax.geometry.clouds import Blocks
 
@@ -103,9 +103,9 @@ class Scores(NamedTuple):
     """`solver.scores` of one map over the best that any answer has: in [0, 1], on the host.
 
     Attributes:
-      flat: at each of `joint_posterior.ratio_bins`, shape (joint_posterior.SHIFT_BINS,).
-      right: at each of `solver.score_ratios` and `joint_posterior.focal_bins`, shape
-        (solver.SCORE_RATIOS, joint_posterior.FOCAL_BINS).
+      flat: at each of `targets.ratio_bins`, shape (targets.SHIFT_BINS,).
+      right: at each of `solver.score_ratios` and `targets.focal_bins`, shape
+        (solver.SCORE_RATIOS, targets.FOCAL_BINS).
     """
 
     flat: np.ndarray
@@ -113,7 +113,7 @@ class Scores(NamedTuple):
 
     def flat_at(self, shift: np.ndarray | float) -> np.ndarray:
         """How flat planes are under canonical shifts of any shape."""
-        return np.interp(affine.shift_to_ratio(shift), joint_posterior.ratio_bins(), self.flat)
+        return np.interp(affine.shift_to_ratio(shift), targets.ratio_bins(), self.flat)
 
     def right_at(self, shift: float, focal_ratio: np.ndarray | float) -> np.ndarray:
         """How right angles are under a canonical shift and focal lengths over f0, of any shape."""
@@ -121,7 +121,7 @@ class Scores(NamedTuple):
         below = int(np.clip(np.searchsorted(ratios, place) - 1, 0, len(ratios) - 2))
         part = np.clip((place - ratios[below]) / (ratios[below + 1] - ratios[below]), 0, 1)
         curve = (1 - part) * self.right[below] + part * self.right[below + 1]
-        return np.interp(np.log(focal_ratio), joint_posterior.focal_bins(), curve)
+        return np.interp(np.log(focal_ratio), targets.focal_bins(), curve)
 
 
 def scores(blocks: Blocks, space: affine.Space) -> Scores:

@@ -3,8 +3,8 @@
 As in Point Transformer V3 (arXiv 2312.10035): points are sorted along a space-filling curve (Morton
 codes of their voxels), cut into patches of a fixed length, and attend to each other within a patch;
 patches are pooled and attend to each other.  All shapes are static, and because it sorts, it does
-not depend on the order of its points.  It knows nothing of planes or right angles: what it says it
-has learned, which is what it is here to be compared for (`benchmarks/encoders.py`).
+not depend on the order of its points.  It has no model of planes or right angles, and serves for
+comparison (`benchmarks/encoders.py`).
 """
 
 from typing import Any
@@ -14,7 +14,8 @@ import jax
 import jax.numpy as jnp
 
 from train3d_jax.evidence.targets import Posterior, Target
-from train3d_jax.networks.encoder import Encoder, HistogramHead, pool
+from train3d_jax.networks.encoder import Encoder, pool
+from train3d_jax.networks.point_set_encoder import HistogramHead
 
 PATCH = 64
 """Points that attend to each other."""
@@ -52,7 +53,7 @@ class SerialEncoder(Encoder):
         context = nn.Dense(2 * self.width, dtype=self.dtype)(pool(patches, mask.any(-1)))
         return {
             target: HistogramHead(self.width, self.dtype)(None, nn.relu(context))
-            for target in self.found
+            for target in self.estimated
         }
 
 

@@ -26,11 +26,13 @@ from orbax.checkpoint import v1 as ocp
 
 from train3d_jax import __version__
 from train3d_jax.errors import Argument, ArgumentError, UserError, is_lost_process
+from train3d_jax.evidence import settings
 from train3d_jax.evidence.calibration import Calibration
 from train3d_jax.evidence.targets import TARGETS, Target
 from train3d_jax.files import write_whole
 from train3d_jax.geometry.clouds import CloudSettings
-from train3d_jax.training.trainer import TrainingConfig, TrainState, build_encoder
+from train3d_jax.training.config import TrainingConfig, initial_params
+from train3d_jax.training.trainer import TrainState
 
 CONFIG = "config.json"
 CHECKPOINTS = "checkpoints"
@@ -209,7 +211,7 @@ def _sha256(file: Path) -> str:
 
 def save_config(run: Path, config: TrainingConfig, facts: dict[str, Any]) -> None:
     """Writes config.json: the configuration, and facts about the run."""
-    contents = {"version": __version__, "training": dataclasses.asdict(config), **facts}
+    contents = {"version": __version__, "training": dataclasses.asdict(config.resolved()), **facts}
     write_whole(run / CONFIG, (json.dumps(contents, indent=2) + "\n").encode())
 
 
@@ -225,11 +227,16 @@ def load_config(run: Path) -> TrainingConfig:
     try:
         contents = json.loads(path.read_text())["training"]
         clouds = CloudSettings(**contents.pop("clouds"))
+        evidence = contents.pop("evidence", None)
+        if evidence is not None:
+            evidence = settings.from_json(evidence)
+        elif contents["encoder"] == "surfaces":
+            evidence = settings.before_records(clouds.space)
         fields: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value
             for name, value in contents.items()
         }
-        return TrainingConfig(**fields, clouds=clouds)
+        return TrainingConfig(**fields, clouds=clouds, evidence=evidence)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path}: is not a run of this version ({__version__}): {error}") from None
 
@@ -259,7 +266,7 @@ def refuse_other_settings(run: Path, config: TrainingConfig) -> None:
     """
     if not (run / CONFIG).exists():
         return
-    before, now = _flat(load_config(run)), _flat(config)
+    before, now = _flat(load_config(run)), _flat(config.resolved())
     changed = [f"{name} {before[name]} -> {now[name]}" for name in now if before[name] != now[name]]
     if changed:
         raise ArgumentError(
@@ -296,9 +303,7 @@ def load_params(run: Path) -> tuple[TrainingConfig, int, Any, dict[Target, Calib
     empty where the run has none.
     """
     config = load_config(run)
-    points = jax.ShapeDtypeStruct((1, config.clouds.size, config.clouds.input_channels), "float32")
-    mask = jax.ShapeDtypeStruct(points.shape[:2], "bool")
-    abstract = jax.eval_shape(build_encoder(config).init, jax.random.key(0), points, mask)
+    abstract = jax.eval_shape(lambda: initial_params(config))
     placed = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     abstract = jax.tree.map(
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=placed), abstract

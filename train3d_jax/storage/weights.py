@@ -5,6 +5,7 @@ weights/<space>/weights.npz    float32 arrays by their path in the network, as p
 weights/<space>/CARD.md        data, licence, figures, date and command, for people
 """
 
+import dataclasses
 import functools
 import hashlib
 import io
@@ -23,7 +24,7 @@ from train3d_jax.files import write_whole
 from train3d_jax.geometry.affine import Space
 from train3d_jax.networks import forms
 from train3d_jax.storage import checkpoint
-from train3d_jax.training.trainer import TrainingConfig
+from train3d_jax.training.config import TrainingConfig
 
 FOLDER = Path(__file__).parents[1] / "weights"
 WEIGHTS = "weights.npz"
@@ -48,7 +49,8 @@ def pack(run: Path, folder: Path) -> None:
                 f"{run}: was stopped at step {last} of {total}; launch.train with the same "
                 "settings goes on from there"
             )
-    kept = {name: contents[name] for name in ("version", "training", "data", "samples")}
+    kept = {name: contents[name] for name in ("version", "data", "samples")}
+    kept["training"] = dataclasses.asdict(config)  # with the settings that an early run lacks
     factors = {target: factor._asdict() for target, factor in calibration.items()}
     write(folder, params, kept | {"step": step, "calibration": factors})
 

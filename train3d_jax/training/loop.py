@@ -8,7 +8,10 @@ import numpy as np
 
 from train3d_jax.errors import Argument, ArgumentError
 from train3d_jax.training import trainer as training
-from train3d_jax.training.trainer import Batch, TrainingConfig, TrainState, Validation
+from train3d_jax.training.config import TrainingConfig
+from train3d_jax.training.examples import Batch
+from train3d_jax.training.trainer import TrainState
+from train3d_jax.training.validation import Validation, make_evaluation, validate
 
 
 class Plan(NamedTuple):
@@ -95,7 +98,7 @@ def run_training(
     """
     mesh = training.device_mesh(config.batch_size)
     train_step = training.make_train_step(config, plan.total, mesh)
-    evaluate = training.make_evaluation(config, mesh)
+    evaluate = make_evaluation(config, mesh)
     no_sums = jax.device_get(training.no_sums(config))
     done = first = int(state.step)
     state = training.place_state(state, mesh)
@@ -118,7 +121,7 @@ def run_training(
                     summary = means
                 if evaluating and validation is not None:
                     placed = (training.place_batch(batch, mesh) for batch in validation())
-                    seen = training.validate(evaluate, state.average, placed)
+                    seen = validate(evaluate, state.average, placed)
                     log.record({"step": done, "split": "validation", **seen.summary})
                     log.validated(done, seen)
                     summary = seen.summary

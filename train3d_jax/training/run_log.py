@@ -14,7 +14,8 @@ from train3d_jax.errors import UserError
 from train3d_jax.files import write_whole
 from train3d_jax.geometry import affine
 from train3d_jax.pictures import cloud_plots, curves, figures
-from train3d_jax.training.trainer import TrainingConfig, Validation
+from train3d_jax.training.config import TrainingConfig
+from train3d_jax.training.validation import Validation
 
 METRICS = "metrics.jsonl"
 CURVES = "curves.png"

@@ -1,0 +1,119 @@
+"""The flags of launch.infer, and the configuration that they make."""
+
+import dataclasses
+import math
+from pathlib import Path
+from typing import Any, cast
+
+from absl import flags
+
+from data.user_maps.depth_files import Listing
+from data.user_maps.known_cameras import KnownCamera
+from launch.recovery import shared_flags, space_guess
+from launch.recovery.config import METHODS, REMOVED_METHODS, RecoveryConfig
+from launch.recovery.one_map import find_maps
+from launch.recovery.shards import shard_of
+from train3d_jax.evidence.fusion import Method
+from train3d_jax.geometry.affine import Space
+
+_INPUT = flags.DEFINE_string(
+    "input", None, "A depth map, a folder of them, or a pattern in quotes ('a/**/depth_*.png').",
+    required=True,
+)  # fmt: skip
+_OUT = flags.DEFINE_string("out", None, "Folder for the answers.", required=True)
+_SPACE = flags.DEFINE_enum(
+    "space", None, ["depth", "disparity", space_guess.GUESS],
+    "What the maps hold, up to scale and shift: depth (metric networks, sensors) or disparity "
+    "(MiDaS, DPT, Depth Anything); guess decides from the statistics of all maps.", required=True,
+)  # fmt: skip
+
+
+class _MethodParser(flags.EnumParser):
+    """Says of a method that was removed what to use."""
+
+    def parse(self, argument: str) -> Any:
+        if argument in REMOVED_METHODS:
+            raise ValueError(REMOVED_METHODS[argument])
+        return super().parse(argument)
+
+
+_METHOD = flags.DEFINE(
+    _MethodParser(METHODS), "method", "learned",
+    "learned: the networks; geometric: geometry alone, which needs no --model.",
+    serializer=flags.ArgumentSerializer(),
+)  # fmt: skip
+_BATCH_SIZE = flags.DEFINE_integer("batch_size", 16, "Maps solved at once.", lower_bound=1)
+
+_FOCAL_PX = flags.DEFINE_float("focal_px", None, "Known focal length in pixels.")
+_FOV_DEG = flags.DEFINE_float("fov_deg", None, "Known horizontal field of view in degrees.")
+_INTRINSICS = flags.DEFINE_string(
+    "intrinsics", None,
+    "Known intrinsics: a 3x3 .npy or a .json for all maps, or a folder with one for each.",
+)  # fmt: skip
+_RAY_DEPTH = flags.DEFINE_bool(
+    "ray_depth", False, "Maps hold distances to the camera's centre; needs a known camera."
+)
+_SHIFT_KNOWN = flags.DEFINE_bool(
+    "shift_known", False, "The maps' shift is right (b = 0); estimate the focal length only."
+)
+_SHARED_CAMERA = flags.DEFINE_bool(
+    "shared_camera", False, "One camera took all maps; estimate its focal length from all together."
+)
+
+_RESUME = flags.DEFINE_bool("resume", False, "Keep the answers of an earlier run.")
+_SHARD = flags.DEFINE_string(
+    "shard", None, "2/8: recover the second of eight parts, here or elsewhere; then --merge."
+)
+_MERGE = flags.DEFINE_bool(
+    "merge", False, "Write the summaries of answers that shards with the same flags have left."
+)
+flags.adopt_module_key_flags(shared_flags)
+
+
+@flags.multi_flags_validator(
+    ["focal_px", "fov_deg", "intrinsics"],
+    "give one of --focal_px (over 0), --fov_deg (1 to 179) and --intrinsics, or none",
+)
+def _one_known_camera(values: dict[str, float | None]) -> bool:
+    focal, fov = values["focal_px"], values["fov_deg"]
+    return (
+        sum(value is not None for value in values.values()) <= 1
+        and (focal is None or (math.isfinite(focal) and focal > 0))
+        and (fov is None or 1 <= fov <= 179)
+    )
+
+
+def configuration() -> tuple[RecoveryConfig, Listing]:
+    """The configuration that the flags make, and the maps that it names; prints a guessed space.
+
+    Raises:
+      UserError: flags exclude each other, there is no map, or the space cannot be guessed.
+    """
+    config = RecoveryConfig(
+        input=Path(_INPUT.value),
+        out=Path(_OUT.value),
+        runs=shared_flags.runs() if _needs_networks() else (),
+        space=cast(Space, "depth" if _SPACE.value == space_guess.GUESS else _SPACE.value),
+        method=cast(Method, _METHOD.value),
+        batch_size=_BATCH_SIZE.value,
+        camera=KnownCamera(_FOCAL_PX.value, _FOV_DEG.value, shared_flags.path(_INTRINSICS.value)),
+        shift_known=_SHIFT_KNOWN.value,
+        shared_camera=_SHARED_CAMERA.value,
+        ray_depth=_RAY_DEPTH.value,
+        reading=shared_flags.reading(),
+        saving=shared_flags.saving(),
+        resume=_RESUME.value,
+        shard=shard_of(_SHARD.value, _MERGE.value),
+        merge=_MERGE.value,
+    )
+    listing = find_maps(config)
+    if _SPACE.value == space_guess.GUESS:
+        guess = space_guess.guess(listing.files, config.reading)
+        print(guess.text, flush=True)
+        config = dataclasses.replace(config, space=guess.space, reading=guess.reading)
+    return config, listing
+
+
+def _needs_networks() -> bool:
+    """Geometry alone is compared with networks only where --model is given."""
+    return _METHOD.value != "geometric" or shared_flags.model_was_given()

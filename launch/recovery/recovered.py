@@ -1,0 +1,53 @@
+"""The records that a map passes through: as it was read, and with its estimate."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from data.user_maps.depth_files import DepthFile
+from train3d_jax.inference.map_checks import MapCheck
+from train3d_jax.inference.recovery import Estimate
+
+
+class Map(NamedTuple):
+    """A map that was read.
+
+    Attributes:
+      file: the file that it was read from.
+      values: shape (H, W); 0 and what is not finite is missing.
+      intrinsics: (3, 3) in pixels; None where the camera is not known.
+    """
+
+    file: DepthFile
+    values: np.ndarray
+    intrinsics: np.ndarray | None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+        height, width = self.values.shape
+        return height, width
+
+
+class Recovered(NamedTuple):
+    """A map with its estimate, or with the reason why there is none: what is saved and reported.
+
+    Attributes:
+      file: the file of the map.
+      map: None where the file could not be read.
+      solution: the estimate; None where there is none.
+      canonical: scale and offset of the canonical form; None where there is no estimate.
+      check: what the map looks like; None where it was not solved.
+      error: why there is no estimate; None where there is one.
+    """
+
+    file: DepthFile
+    map: Map | None = None
+    solution: Estimate | None = None
+    canonical: tuple[float, float] | None = None
+    check: MapCheck | None = None
+    error: str | None = None
+
+    def failed(self, error: str) -> "Recovered":
+        """The same map without an estimate."""
+        return Recovered(self.file, self.map, error=error)

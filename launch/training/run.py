@@ -1,0 +1,141 @@
+"""One training run: data, checkpoints and log are opened, then the loop runs until its end."""
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+import grain
+
+from data.loading import pipeline, splits
+from data.prepared.prepared_set import PreparedSet
+from launch import compiling, program
+from launch.training import processes, run_data
+from train3d_jax import locks
+from train3d_jax.files import write_whole
+from train3d_jax.storage import checkpoint
+from train3d_jax.training import loop, trainer
+from train3d_jax.training.config import TrainingConfig
+from train3d_jax.training.examples import Batch
+from train3d_jax.training.run_log import RunLog, Silence
+
+LIBRARIES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
+"""Whose versions config.json keeps."""
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """What surrounds a training: data, folders, and how often the loop reports and saves.
+
+    Attributes:
+      folder: of the run.
+      data: folders of prepared sets.
+      mix: weight of each set; empty where their sizes decide.
+      train_split: share of the samples to train on.
+      init_from: folder of a run whose weights a new run begins with; None for random weights.
+      num_workers: processes that read; 0 reads in threads.
+      evaluate_every: steps between validations; 0 for one after each epoch.
+      save_every: steps between checkpoints.
+      record_every: steps between two rows about the loss.
+      events: write TensorBoard events too.
+    """
+
+    folder: Path
+    data: tuple[Path, ...]
+    mix: tuple[float, ...] = ()
+    train_split: float = 0.9
+    init_from: Path | None = None
+    num_workers: int = 0
+    evaluate_every: int = 0
+    save_every: int = 500
+    record_every: int = 150
+    events: bool = True
+
+
+def train(config: TrainingConfig, settings: RunSettings) -> int:
+    """Trains a run, or goes on with it; returns the exit status.
+
+    Raises:
+      UserError: the data do not fit, the run was begun with other settings, or another process
+        trains it.
+    """
+    run, batch_size, space = settings.folder, config.batch_size, config.clouds.space
+    sets = [PreparedSet(path) for path in settings.data]
+    train_part, validation_part = splits.split_sets(sets, settings.train_split, config.seed)
+    size, validation_size = sum(map(len, train_part)), sum(map(len, validation_part))
+    part = processes.part_of(batch_size)
+
+    def batches_from(step: int) -> grain.IterDataset:
+        return pipeline.training_batches(
+            train_part, settings.mix or None, batch_size, space, config.seed,
+            settings.num_workers, start=step * batch_size, crop="crop" in config.augmentation,
+            mirror="mirror" in config.augmentation, part=part,
+        )  # fmt: skip
+
+    def validation_batches() -> Iterator[Batch]:
+        return pipeline.validation_batches(validation_part, batch_size, space, part)
+
+    batches_from(0)  # refuses too few samples before anything is written
+    plan = loop.Plan(
+        total=config.total_steps(size),
+        evaluate_every=settings.evaluate_every or size // batch_size,
+        save_every=settings.save_every,
+        record_every=settings.record_every,
+    )
+    init = settings.init_from
+    params = None if init is None else checkpoint.params_of_other_run(init, config)
+    described = run_data.describe(train_part, validation_part, settings.train_split, settings.mix)
+    with contextlib.ExitStack() as stack:
+        if processes.is_first():
+            stack.enter_context(locks.hold(run, "trains"))
+        checkpoint.refuse_other_settings(run, config)
+        run_data.refuse_other(run, described)
+        if processes.is_first():
+            libraries = {name: metadata.version(name) for name in LIBRARIES}
+            checkpoint.save_config(run, config, {**described, "libraries": libraries})
+            write_whole(run / "run.flags", program.flags_of_this_program(processes.FLAGS).encode())
+        checkpoints = stack.enter_context(checkpoint.Checkpoints(run))
+        stop = stack.enter_context(program.stop_when_asked())
+        asked = (config, described["data"], described["split"], plan, checkpoints.last_step)
+        processes.refuse_different(asked, run / "run.flags")
+        state = trainer.initial_state(config, plan.total, params)
+        state = checkpoints.resume(trainer.place_state(state, trainer.device_mesh(batch_size)))
+        step = int(state.step)
+        _print_once(
+            f"{run}: {size} samples to train on, {validation_size} to validate, "
+            f"{plan.total} steps" + (f", going on from step {step}" if step else "")
+        )
+        with (
+            RunLog(run, config, step, plan.total, settings.events)
+            if processes.is_first()
+            else Silence() as log,
+            compiling.shown_on(log.bar),
+            contextlib.closing(iter(batches_from(step))) as batches,
+        ):
+            state = loop.run_training(
+                config,
+                state,
+                batches,
+                validation_batches if validation_size else None,
+                plan,
+                checkpoints,
+                log,
+                lambda numbers: splits.sample_names(train_part, numbers),
+                processes.agreed(stop),
+            )
+            log.draw_curves()
+    if int(state.step) < plan.total:
+        _print_once(
+            f"{run}: stopped at step {int(state.step)}; the same command goes on from there"
+        )
+        return stop.exit_status
+    infer = program.as_typed("python -m launch.infer")
+    _print_once(f"{run}: done; use it with: {infer} --model {run} --input ... --out ...")
+    return 0
+
+
+def _print_once(text: str) -> None:
+    """Prints in one of several processes."""
+    if processes.is_first():
+        print(text)

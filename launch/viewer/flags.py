@@ -1,0 +1,68 @@
+"""The flags of launch.view, and the configuration that they make."""
+
+import dataclasses
+from pathlib import Path
+from typing import cast
+
+from absl import flags
+
+from launch.recovery import shared_flags, space_guess
+from launch.recovery.config import RecoveryConfig
+from launch.recovery.one_map import find_maps
+from launch.viewer.config import ViewConfig
+from train3d_jax.errors import UserError
+from train3d_jax.geometry.affine import Space
+
+_INPUT = flags.DEFINE_string(
+    "input", None, "A depth map, a folder of them, or a pattern in quotes ('a/**/depth_*.png')."
+)
+_DATA = flags.DEFINE_string(
+    "data", None, "In place of --input: a prepared set or a folder with a manifest.json."
+)
+_SPACE = flags.DEFINE_enum(
+    "space", None, ["depth", "disparity", space_guess.GUESS],
+    "What the maps hold, up to scale and shift: depth (metric networks, sensors) or disparity "
+    "(MiDaS, DPT, Depth Anything); guess decides from the statistics of all maps.  With --data, "
+    "the space that depth is converted to.", required=True,
+)  # fmt: skip
+_OUT = flags.DEFINE_string("out", "recovered", "Folder for what is saved.")
+_HOST = flags.DEFINE_string(
+    "host", "127.0.0.1", "Address to listen at; 0.0.0.0 lets other machines in, without a password."
+)
+_PORT = flags.DEFINE_integer("port", 8080, "Port; 0 takes any.", lower_bound=0, upper_bound=65535)
+flags.adopt_module_key_flags(shared_flags)
+
+
+@flags.multi_flags_validator(["input", "data", "rgb"], "give --input (and --rgb), or --data")
+def _one_source(values: dict[str, str | None]) -> bool:
+    return (values["input"] is None) != (values["data"] is None) and (
+        values["rgb"] is None or values["data"] is None
+    )
+
+
+def configuration() -> ViewConfig:
+    """The configuration that the flags make; prints a guessed space.
+
+    Raises:
+      UserError: there is no map, or the space cannot be guessed.
+    """
+    guessed = _SPACE.value == space_guess.GUESS
+    if guessed and _DATA.value is not None:
+        raise UserError("--space=guess: the maps of --data hold depth; give depth or disparity")
+    runs = shared_flags.runs()
+    config = RecoveryConfig(
+        input=Path(_INPUT.value or _DATA.value or ""),
+        out=Path(_OUT.value),
+        runs=runs,
+        space=cast(Space, "depth" if guessed else _SPACE.value),
+        method="learned" if runs else "geometric",
+        reading=shared_flags.reading(),
+        saving=shared_flags.saving(),
+    )
+    listing = find_maps(config) if _DATA.value is None else None
+    if guessed and listing is not None:
+        guess = space_guess.guess(listing.files, config.reading)
+        print(guess.text, flush=True)
+        config = dataclasses.replace(config, space=guess.space, reading=guess.reading)
+    named = shared_flags.model_was_given()
+    return ViewConfig(config, listing, _HOST.value, _PORT.value, named)

@@ -1,0 +1,106 @@
+"""Folders of maps for tests of recovery, and a stand-in for the solver that costs nothing."""
+
+import csv
+
+import numpy as np
+import pytest
+from box_rooms import box_room
+
+from launch.recovery.config import RecoveryConfig, SaveSettings
+from launch.recovery.folder import recover_folder
+from train3d_jax.inference import map_checks
+from train3d_jax.inference import recovery as inference
+
+SIZE = (24, 32)
+
+
+OUTLIER = box_room(0, SIZE)[0]
+OUTLIER[3, 5] = 1e25
+
+
+class Solved:
+    """In the place of `inference.Estimates`."""
+
+    def __init__(self, blocks, known):
+        self.blocks, self.known = blocks, known
+        present = [v[mask] for v, mask in zip(blocks.values, blocks.mask, strict=True)]
+        self.solvable = [len(values) >= 16 and np.ptp(values) > 0 for values in present]
+        spread = [
+            float(np.ptp(v)) if ok else 1 for v, ok in zip(present, self.solvable, strict=True)
+        ]
+        self.canonical_scale = 0.5 / np.array(spread)
+        least = [float(values.min()) if len(values) else 0.0 for values in present]
+        self.canonical_offset = 0.5 - self.canonical_scale * least
+
+    def at(self, index):
+        if not self.solvable[index]:
+            return None
+        if self.canonical_scale[index] < 1e-36:  # as float32 overflows
+            nan = float("nan")
+            return inference.Estimate(nan, nan, nan, nan, (nan, nan), (nan, nan), ())
+        focal = 30.0 if self.known.focal is None else float(self.known.focal[index])
+        scale, offset = float(self.canonical_scale[index]), float(self.canonical_offset[index])
+        shift = -offset if self.known.shift else -0.2
+        return inference.Estimate(
+            focal=focal, shift=shift, a=scale, b=offset + shift,
+            focal_interval=(0.9 * focal, 1.1 * focal), shift_interval=(shift, shift + 0.1),
+            flags=(),
+        )  # fmt: skip
+
+
+@pytest.fixture
+def solver(monkeypatch):
+    """Lists the blocks and what was known of each batch."""
+    batches = []
+
+    def recover_blocks(models, blocks, known, method, space):
+        batches.append((blocks, known))
+        return Solved(blocks, known)
+
+    monkeypatch.setattr(inference, "recover_blocks", recover_blocks)
+    monkeypatch.setattr(
+        map_checks, "form_evidence", lambda values, mask: np.zeros((len(values), 4))
+    )
+    return batches
+
+
+def fill(place, names, size=SIZE):
+    for seed, name in enumerate(names):
+        (place / name).parent.mkdir(parents=True, exist_ok=True)
+        np.save(place / name, box_room(seed, size)[0])
+
+
+def config_of(tmp_path, **changes):
+    given = {
+        "input": tmp_path / "in",
+        "out": tmp_path / "out",
+        "runs": (),
+        "space": "depth",
+        "method": "geometric",
+        "batch_size": 4,
+        "saving": SaveSettings(("ply",)),
+    }
+    return RecoveryConfig(**given | changes)
+
+
+def recovered(tmp_path, **changes):
+    return recover_folder(config_of(tmp_path, **changes), []).counts
+
+
+def rows_of(out):
+    with (out / "summary.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def written(out):
+    return {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
+
+
+def focal_lengths(out):
+    return {float(row["focal_px"]) for row in rows_of(out)}
+
+
+NAMES = [f"{letter}/map{number}.npy" for letter in "abc" for number in range(3)]
+
+
+REPORTS = {"summary.csv", "summary.json", "index.html"}

@@ -1,0 +1,88 @@
+"""launch.evaluate as users start it."""
+
+import json
+
+import numpy as np
+import pytest
+from box_rooms import box_room
+from programs import run
+from raw_files import png16, put
+
+# Evaluation.
+
+
+def put_listed(folder, broken=False):
+    """Two rooms in a manifest.json, of which one may have no file."""
+    rows = []
+    for number in range(2):
+        depth, intrinsics = box_room(90 + number)
+        put(folder / f"{number}.png", png16(np.uint16(5000 * depth)))
+        fx, fy, cx, cy = intrinsics[[0, 1, 0, 1], [0, 1, 2, 2]]
+        camera = {"fx": fx, "fy": fy, "cx": cx, "cy": cy, "metres_per_unit": 0.0002}
+        rows.append({"depth": f"{number}.png", **camera})
+    if broken:
+        (folder / "0.png").unlink()
+    put(folder / "manifest.json", rows)
+
+
+def test_an_evaluation_of_a_run_is_the_same_however_it_is_run(folder, trained):
+    put_listed(folder / "listed")
+    flags = [
+        "--data", "prepared,listed", "--model", "runs/both", "--out", "evaluated",
+        "--max_maps", 5, "--crops", 2,
+    ]  # fmt: skip
+    first = run(folder, "evaluate", *flags, "--worst", 3).stdout
+    out = folder / "evaluated"
+    assert {path.name for path in out.iterdir()} == {
+        *("evaluation.json", "views.csv", "table.txt", "errors.png", "worst")
+    }
+    assert len(list((out / "worst").iterdir())) == 3
+    assert first.startswith((out / "table.txt").read_text())
+    report = (out / "evaluation.json").read_bytes()
+    output = json.loads(report)
+    assert output["models"][0].startswith("both@") and output["overall"]["views"] == 14
+    # Five maps of 28, evenly spread, are of different scenes.
+    assert [part["scenes"] for part in output["data"].values()] == [5, 2]
+    rows = output["overall"]["rows"]
+    assert [*rows] == [
+        *("nothing corrected", "constant guess", "best constants in hindsight"),
+        *("geometric", "learned", "oracle: true focal length", "oracle: true shift"),
+    ]
+    zero = pytest.approx(0, abs=1e-6)
+    assert rows["oracle: true focal length"]["errors"]["fov_error_deg"]["mean"] == zero
+    # The canonical form of what came in is undone in float32.
+    assert rows["oracle: true shift"]["errors"]["shift_error"]["mean"] < 1e-5
+    constant, found = (rows[row]["errors"] for row in ("constant guess", "geometric"))
+    assert found["point_error"]["median"] < constant["point_error"]["median"]
+    lines = (out / "views.csv").read_text().splitlines()
+    assert len(lines) == 1 + 14 * 7
+
+    run(folder, "evaluate", *flags, "--worst", 0, "--batch_size", 3)
+    assert (out / "evaluation.json").read_bytes() == report
+    assert list((out / "worst").iterdir()) == []
+
+
+def test_without_a_run_geometry_is_evaluated_and_a_broken_map_is_reported(folder):
+    put_listed(folder / "broken", broken=True)
+    ended = run(
+        folder, "evaluate", "--data", "broken", "--out", "geometry", "--nocrop", "--model=",
+        status=1,
+    )  # fmt: skip
+    assert "0.png: is missing" in ended.stdout + ended.stderr
+    output = json.loads((folder / "geometry" / "evaluation.json").read_text())
+    assert (output["data"]["broken"]["maps"], output["data"]["broken"]["failed_maps"]) == (2, 1)
+    assert output["overall"]["views"] == 1 and "learned" not in output["overall"]["rows"]
+
+
+def test_what_cannot_be_evaluated_is_reported_in_one_line(tmp_path):
+    put(tmp_path / "text" / "manifest.json", b"no JSON")
+    put_listed(tmp_path / "listed")
+    (tmp_path / "empty").mkdir()
+    for flags, output in (
+        (["--data", "text", "--out", "o"], "manifest.json: is no JSON"),
+        (["--data", "empty", "--out", "o"], "empty: there is no prepared set"),
+        (["--data", "listed", "--out", "text"], "--out=text: holds manifest.json"),
+    ):
+        ended = run(tmp_path, "evaluate", *flags, status=2)
+        assert output in ended.stderr and len(ended.stderr.splitlines()) == 1
+        assert not (tmp_path / "o").exists()

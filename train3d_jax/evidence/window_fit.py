@@ -1,0 +1,137 @@
+"""Windows of maps, fitted at a first estimate of the shift: what all evidence rests on."""
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from train3d_jax import chunking
+from train3d_jax.evidence import likelihoods
+from train3d_jax.evidence.settings import EvidenceSettings
+from train3d_jax.evidence.targets import SHIFT_BINS, ratio_bins
+from train3d_jax.geometry import affine, points
+from train3d_jax.geometry.affine import Space
+from train3d_jax.windows import block_windows, planes
+from train3d_jax.windows.quadrics import Windows
+
+SAFE_BASE = (0.02, 0.98)
+"""Near/far ratios at which windows are fitted: near 0 and 1 canonical depth is nearly singular."""
+
+LEAST_WINDOWS = 4
+"""Windows with enough points, below which a map has no evidence."""
+
+
+class WindowFit(NamedTuple):
+    """Windows fitted to maps, any leading axes.
+
+    Attributes:
+      curvature: log-likelihood of each of `targets.ratio_bins` by how flat planes are, shape
+        (..., SHIFT_BINS); 0 in disparity space, where planes are flat under every shift.
+      votes: of each window for the ratio; none in disparity space.
+      windows: the fits, to 1 / (canonical + base) in depth space, to canonical disparity otherwise.
+      base: shift that the windows were fitted with, canonical units, shape (...).
+    """
+
+    curvature: jax.Array
+    votes: planes.Votes
+    windows: Windows
+    base: jax.Array
+
+    @property
+    def has_evidence(self) -> jax.Array:
+        """Whether there are enough windows, shape (...)."""
+        return self.windows.mask.sum(-1) >= LEAST_WINDOWS
+
+
+def fit_maps(
+    rays: jax.Array,
+    values: jax.Array,
+    mask: jax.Array,
+    space: Space,
+    settings: EvidenceSettings,
+    ratio: jax.Array | None = None,
+) -> WindowFit:
+    """Fits the windows of a batch of maps.
+
+    Args:
+      rays: (u, v), shape (B, P, 2).
+      values: canonical depth or disparity, shape (B, P).
+      mask: shape (B, P).
+      space: of the values.
+      settings: of windows and curvature.
+      ratio: in depth space, the near/far ratio to fit at, shape (B,); None for the one at which
+        most windows are flat.
+    """
+    ratios = () if ratio is None else (ratio,)
+    fit = lambda *of_map: fit_map(*of_map, space=space, settings=settings)  # noqa: E731
+    return chunking.over_maps(fit, rays, values, mask, *ratios)
+
+
+def fit_true_maps(
+    rays: jax.Array, inverse_depth: jax.Array, mask: jax.Array, settings: EvidenceSettings
+) -> WindowFit:
+    """The same for maps whose shift is known and taken off; their base is 0."""
+    fit = lambda *of_map: _fit(*of_map, settings.windows, consensus=True)  # noqa: E731
+    windows = chunking.over_maps(fit, rays, inverse_depth, mask)
+    return _without_curvature(windows)
+
+
+# Traced once for all who call it: tracing is most of the time to a first answer.
+@functools.partial(jax.jit, static_argnames=("space", "settings"))
+def fit_map(
+    rays: jax.Array,
+    values: jax.Array,
+    mask: jax.Array,
+    ratio: jax.Array | None = None,
+    *,
+    space: Space,
+    settings: EvidenceSettings,
+) -> WindowFit:
+    """Fits the windows of one map; arguments as of `fit_maps` without the leading axis."""
+    positive = mask & (values > affine.SMALLEST_VALUE)
+    if space == "disparity":
+        return _without_curvature(_fit(rays, values, positive, settings.windows, consensus=True))
+    if ratio is None:
+        # A quadric omits the cubic part of 1 / d, which vanishes as the shift is taken off.
+        windows = _fit(rays, 1 / jnp.where(mask, values, 1), positive, settings.windows)
+        base = jnp.zeros((), values.dtype)
+        first = likelihoods.curvature(windows, base, settings.curvature)
+        ratio = jnp.asarray(ratio_bins())[first.argmax()]
+    base = jax.lax.stop_gradient(affine.ratio_to_shift(jnp.clip(ratio, *SAFE_BASE)))
+    positive = mask & (values + base > settings.curvature.least_depth)
+    inverse = 1 / jnp.where(positive, values + base, 1)
+    windows = _fit(rays, inverse, positive, settings.windows, consensus=True)
+    return WindowFit(
+        likelihoods.curvature(windows, base, settings.curvature),
+        _votes(windows, base, settings),
+        windows,
+        base,
+    )
+
+
+@functools.partial(jax.jit, static_argnames=("settings", "consensus"))
+def _fit(rays, w, mask, settings: block_windows.WindowSettings, consensus: bool = False) -> Windows:
+    """Fits the windows of all grids to w, (P,), no residual less than most of the map's."""
+    w = jnp.where(mask, w, 1.0)
+    windows = block_windows.fit_block_windows(rays, w, mask, points.BLOCKS, settings, consensus)
+    return block_windows.with_noise_floor(windows, settings.noise_quantile)
+
+
+def _without_curvature(windows: Windows) -> WindowFit:
+    none = jnp.zeros_like(windows.value)
+    flat = jnp.zeros((*none.shape[:-1], SHIFT_BINS), none.dtype)
+    return WindowFit(flat, planes.Votes(none, none + 1, none > 0), windows, none[..., 0])
+
+
+def _votes(windows: Windows, base: jax.Array, settings: EvidenceSettings) -> planes.Votes:
+    """Each window's vote for the near/far ratio: shift = base + q / (2 - q w)."""
+    q, sigma = likelihoods.plane_curvature(windows, settings.curvature)
+    half_turn = 2 - q * windows.value
+    possible = windows.mask & (half_turn > 0.1)
+    half_turn = jnp.where(possible, half_turn, 1.0)
+    far = 1 + base + q / half_turn
+    possible &= far > 1e-2
+    far = jnp.where(possible, far, 1.0)
+    # ratio = 1 - 0.5 / (1 + shift)
+    return planes.Votes(1 - 0.5 / far, sigma / half_turn**2 / far**2, possible)

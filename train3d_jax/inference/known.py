@@ -1,0 +1,79 @@
+"""What callers know of cameras and shifts, checked against their maps."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float64, Shaped
+
+from train3d_jax.errors import Argument, ArgumentError
+from train3d_jax.geometry.camera import centred_intrinsics
+from train3d_jax.geometry.intrinsics import form_problem, size_problem
+from train3d_jax.inference.arrays import numbers
+
+
+def checked_bool(shift_known: Any) -> bool:
+    """The argument `shift_known`.  Raises ArgumentError where it is not True or False."""
+    value = np.asarray(shift_known)
+    if value.shape or value.dtype.kind != "b":
+        raise ArgumentError(Argument("shift_known", shift_known), ": give True or False")
+    return bool(value)
+
+
+def checked_intrinsics(
+    intrinsics: Any, maps: Sequence[Shaped[np.ndarray, "_ _"]]
+) -> list[Float64[np.ndarray, "3 3"] | None]:
+    """The argument `intrinsics`, (3, 3) or (B, 3, 3) in pixels: a matrix for each map, or None.
+
+    Raises:
+      ArgumentError: it is no camera, or not one of the maps.
+    """
+    count = len(maps)
+    if intrinsics is None:
+        return [None] * count
+    name = Argument("intrinsics")
+    matrices = numbers(intrinsics, name.name).astype(np.float64)
+    if matrices.shape not in ((3, 3), (count, 3, 3)):
+        raise ArgumentError(
+            name, f": has the shape {matrices.shape}; give (3, 3) or ({count}, 3, 3)"
+        )
+    if not np.isfinite(matrices).all() or (matrices[..., (0, 1), (0, 1)] <= 0).any():
+        raise ArgumentError(name, ": focal lengths have to be above 0 and all numbers finite")
+    matrices = list(np.broadcast_to(matrices, (count, 3, 3)))
+    for number, (matrix, values) in enumerate(zip(matrices, maps, strict=True)):
+        if problem := form_problem(matrix) or size_problem(matrix, *values.shape):
+            raise ArgumentError(name, f": that of map {number} {problem}")
+    return matrices
+
+
+def checked_focals(
+    focal_px: Any,
+    matrices: Sequence[Float64[np.ndarray, "3 3"] | None],
+    maps: Sequence[Shaped[np.ndarray, "_ _"]],
+) -> Float64[np.ndarray, " maps"] | None:
+    """The vertical focal length of each map in pixels, where it is known.
+
+    Args:
+      focal_px: the argument of this name: one for all maps, one for each, or None.
+      matrices: what `checked_intrinsics` gives.
+      maps: that they are for.
+
+    Raises:
+      ArgumentError: both are given, or a focal length does not fit its map.
+    """
+    count = len(maps)
+    if focal_px is None:
+        known = [matrix[1, 1] for matrix in matrices if matrix is not None]
+        return np.array(known) if known else None
+    name = Argument("focal_px", focal_px)
+    if matrices[0] is not None:
+        raise ArgumentError(name, ": is part of ", Argument("intrinsics"), "; give one of them")
+    focals = numbers(focal_px, name.name).astype(np.float64)
+    if focals.shape not in ((), (count,)) or not (np.isfinite(focals) & (focals > 0)).all():
+        raise ArgumentError(name, f": give pixels above 0, one for all or {count}")
+    focals = np.broadcast_to(focals, (count,))
+    for number, (focal, values) in enumerate(zip(focals, maps, strict=True)):
+        height, width = values.shape
+        if problem := size_problem(centred_intrinsics(focal, height, width), height, width):
+            raise ArgumentError(name, f": that of map {number} {problem}")
+    return focals

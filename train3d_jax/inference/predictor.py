@@ -1,0 +1,236 @@
+"""The posteriors of networks for a batch of maps.
+
+Networks for different targets work together as in LeReS (section 3.2): the focal length is
+estimated, then the shift, then the focal length again where its network is shown the shift.  A
+network that covers several targets estimates them in one pass.
+
+Each map and its mirror image are encoded, and their log-probabilities averaged.
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from train3d_jax import chunking
+from train3d_jax.evidence.calibration import Calibration
+from train3d_jax.evidence.fusion import NetworkPosterior
+from train3d_jax.evidence.prior import Prior, focal_prior, point_mass
+from train3d_jax.evidence.settings import solver_settings
+from train3d_jax.evidence.solver import GeometricPosterior
+from train3d_jax.evidence.targets import (
+    SHIFT_BINS,
+    Posterior,
+    Target,
+    focal_bins,
+    median,
+    ratio_bins,
+)
+from train3d_jax.evidence.window_fit import WindowFit
+from train3d_jax.geometry import affine, camera, clouds
+from train3d_jax.inference.models import Model
+from train3d_jax.networks.encoder import encode
+from train3d_jax.networks.surface_encoder import SurfaceEncoder
+from train3d_jax.training.config import TrainingConfig, build_encoder
+from train3d_jax.windows import block_windows
+
+_SAMPLE_SEED = 0
+"""Of the points of point sets; the same for every map, so estimates do not depend on the batch."""
+
+
+class Batch(NamedTuple):
+    """A batch of maps and what is known of them.
+
+    Attributes:
+      blocks: the maps, leading axis B.
+      canonical: their canonical form.
+      known_shift: canonical units, shape (B,); None where it is estimated.
+      known_focal: pixels, shape (B,); None where it is estimated.
+    """
+
+    blocks: clouds.Blocks
+    canonical: affine.Canonical
+    known_shift: jax.Array | None
+    known_focal: jax.Array | None
+
+
+class _Prediction(NamedTuple):
+    """Posteriors of one network for a batch.
+
+    Attributes:
+      medians: by target, (B,) each.
+      log_probability: by target, (B, bins) each; of the focal length without the prior.
+      first_guess: focal length in pixels that the rays were made with, (B,).
+      metres: at the far value, (B,); None where the network does not cover the scale.
+    """
+
+    medians: dict[Target, jax.Array]
+    log_probability: dict[Target, jax.Array]
+    first_guess: jax.Array
+    metres: jax.Array | None
+
+
+def predict(
+    models: Sequence[Model], batch: Batch, geometry: GeometricPosterior
+) -> tuple[NetworkPosterior, jax.Array | None]:
+    """Evaluates the networks in LeReS' order.
+
+    Args:
+      models: networks that together cover what is estimated; may be none.
+      batch: the maps.
+      geometry: of the solver, whose windows the default network shares.
+
+    Returns:
+      The posteriors, and metres at the far value, (B,), where a network covers the scale.
+    """
+    shift, focal = batch.known_shift, batch.known_focal
+    predictions: dict[int, _Prediction] = {}
+    posterior = NetworkPosterior()
+
+    def of(target: Target) -> tuple[_Prediction | None, Calibration]:
+        covering = [i for i, model in enumerate(models) if target in model.config.heads]
+        if not covering:
+            return None, Calibration()
+        number, model = covering[0], models[covering[0]]
+        settings = model.config.clouds
+        # A network that is shown neither shift nor focal length predicts the same each time.
+        if number not in predictions or settings.shift_known or settings.focal_known:
+            run = _predictor(model.config, settings.focal_known and focal is not None)
+            shown = jnp.zeros(len(batch.blocks.size)) if shift is None else shift
+            predictions[number] = run(model.params, batch, geometry.fit, shown, focal)
+        return predictions[number], model.calibration.get(target, Calibration())
+
+    targets: tuple[Target, ...] = ("focal", "shift", "focal")
+    for target in targets:
+        if (batch.known_focal if target == "focal" else batch.known_shift) is not None:
+            continue
+        prediction, calibration = of(target)
+        if prediction is None:
+            continue
+        calibrated = calibration.factor * prediction.log_probability[target]
+        if target == "shift":
+            shift = affine.ratio_to_shift(prediction.medians["shift"])
+            posterior = posterior._replace(shift=calibrated, finest_shift=calibration.finest)
+        else:
+            focal = jnp.exp(prediction.medians["focal"]) * prediction.first_guess
+            posterior = posterior._replace(
+                focal=calibrated,
+                first_guess=prediction.first_guess,
+                finest_focal=calibration.finest,
+            )
+    scale, _ = of("scale")
+    return posterior, None if scale is None else scale.metres
+
+
+@functools.lru_cache
+def _predictor(config: TrainingConfig, focal_shown: bool) -> Callable[..., _Prediction]:
+    """The compiled function of a network; compiled once for each configuration and batch size."""
+    encoder = build_encoder(config, inference=True)
+    encode_batch = (
+        _windows_encoder(encoder, config, focal_shown)
+        if isinstance(encoder, SurfaceEncoder)
+        else _clouds_encoder(encoder, config, focal_shown)
+    )
+
+    def run(params, batch: Batch, fit: WindowFit, shift, focal) -> _Prediction:
+        posteriors, first_guess, prior = encode_batch(params, batch, fit, shift, focal)
+        averaged: dict[Target, Posterior] = {
+            target: _averaged(posterior, len(shift)) for target, posterior in posteriors.items()
+        }
+        medians: dict[Target, jax.Array] = {
+            target: median(posterior, target) for target, posterior in averaged.items()
+        }
+        logs: dict[Target, jax.Array] = {
+            target: posterior.log_probability for target, posterior in averaged.items()
+        }
+        if prior is not None and "focal" in logs:
+            # As of every network: the prior is multiplied in `fusion`.
+            logs["focal"] = logs["focal"] - prior.focal
+        metres = None
+        if "scale" in medians:
+            metres = jnp.exp(medians["scale"]) * config.init_scale
+        return _Prediction(medians, logs, first_guess, metres)
+
+    return jax.jit(run, compiler_options=chunking.COMPILER_OPTIONS)
+
+
+def _windows_encoder(encoder: SurfaceEncoder, config: TrainingConfig, focal_shown: bool):
+    """Encodes windows, with the prior in the joint posterior."""
+    settings = config.clouds
+    # The solver's windows, where the network would fit the same.
+    shares_windows = encoder.evidence.fits_as(solver_settings(settings.space)) and not (
+        settings.shift_known
+        or settings.focal_known
+        or settings.init_fov != camera.INITIAL_FOV_DEGREES
+    )
+
+    def encode_batch(params, batch: Batch, fit: WindowFit, shift, focal):
+        first_guess = camera.initial_focal(batch.blocks.size[..., 0])
+        seen = clouds.observe(
+            batch.blocks, batch.canonical, settings, shift, focal if focal_shown else None
+        )
+        if not shares_windows:
+            fit = encoder.fit(seen.rays, seen.values, seen.mask)
+        known_shift = None if settings.shift_known else batch.known_shift
+        prior = _prior(seen.focal, first_guess, known_shift, batch.known_focal)
+        mirrored = fit._replace(
+            windows=block_windows.mirrored(fit.windows, encoder.evidence.windows.grids)
+        )
+        posteriors: Any = encoder.apply(
+            params, _both(fit, mirrored), _both(prior, prior), method="from_windows"
+        )
+        return posteriors, seen.focal, prior
+
+    return encode_batch
+
+
+def _clouds_encoder(encoder, config: TrainingConfig, focal_shown: bool):
+    """Encodes clouds of point sets."""
+    settings = config.clouds
+
+    def encode_batch(params, batch: Batch, fit: WindowFit, shift, focal):
+        key = jax.random.key(_SAMPLE_SEED)
+        # Maps and their mirror images in one batch: traced and compiled once.
+        blocks = _both(batch.blocks, clouds.mirrored(batch.blocks))
+        canonical = _both(batch.canonical, _mirrored(batch.canonical))
+        shown = _both(focal, focal) if focal_shown else None
+        seen = clouds.observe(blocks, canonical, settings, _both(shift, shift), shown)
+        # One map at a time through the sampling, or the points would depend on the batch.
+        inputs = jax.vmap(lambda one: encoder.inputs(key, one, settings))(seen)
+        return encode(encoder, params, inputs), seen.focal[: len(shift)], None
+
+    return encode_batch
+
+
+def _mirrored(canonical: affine.Canonical) -> affine.Canonical:
+    return canonical._replace(
+        values=clouds.mirrored_rows(canonical.values), mask=clouds.mirrored_rows(canonical.mask)
+    )
+
+
+def _both(rows: Any, others: Any) -> Any:
+    return jax.tree.map(lambda one, other: jnp.concatenate([one, other]), rows, others)
+
+
+def _averaged(posterior: Posterior, maps: int) -> Posterior:
+    """The posteriors of maps and of their mirror images, which must be the same."""
+    one, other = posterior.log_probability[:maps], posterior.log_probability[maps:]
+    return Posterior(jax.nn.log_softmax((one + other) / 2))
+
+
+def _prior(
+    shown_focal: jax.Array,
+    first_guess: jax.Array,
+    known_shift: jax.Array | None,
+    known_focal: jax.Array | None,
+) -> Prior:
+    """The known values, or else the prior of focal lengths over `shown_focal`."""
+    shift = jnp.zeros((len(shown_focal), SHIFT_BINS))
+    if known_shift is not None:
+        shift = point_mass(affine.shift_to_ratio(known_shift), ratio_bins())
+    focal = focal_prior(focal_bins() + jnp.log(shown_focal / first_guess)[:, None])
+    if known_focal is not None:
+        focal = point_mass(jnp.log(known_focal / shown_focal), focal_bins())
+    return Prior(shift, focal)

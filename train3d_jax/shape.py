@@ -1,0 +1,80 @@
+"""What is recovered of depth maps: cameras, straight depth, and straight clouds."""
+
+import functools
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float, Float32
+
+from train3d_jax.geometry import camera
+
+Number = Float[np.ndarray, "*maps"] | np.floating
+"""One number for each map: an array, or a scalar for a single map."""
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Shape:
+    """What was recovered: a camera and straight depth for each map.
+
+    For a single map, given as (H, W), (H, W, 1) or (1, H, W), the arrays have the shapes below, and
+    numbers are scalars.  For a batch each has a leading axis B.  For a list of maps too, but for
+    `depth`, `mask` and `points`, which are lists of arrays, because sizes may differ.
+
+    A map without an answer (`solvable` False) has NaN for each number and a depth of 0 throughout.
+
+    Attributes:
+      depth: straight depth, z along the optical axis, float32 (H, W); up to scale, or in metres
+        where a network that covers the scale took part.  0 where the map holds no value, and where
+        the recovered depth is not positive or not finite.
+      mask: where `depth` holds a value, bool (H, W).
+      intrinsics: [[fx, 0, cx], [0, fy, cy], [0, 0, 1]] in pixels, float64 (3, 3); pixel centres are
+        at integers.  The principal point and fx / fy are those that were given, or else those of a
+        centred camera with square pixels.
+      fov_deg: horizontal field of view in degrees.
+      focal_px: vertical focal length fy in pixels.
+      focal_interval_px: holds the vertical focal length with 90 % probability, pixels, (2,).
+      shift: in canonical units: the 2 % quantile of the input at 0.5, the 98 % quantile at 1.
+      shift_interval: holds the shift with 90 % probability, (2,).
+      a: > 0; the straight depth is a * input + b, in disparity space the inverse of that.
+      b: see `a`.
+      flags: names of the flags that are raised, a tuple; for several maps a tuple of one for each.
+        Of `fusion.FLAGS` and `map_checks.FLAGS`.
+      solvable: whether there is an answer.
+    """
+
+    depth: Float32[np.ndarray, "*maps h w"] | list[Float32[np.ndarray, "_ _"]]
+    mask: Bool[np.ndarray, "*maps h w"] | list[Bool[np.ndarray, "_ _"]]
+    intrinsics: Float[np.ndarray, "*maps 3 3"]
+    fov_deg: Number
+    focal_px: Number
+    focal_interval_px: Float[np.ndarray, "*maps 2"]
+    shift: Number
+    shift_interval: Float[np.ndarray, "*maps 2"]
+    a: Number
+    b: Number
+    flags: tuple[str, ...] | tuple[tuple[str, ...], ...]
+    solvable: Bool[np.ndarray, "*maps"] | np.bool_
+
+    @functools.cached_property
+    def points(self) -> Float32[np.ndarray, "*maps h w 3"] | list[Float32[np.ndarray, "_ _ 3"]]:
+        """The straight cloud: `depth` unprojected with `intrinsics`, (H, W, 3), in its unit.
+
+        Axes are as in OpenCV: x right, y down, z forward.  Points are 0 where `mask` is False.
+        """
+        if isinstance(self.depth, list):
+            return [_unproject(*one) for one in zip(self.depth, self.intrinsics, strict=True)]
+        return _unproject(self.depth, self.intrinsics)
+
+    def __repr__(self) -> str:
+        if np.ndim(self.solvable):
+            return f"Shape({len(self.flags)} maps, focal_px={self.focal_px})"
+        low, high = self.focal_interval_px
+        return (
+            f"Shape(focal_px={self.focal_px:.1f} ({low:.1f} to {high:.1f}), "
+            f"fov_deg={self.fov_deg:.1f}, a={self.a:.4g}, b={self.b:.4g}, flags={self.flags})"
+        )
+
+
+def _unproject(depth: np.ndarray, intrinsics: np.ndarray) -> np.ndarray:
+    points = camera.unproject(depth, np.nan_to_num(intrinsics, nan=1.0))
+    return np.asarray(points, np.float32)
