@@ -19,7 +19,7 @@ from data.loading import pipeline, splits
 from data.prepared.prepared_set import PreparedSet
 from train3d_jax.geometry import metrics
 from train3d_jax.geometry.clouds import CloudSettings
-from train3d_jax.training import trainer as training
+from train3d_jax.training import trainer
 from train3d_jax.training.config import TrainingConfig
 from train3d_jax.training.validation import make_evaluation, validate
 
@@ -76,15 +76,15 @@ def train(config: TrainingConfig, part: Any) -> tuple[Any, int]:
     budget = 60 * _MINUTES.value
     batches = iter(pipeline.training_batches(part, None, BATCH, "depth", 0, num_workers=0))
     # The rate of the first steps gives the number of steps.
-    probe = training.make_train_step(config, 1000)
-    state, _ = probe(training.initial_state(config, 1000), next(batches))
+    probe = trainer.make_train_step(config, 1000)
+    state, _ = probe(trainer.initial_state(config, 1000), next(batches))
     start = time.perf_counter()
     for batch in itertools.islice(batches, 5):
         state, row = probe(state, batch)
     jax.block_until_ready(row)
     total = max(int(budget / (time.perf_counter() - start) * 5), 10)
-    step = training.make_train_step(config, total)
-    state, _ = step(training.initial_state(config, total), next(batches))
+    step = trainer.make_train_step(config, total)
+    state, _ = step(trainer.initial_state(config, total), next(batches))
     start, steps = time.perf_counter(), 1
     while steps < total and time.perf_counter() - start < budget:
         state, row = step(state, next(batches))

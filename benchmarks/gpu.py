@@ -27,9 +27,9 @@ from benchmarks.table import machine_in_words
 from benchmarks.training_step import Step
 from data.prepared import layout
 from train3d_jax.geometry import clouds
-from train3d_jax.inference import recovery as inference
+from train3d_jax.inference import recovery
 from train3d_jax.inference.models import load_model
-from train3d_jax.training import trainer as training
+from train3d_jax.training import trainer
 
 _MAPS = flags.DEFINE_integer("rendered_maps", 256, "Rendered maps.", lower_bound=32)
 _SIZES = flags.DEFINE_list("sizes", ["32", "128", "512"], "Batch sizes.")
@@ -62,18 +62,18 @@ def main(_: list[str]) -> None:
             measure[part]()
 
 
-def _tell_agreement(batch: training.Batch) -> None:
+def _tell_agreement(batch: trainer.Batch) -> None:
     """How far the device's answers are from those of the CPU: float32 must stay float32."""
     model, blocks = load_model(), _blocks_of(batch)
-    on_device = inference.recover_blocks([model], blocks)
+    on_device = recovery.recover_blocks([model], blocks)
     with jax.default_device(jax.local_devices(backend="cpu")[0]):
-        on_cpu = inference.recover_blocks([model], blocks)
+        on_cpu = recovery.recover_blocks([model], blocks)
     apart = np.abs(on_device.focal / on_cpu.focal - 1), np.abs(on_device.shift - on_cpu.shift)
     errors = (f"median {np.nanmedian(x):.1e}, at most {np.nanmax(x):.1e}" for x in apart)
     print("device and CPU apart by: focal {}; shift {}".format(*errors), flush=True)
 
 
-def _tell_steps(sizes: list[int], batch: training.Batch) -> None:
+def _tell_steps(sizes: list[int], batch: trainer.Batch) -> None:
     steps = {pair: Step(*pair) for pair in itertools.product(sizes, PRECISIONS)}
     batches = {size: jax.device_put(_repeated(batch, size)) for size in sizes}
     began = time.perf_counter()
@@ -116,11 +116,11 @@ def _rates() -> tuple[float, float]:
     return float(flops), float(moved)
 
 
-def _tell_recovery(sizes: list[int], batch: training.Batch) -> None:
+def _tell_recovery(sizes: list[int], batch: trainer.Batch) -> None:
     model = load_model()
     for size in sizes:
         blocks = _blocks_of(_repeated(batch, size))
-        taken = in_turns({"solve": lambda blocks=blocks: inference.recover_blocks([model], blocks)})
+        taken = in_turns({"solve": lambda blocks=blocks: recovery.recover_blocks([model], blocks)})
         rate = size / np.median(taken["solve"])
         print(f"recover, {size} maps at once: {rate:.0f} maps/s", flush=True)
 
@@ -136,12 +136,12 @@ def _tell_loader(path: Path, counts: list[int]) -> None:
         print(f"loader, {kind}: {rate:.0f} samples/s", flush=True)
 
 
-def _repeated(batch: training.Batch, size: int) -> training.Batch:
+def _repeated(batch: trainer.Batch, size: int) -> trainer.Batch:
     repeat = lambda x: np.resize(np.asarray(x), (size, *np.shape(x)[1:]))  # noqa: E731
     return {name: repeat(value) for name, value in batch.items() if name != "sample"}
 
 
-def _blocks_of(batch: training.Batch) -> clouds.Blocks:
+def _blocks_of(batch: trainer.Batch) -> clouds.Blocks:
     return clouds.Blocks(*(batch[name] for name in ("pixels", "values", "mask", "size", "centre")))
 
 

@@ -14,9 +14,9 @@ import numpy as np
 from benchmarks.measuring import Row, in_turns, row
 from benchmarks.operations import room_like
 from train3d_jax.geometry import clouds
-from train3d_jax.inference import recovery as inference
+from train3d_jax.inference import recovery
 from train3d_jax.inference.models import load_model
-from train3d_jax.training import trainer as training
+from train3d_jax.training import trainer
 from train3d_jax.training.config import TrainingConfig
 
 DOUBLED = np.array([1, 2, 4, 8])
@@ -57,7 +57,7 @@ def _recover(depth: np.ndarray, count: int) -> Callable[[], object]:
 
     def run() -> None:
         for _ in range(count // BATCH):
-            inference.recover_blocks([model], inference.make_blocks([depth] * BATCH))
+            recovery.recover_blocks([model], recovery.make_blocks([depth] * BATCH))
 
     return run
 
@@ -67,15 +67,15 @@ def _average(doubled: int) -> Callable[[], object]:
     height = 240 * 2 ** (int(np.log2(doubled)) // 2)
     values = np.random.default_rng(0).uniform(1, 2, (height, PIXELS * doubled // height))
     maps = [values.astype(np.float32)] * 8
-    return lambda: inference.make_blocks(maps)
+    return lambda: recovery.make_blocks(maps)
 
 
 def _train(depth: np.ndarray, size: int, settings: clouds.CloudSettings, encoder: str):
     config = TrainingConfig((0, 2), settings, size, encoder=encoder)
-    mesh = training.device_mesh(size)
-    state = training.place_state(training.initial_state(config, 100), mesh)
-    step = training.make_train_step(config, 100, mesh)
-    blocks = inference.make_blocks([depth] * size)
+    mesh = trainer.device_mesh(size)
+    state = trainer.place_state(trainer.initial_state(config, 100), mesh)
+    step = trainer.make_train_step(config, 100, mesh)
+    blocks = recovery.make_blocks([depth] * size)
     batch = {**blocks._asdict(), "focal": np.full(size, 500, np.float32)}
 
     def run() -> None:

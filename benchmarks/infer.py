@@ -25,7 +25,7 @@ from launch.recovery.config import RecoveryConfig, SaveSettings
 from launch.recovery.folder import recover_folder
 from launch.recovery.recovered import Map, Recovered
 from train3d_jax.formats.depth import read_depth_file
-from train3d_jax.inference import recovery as inference
+from train3d_jax.inference import recovery
 from train3d_jax.inference.models import Model, load_model
 
 MAPS = 64
@@ -84,8 +84,8 @@ def _whole(folder: Path, out: Path, model: Model) -> dict[str, Callable[[], obje
 def _parts(folder: Path, out: Path, model: Model) -> dict[str, Callable[[], object]]:
     files = find_depth_files(folder)
     maps = [read_depth_file(file.path) for file in files]
-    batches = [inference.make_blocks(maps[at : at + BATCH]) for at in range(0, MAPS, BATCH)]
-    solution = inference.Estimate(
+    batches = [recovery.make_blocks(maps[at : at + BATCH]) for at in range(0, MAPS, BATCH)]
+    estimate = recovery.Estimate(
         focal=500.0, shift=-0.2, a=1.0, b=0.1, focal_interval=(450.0, 550.0),
         shift_interval=(-0.3, -0.1), flags=(),
     )  # fmt: skip
@@ -93,14 +93,14 @@ def _parts(folder: Path, out: Path, model: Model) -> dict[str, Callable[[], obje
 
     def write() -> None:
         for file, values in zip(files, maps, strict=True):
-            recovered = Recovered(file, Map(file, values, None), solution, (1.0, 0.0))
+            recovered = Recovered(file, Map(file, values, None), estimate, (1.0, 0.0))
             saving.save(recovered, config, "arbitrary")
 
     return {
         "reads": lambda: [read_depth_file(file.path) for file in files],
-        "averages over blocks": lambda: inference.make_blocks(maps),
+        "averages over blocks": lambda: recovery.make_blocks(maps),
         SOLVES: lambda: jax.block_until_ready(
-            [inference.recover_blocks([model], blocks).focal for blocks in batches]
+            [recovery.recover_blocks([model], blocks).focal for blocks in batches]
         ),
         "writes PLY and npz": write,
     }

@@ -16,8 +16,8 @@ import numpy as np
 
 from benchmarks.measuring import Row, in_turns, row
 from train3d_jax.geometry import affine, camera, clouds
-from train3d_jax.inference import recovery as inference
-from train3d_jax.training import trainer as training
+from train3d_jax.inference import recovery
+from train3d_jax.training import trainer
 from train3d_jax.training.config import TrainingConfig
 
 SIZE = (480, 640)
@@ -45,7 +45,7 @@ def measure() -> dict[str, np.ndarray]:
     """Seconds a map of each way, in each round."""
     rng = np.random.default_rng(0)
     maps = [room_like(rng) for _ in range(BATCH)]
-    blocks = inference.make_blocks(maps)
+    blocks = recovery.make_blocks(maps)
     key = jax.random.key(0)
 
     def cloud_of(settings: clouds.CloudSettings):
@@ -62,9 +62,9 @@ def measure() -> dict[str, np.ndarray]:
     config = TrainingConfig(
         (0, 2), clouds.CloudSettings(voxel_size=0.0, num_points=0), BATCH, encoder="surfaces"
     )
-    mesh = training.device_mesh(BATCH)
-    state = training.place_state(training.initial_state(config, 100), mesh)
-    step = training.make_train_step(config, 100, mesh)
+    mesh = trainer.device_mesh(BATCH)
+    state = trainer.place_state(trainer.initial_state(config, 100), mesh)
+    step = trainer.make_train_step(config, 100, mesh)
     batch = {**blocks._asdict(), "focal": np.full(BATCH, 500, np.float32)}
 
     def train() -> None:
@@ -75,7 +75,7 @@ def measure() -> dict[str, np.ndarray]:
     taken = in_turns(
         {
             PLAIN: lambda: [_plain(values) for values in maps],
-            BLOCKS: lambda: inference.make_blocks(maps),
+            BLOCKS: lambda: recovery.make_blocks(maps),
             CLOUD: cloud_of(config.clouds),
             SAMPLE: cloud_of(clouds.POINT_SETS),
             STEP: train,

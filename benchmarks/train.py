@@ -32,7 +32,7 @@ from data.loading import crops, pipeline, read_ahead, samples, splits
 from data.prepared import layout, npz_files, records
 from data.prepared.prepared_set import PreparedSet
 from data.protocol import DepthMap
-from train3d_jax.training import trainer as training
+from train3d_jax.training import trainer
 
 _DATA = flags.DEFINE_string("data", None, "A prepared set; rendered rooms where none is given.")
 
@@ -248,21 +248,21 @@ def _print_step_times(step: Step) -> None:
     print(f"\nstep, ms a sample on {os.cpu_count()} cores:", _listed(own))
 
 
-def batches_of(subsets: list[splits.Subset], workers: int) -> Iterator[training.Batch]:
+def batches_of(subsets: list[splits.Subset], workers: int) -> Iterator[trainer.Batch]:
     return iter(pipeline.training_batches(subsets, None, _BATCH_SIZE.value, "depth", 0, workers))
 
 
-def first_batch(subsets: list[splits.Subset]) -> training.Batch:
+def first_batch(subsets: list[splits.Subset]) -> trainer.Batch:
     with contextlib.closing(batches_of(subsets, 0)) as batches:
         return next(batches)
 
 
-def consume(batches: Iterator[training.Batch], count: int) -> None:
+def consume(batches: Iterator[trainer.Batch], count: int) -> None:
     for _ in itertools.islice(batches, count):
         pass
 
 
-def _put(batch: training.Batch) -> None:
+def _put(batch: trainer.Batch) -> None:
     jax.block_until_ready(jax.device_put(batch))
 
 

@@ -13,8 +13,7 @@ import numpy as np
 from benchmarks.measuring import in_turns
 from train3d_jax.geometry.clouds import CloudSettings
 from train3d_jax.networks import encoder
-from train3d_jax.training import losses
-from train3d_jax.training import trainer as training
+from train3d_jax.training import losses, trainer
 from train3d_jax.training.config import TrainingConfig, build_encoder
 from train3d_jax.training.examples import make_examples
 
@@ -29,14 +28,14 @@ class Step:
         self.config = config = TrainingConfig(
             (0, 2), clouds, batch_size, encoder="surfaces", precision=precision
         )
-        self._mesh = training.device_mesh(batch_size)
-        self._state = training.place_state(training.initial_state(config, 1000), self._mesh)
-        self._step = training.make_train_step(config, 1000, self._mesh)
+        self._mesh = trainer.device_mesh(batch_size)
+        self._state = trainer.place_state(trainer.initial_state(config, 1000), self._mesh)
+        self._step = trainer.make_train_step(config, 1000, self._mesh)
 
-        def examples(params: Any, key: jax.Array, batch: training.Batch):
+        def examples(params: Any, key: jax.Array, batch: trainer.Batch):
             return make_examples(key, batch, config, augmented=True)
 
-        def loss(params: Any, key: jax.Array, batch: training.Batch) -> jax.Array:
+        def loss(params: Any, key: jax.Array, batch: trainer.Batch) -> jax.Array:
             clouds, labels = examples(params, key, batch)
             network = build_encoder(config)
             posteriors = encoder.encode(network, params, clouds.points, clouds.mask)
@@ -47,17 +46,17 @@ class Step:
 
         self._parts = [jax.jit(examples), jax.jit(loss), jax.jit(jax.value_and_grad(loss))]
 
-    def train(self, batches: Iterator[training.Batch], steps: int) -> None:
+    def train(self, batches: Iterator[trainer.Batch], steps: int) -> None:
         """So many steps, one ahead of the device, as the training loop does."""
         last: Any = None
         for _ in range(steps):
-            batch = training.place_batch(next(batches), self._mesh)
+            batch = trainer.place_batch(next(batches), self._mesh)
             self._state, now = self._step(self._state, batch)
             jax.block_until_ready(last)
             last = now
         jax.block_until_ready(last)
 
-    def floor(self, batch: training.Batch) -> str:
+    def floor(self, batch: trainer.Batch) -> str:
         """How many samples a second there would be at best, in words.
 
         The operations that XLA counts, and of these the exponentials, logarithms and roots, at the
@@ -67,7 +66,7 @@ class Step:
         # XLA counts the body of a loop once, so there must be none.
         at_once = lambda function, rows, **_: jax.vmap(function)(rows)  # noqa: E731
         with mock.patch.object(jax.lax, "map", at_once):
-            step = training.make_train_step(self.config, 1000, self._mesh)
+            step = trainer.make_train_step(self.config, 1000, self._mesh)
             counted = step.lower(self._state, batch).compile().cost_analysis()
         size = len(batch["focal"])
         plain, hard = counted["flops"] / size, counted["transcendentals"] / size
@@ -90,12 +89,12 @@ class Step:
             f"{hard / 1e6:.1f} M exponentials at {hard_rate / 1e9:.2f} G/s"
         )
 
-    def operations(self, batch: training.Batch) -> tuple[float, float]:
+    def operations(self, batch: trainer.Batch) -> tuple[float, float]:
         """Operations of a step as compiled, and the bytes that it moves, by XLA's account."""
         counted = self._step.lower(self._state, batch).compile().cost_analysis()
         return counted["flops"], counted["bytes accessed"]
 
-    def parts(self, batch: training.Batch) -> dict[str, Callable[[], object]]:
+    def parts(self, batch: trainer.Batch) -> dict[str, Callable[[], object]]:
         """What each part takes, with the parts before it."""
         arguments = self._state.params, jax.random.key(0), batch
         # A copy of the parameters: those of the state are donated to the step.

@@ -29,14 +29,14 @@ EXIT_INTERRUPTED = 130
 def run(main: Callable[[], int | None]) -> None:
     """Parses the flags, calls `main()`, and exits with what it returns (None counts as 0).
 
-    A flag that is wrong, an argument left over and a `UserError` are each told in one line, and
+    A flag that is wrong, an argument left over and a `UserError` are each reported in one line, and
     exit with status 2.
     """
     _name_programs_as_typed()
 
     def checked(_: list[str]) -> None:
         if not flags.FLAGS["verbosity"].present:
-            logging.set_verbosity(logging.WARNING)  # orbax tells of every file at level INFO
+            logging.set_verbosity(logging.WARNING)  # orbax logs every file at level INFO
         with one_line_for_mistakes():
             sys.exit(main() or 0)
 
@@ -74,14 +74,14 @@ def _why_there_is_no_device() -> str | None:
         jax.devices()
     except (RuntimeError, AssertionError) as error:
         wanted = os.environ.get("JAX_PLATFORMS")
-        told = " ".join(str(error).split()).partition(" (set JAX_PLATFORMS")[0].rstrip(".")
-        told = told or "no plugin of this platform is installed"
+        reason = " ".join(str(error).split()).partition(" (set JAX_PLATFORMS")[0].rstrip(".")
+        reason = reason or "no plugin of this platform is installed"
         if wanted:
             return (
-                f"JAX_PLATFORMS={wanted}: JAX has no such device here ({told}); leave it unset, or "
-                "set JAX_PLATFORMS=cpu"
+                f"JAX_PLATFORMS={wanted}: JAX has no such device here ({reason}); leave it unset, "
+                "or set JAX_PLATFORMS=cpu"
             )
-        return f"JAX finds no device ({told}); JAX_PLATFORMS=cpu computes on the CPU"
+        return f"JAX finds no device ({reason}); JAX_PLATFORMS=cpu computes on the CPU"
     return None
 
 

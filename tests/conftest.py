@@ -17,7 +17,9 @@ import jaxtyping  # noqa: E402
 
 # Types and shapes of what these take and give are checked, under jit when they are traced.  `api`
 # is not among them: it checks its arguments itself, and raises its own errors.
-CHECKED = ("geometry", "evaluation", "inference.arrays", "inference.known", "shape")
+CHECKED = (
+    "geometry", "windows", "evidence", "evaluation", "inference.arrays", "inference.known", "shape"
+)  # fmt: skip
 jaxtyping.install_import_hook([f"train3d_jax.{name}" for name in CHECKED], "beartype.beartype")
 
 import pytest  # noqa: E402

@@ -8,8 +8,7 @@ from box_rooms import box_room
 
 from launch.recovery.config import RecoveryConfig, SaveSettings
 from launch.recovery.folder import recover_folder
-from train3d_jax.inference import map_checks
-from train3d_jax.inference import recovery as inference
+from train3d_jax.inference import map_checks, recovery
 
 SIZE = (24, 32)
 
@@ -19,7 +18,7 @@ OUTLIER[3, 5] = 1e25
 
 
 class Solved:
-    """In the place of `inference.Estimates`."""
+    """In the place of `recovery.Recovery`."""
 
     def __init__(self, blocks, known):
         self.blocks, self.known = blocks, known
@@ -37,11 +36,11 @@ class Solved:
             return None
         if self.canonical_scale[index] < 1e-36:  # as float32 overflows
             nan = float("nan")
-            return inference.Estimate(nan, nan, nan, nan, (nan, nan), (nan, nan), ())
+            return recovery.Estimate(nan, nan, nan, nan, (nan, nan), (nan, nan), ())
         focal = 30.0 if self.known.focal is None else float(self.known.focal[index])
         scale, offset = float(self.canonical_scale[index]), float(self.canonical_offset[index])
         shift = -offset if self.known.shift else -0.2
-        return inference.Estimate(
+        return recovery.Estimate(
             focal=focal, shift=shift, a=scale, b=offset + shift,
             focal_interval=(0.9 * focal, 1.1 * focal), shift_interval=(shift, shift + 0.1),
             flags=(),
@@ -57,7 +56,7 @@ def solver(monkeypatch):
         batches.append((blocks, known))
         return Solved(blocks, known)
 
-    monkeypatch.setattr(inference, "recover_blocks", recover_blocks)
+    monkeypatch.setattr(recovery, "recover_blocks", recover_blocks)
     monkeypatch.setattr(
         map_checks, "form_evidence", lambda values, mask: np.zeros((len(values), 4))
     )

@@ -14,7 +14,7 @@ from distributed import Client
 from raw_files import put, put_kenburns, put_sens, put_taskonomy
 
 from data.parallel import cluster, work
-from data.prepare import preparation as preparation
+from data.prepare import preparation
 from data.prepare.plan import Slot, Task
 from data.prepare.preparation import PrepareConfig, prepare, prepare_samples
 from data.prepared import layout, manifest, records

@@ -21,10 +21,10 @@ from launch.evaluation.methods import (
 )
 from launch.evaluation.run import EvaluatedSet, Measured
 from train3d_jax.errors import UserError
-from train3d_jax.evaluation import views as evaluation
+from train3d_jax.evaluation import views
 from train3d_jax.geometry import affine, camera
 from train3d_jax.geometry.points import average_blocks
-from train3d_jax.inference import recovery as inference
+from train3d_jax.inference import recovery
 from train3d_jax.pictures.curves import render_error_curves
 from train3d_jax.pictures.figures import pixels
 
@@ -46,10 +46,10 @@ def room(seed=0, centre=None):
 @pytest.mark.parametrize("seed", range(50))
 def test_a_crop_is_inside_of_the_image_and_about_the_principal_point(seed):
     rng = np.random.default_rng(seed)
-    height, width = rng.integers(20, 200, 2)
-    centre = rng.uniform(5, [width - 6, height - 6])
+    height, width = rng.integers(20, 200, 2).tolist()
+    centre = rng.uniform(5, [width - 6, height - 6]).tolist()
     share = rng.uniform(0.5, 1)
-    rows, columns = evaluation.crop_window((height, width), tuple(centre), share)
+    rows, columns = views.crop_window((height, width), tuple(centre), share)
     for kept, length, middle in ((rows, height, centre[1]), (columns, width, centre[0])):
         assert 0 <= kept.start < kept.stop <= length
         reach = min(middle + 0.5, length - 0.5 - middle)
@@ -59,13 +59,13 @@ def test_a_crop_is_inside_of_the_image_and_about_the_principal_point(seed):
 
 
 def test_the_largest_crop_of_a_centred_image_is_the_image():
-    assert evaluation.crop_window((90, 130), (64.5, 44.5), 1.0) == (slice(0, 90), slice(0, 130))
+    assert views.crop_window((90, 130), (64.5, 44.5), 1.0) == (slice(0, 90), slice(0, 130))
 
 
 @pytest.mark.parametrize("number", range(4))
 def test_a_crop_unprojects_to_the_same_points_as_the_whole_map(number):
     true, intrinsics = room(centre=(51.3, 48.8))
-    view = evaluation.make_view(true, intrinsics, "depth", (0, 7, number))
+    view = views.make_view(true, intrinsics, "depth", (0, 7, number))
     (left, top), (height, width) = intrinsics[:2, 2] - view.intrinsics[:2, 2], view.depth.shape
     assert left == int(left) and top == int(top)
     assert width < 130 and height < 90
@@ -77,12 +77,12 @@ def test_a_crop_unprojects_to_the_same_points_as_the_whole_map(number):
 
 def test_a_view_is_a_function_of_its_seeds():
     true, intrinsics = room()
-    one, same = (evaluation.make_view(true, intrinsics, "depth", (3, 1, 2)) for _ in range(2))
+    one, same = (views.make_view(true, intrinsics, "depth", (3, 1, 2)) for _ in range(2))
     np.testing.assert_array_equal(one.values, same.values)
     for seeds in ((4, 1, 2), (3, 2, 2), (3, 1, 3)):
-        other = evaluation.make_view(true, intrinsics, "depth", seeds)
+        other = views.make_view(true, intrinsics, "depth", seeds)
         assert (other.share, other.scale) != (one.share, one.scale)
-    whole = evaluation.make_view(true, intrinsics, "depth", (3, 1, 2), crop=False)
+    whole = views.make_view(true, intrinsics, "depth", (3, 1, 2), crop=False)
     assert whole.values.shape == true.shape and whole.share == 1
     np.testing.assert_array_equal(whole.depth, true)
     np.testing.assert_array_equal(whole.values != 0, true > 0)
@@ -91,8 +91,8 @@ def test_a_view_is_a_function_of_its_seeds():
 @both_spaces
 @pytest.mark.parametrize("number", range(3))
 def test_the_distortion_is_what_the_canonical_form_undoes(space, number):
-    view = evaluation.make_view(*room(), space, (0, 0, number))
-    true = evaluation.true_values(view, space)
+    view = views.make_view(*room(), space, (0, 0, number))
+    true = views.true_values(view, space)
     forms = []
     for values in (view.values, true):
         _, means, mask = average_blocks(values, values != 0)
@@ -102,10 +102,10 @@ def test_the_distortion_is_what_the_canonical_form_undoes(space, number):
     # Depth and its shift are about as large as the spread: float32 keeps six digits of it.
     np.testing.assert_allclose(distorted.values, straight.values, atol=1e-5)
     # And the truth is what this form says; the same quantiles, but in float64.
-    truth = evaluation.truth_of(view, space)
+    truth = views.truth_of(view, space)
     assert truth.shift == pytest.approx(-float(straight.offset), abs=1e-5)
     assert truth.ratio == pytest.approx(float(affine.shift_to_ratio(truth.shift)), abs=1e-6)
-    scale, offset = evaluation.canonical_form(view.values)
+    scale, offset = views.canonical_form(view.values)
     assert scale == pytest.approx(float(distorted.scale), rel=1e-5)
     assert offset == pytest.approx(float(distorted.offset), abs=1e-5)
 
@@ -114,8 +114,8 @@ def test_what_is_left_of_a_view_can_be_too_little():
     true, intrinsics = room()
     empty, flat = np.zeros_like(true), np.full_like(true, 2.5)
     for values in (empty, flat):
-        view = evaluation.make_view(values, intrinsics, "depth", (0, 0, 0))
-        assert evaluation.truth_of(view, "depth") is None
+        view = views.make_view(values, intrinsics, "depth", (0, 0, 0))
+        assert views.truth_of(view, "depth") is None
         assert make_case(TrueMap("x", "", values, intrinsics), view, "depth", (0, 0, 0)) is None
 
 
@@ -123,7 +123,7 @@ def test_what_is_left_of_a_view_can_be_too_little():
 def test_the_truth_as_an_answer_has_no_error_and_another_answer_has(space):
     true, intrinsics = room()
     # Whole, so that the principal point is in the centre to the last digit.
-    view = evaluation.make_view(true, intrinsics, space, (0, 0, 0), crop=False)
+    view = views.make_view(true, intrinsics, space, (0, 0, 0), crop=False)
     case = make_case(TrueMap("x", "", true, intrinsics), view, space, (0, 0, 0))
     focal, shift = case.truth.focal, case.truth.shift
     answers = np.array([[focal, shift], [1.2 * focal, shift], [focal, shift + 0.2]])
@@ -147,7 +147,7 @@ def test_the_truth_as_an_answer_has_no_error_and_another_answer_has(space):
 def test_a_view_without_an_answer_counts_as_the_constant_guess(monkeypatch):
     cases = []
     for seed in range(3):
-        view = evaluation.make_view(*room(seed), "depth", (0, seed, 0))
+        view = views.make_view(*room(seed), "depth", (0, seed, 0))
         cases.append(make_case(TrueMap("x", "", *room(seed)), view, "depth", (0, seed, 0)))
 
     def recover(models, blocks, known, method, space):
@@ -158,14 +158,14 @@ def test_a_view_without_an_answer_counts_as_the_constant_guess(monkeypatch):
         focal[0], shift[0] = cases[0].truth.focal, cases[0].truth.shift
         focal[1] = shift[1] = np.nan
         ends = np.array([0.9, 1.1])
-        return inference.Estimates(
+        return recovery.Recovery(
             ~np.isnan(focal), shift, focal, np.sort(shift[:, None] * ends), focal[:, None] * ends,
             np.ones(count), np.zeros(count), np.ones(count), {},
         )  # fmt: skip
 
-    monkeypatch.setattr(inference, "recover_blocks", recover)
+    monkeypatch.setattr(recovery, "recover_blocks", recover)
     methods = Methods([], "depth")
-    best = evaluation.best_constants([case.truth for case in cases])
+    best = views.best_constants([case.truth for case in cases])
     tables = [
         {
             row: dict(zip(COLUMNS, values, strict=True))
@@ -191,19 +191,19 @@ def test_a_view_without_an_answer_counts_as_the_constant_guess(monkeypatch):
 
 
 def test_points_are_drawn_where_there_is_depth_and_padded_where_there_are_not_enough():
-    view = evaluation.make_view(*room(), "depth", (0, 0, 0))
-    drawn, mask = evaluation.draw_pixels(view, (0, 0, 0), 500)
+    view = views.make_view(*room(), "depth", (0, 0, 0))
+    drawn, mask = views.draw_pixels(view, (0, 0, 0), 500)
     assert mask.all() and len(np.unique(drawn, axis=0)) == 500
     assert (view.depth[tuple(drawn.T)] > 0).all()
     present = int((view.depth > 0).sum())
-    _, mask = evaluation.draw_pixels(view, (0, 0, 0), present + 5)
+    _, mask = views.draw_pixels(view, (0, 0, 0), present + 5)
     assert mask.sum() == present
 
 
 def test_no_other_constants_have_smaller_mean_errors_than_those_in_hindsight():
-    views = [evaluation.make_view(*room(seed), "depth", (0, seed, 0)) for seed in range(7)]
-    truths = [evaluation.truth_of(view, "depth") for view in views]
-    best = evaluation.best_constants(truths)
+    made = [views.make_view(*room(seed), "depth", (0, seed, 0)) for seed in range(7)]
+    truths = [views.truth_of(view, "depth") for view in made]
+    best = views.best_constants(truths)
     for name in ("fov", "ratio"):
         true = np.array([getattr(truth, name) for truth in truths])
         tried = np.linspace(true.min(), true.max(), 1000)
@@ -221,7 +221,7 @@ def evaluated():
     """Two sets: of 3 views of two scenes, of 2 views of no known scene."""
     sets = []
     for name, scenes in (("known", ["a", "a", "b"]), ("unknown", ["", ""])):
-        views = []
+        measured = []
         for number, scene in enumerate(scenes):
             table = np.full((len(ROWS), len(COLUMNS)), 0.1 * (number + 1))
             table[:, COLUMNS.index("solved")] = 1
@@ -229,10 +229,10 @@ def evaluated():
             table[2, COLUMNS.index("point_error")] += 0.2 * (number - 1)
             table[2, COLUMNS.index("solved")] = number != 1
             table[2, -2:] = (number == 0, np.nan)
-            truth = evaluation.Truth(100, 60, 0.1, 0.4)
-            views.append(Measured(number, 0, f"m{number}", scene, 1.0, truth, table))
-        constants = evaluation.Constants(60, 0.4)
-        sets.append(EvaluatedSet(name, len(scenes), 0, 0, constants, views))
+            truth = views.Truth(100, 60, 0.1, 0.4)
+            measured.append(Measured(number, 0, f"m{number}", scene, 1.0, truth, table))
+        constants = views.Constants(60, 0.4)
+        sets.append(EvaluatedSet(name, len(scenes), 0, 0, constants, measured))
     return sets
 
 
@@ -282,15 +282,15 @@ def test_only_what_an_evaluation_left_is_replaced(tmp_path):
 
 def test_noise_is_of_the_size_that_is_asked_for_and_part_of_the_truth():
     true, intrinsics = room()
-    clean = evaluation.make_view(true, intrinsics, "depth", (0, 0, 0))
-    noisy = evaluation.make_view(true, intrinsics, "depth", (0, 0, 0), noise=0.01)
+    clean = views.make_view(true, intrinsics, "depth", (0, 0, 0))
+    noisy = views.make_view(true, intrinsics, "depth", (0, 0, 0), noise=0.01)
     assert noisy.share == clean.share and noisy.scale == clean.scale
     present = clean.depth > 0
     np.testing.assert_array_equal(noisy.depth > 0, present)
     error = noisy.depth[present] / clean.depth[present] - 1
     # Of some thousand pixels: to a few per cent.
     assert 0.009 < error.std() < 0.011 and abs(error.mean()) < 1e-3
-    straight = evaluation.true_values(noisy, "depth") / noisy.scale
+    straight = views.true_values(noisy, "depth") / noisy.scale
     np.testing.assert_allclose(straight, noisy.depth, rtol=1e-6)
-    far = evaluation.make_view(true, intrinsics, "depth", (0, 0, 0), noise=5.0)
+    far = views.make_view(true, intrinsics, "depth", (0, 0, 0), noise=5.0)
     assert (far.depth[present] > 0).all()

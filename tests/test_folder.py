@@ -17,6 +17,7 @@ from folders import (
     OUTLIER,
     REPORTS,
     SIZE,
+    config_of,
     fill,
     recovered,
     rows_of,
@@ -28,6 +29,7 @@ from raw_files import put
 from data.user_maps.known_cameras import KnownCamera
 from launch.recovery import folder, one_map
 from launch.recovery.config import SaveSettings
+from launch.recovery.folder import recover_folder
 from train3d_jax.errors import DataError, UserError
 from train3d_jax.export import point_clouds
 from train3d_jax.formats.depth import ReadSettings
@@ -142,6 +144,14 @@ def test_a_full_disk_ends_the_run_in_one_line(tmp_path, solver, monkeypatch):
     monkeypatch.setattr(point_clouds, "write_ply", full)
     with pytest.raises(UserError, match="No space left"):
         recovered(tmp_path)
+
+
+def test_maps_that_are_listed_already_are_not_listed_again(tmp_path, solver, monkeypatch):
+    fill(tmp_path / "in", NAMES)
+    config = config_of(tmp_path)
+    listing = one_map.find_maps(config)
+    monkeypatch.setattr(one_map, "search", None)
+    assert recover_folder(config, [], listing).counts == (9, 0, 0)
 
 
 def test_a_name_too_long_to_write_fails_alone(tmp_path, solver):

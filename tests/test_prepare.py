@@ -13,7 +13,7 @@ from PIL import Image
 from raw_files import put, put_kenburns, put_sens, put_taskonomy
 
 from data.parallel.work import run_in_order
-from data.prepare import preparation as preparation
+from data.prepare import preparation
 from data.prepare.preparation import InProcess, PrepareConfig, prepare
 from data.prepared.prepared_set import PreparedSet
 from train3d_jax import locks

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from raw_files import put, put_kenburns, put_sens, put_taskonomy
 
-from data.prepare import preparation as preparation
+from data.prepare import preparation
 from data.prepare.preparation import InProcess, PrepareConfig, prepare
 from data.prepare.verify import repair, verify
 from data.prepared import manifest, records, writing

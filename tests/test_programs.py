@@ -24,7 +24,7 @@ FLAGS = {
     ],
     "view": [
         *("input", "data", "space", "model", "rgb", "out", "host", "port", "key", "channel"),
-        *("invalid", "allow_8bit"),
+        *("invalid", "allow_8bit", "negate", "save", "edge_filter"),
     ],
     "weights": ["out", "epochs", "share"],
 }

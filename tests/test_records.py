@@ -12,7 +12,7 @@ from data.prepared import manifest, records, writing
 from data.prepared.layout import ARRAY_RECORD
 from data.prepared.manifest import Origin
 from data.prepared.prepared_set import PreparedSet
-from data.protocol import DepthMap
+from data.protocol import DepthMap, depth_map_of_units
 from train3d_jax.errors import DataError
 
 CAMERA = np.array([[500.25, 0, 3.1], [0, 501.75, 2.7], [0, 0, 1]])
@@ -64,6 +64,16 @@ def test_depth_of_sensors_is_kept_exactly(units_per_metre):
     metres = np.divide(units, np.float32(units_per_metre), dtype=np.float32)
     again, _ = records.decode(records.encode(DepthMap(metres, CAMERA), {}))
     np.testing.assert_array_equal(again, metres)
+
+
+@pytest.mark.parametrize("max_depth_m", [None, 5.0])
+def test_depth_that_a_file_holds_in_16_bits_is_stored_as_it_is(max_depth_m):
+    units = np.random.default_rng(0).integers(0, 1 << 16, (20, 30)).astype(np.uint16)
+    depth_map = depth_map_of_units(units, 5000.0, CAMERA).limited(max_depth_m)
+    codes, units_per_metre, _ = records.decode_units(records.encode(depth_map, {}))
+    kept = units if max_depth_m is None else np.where(units <= 5000 * max_depth_m, units, 0)
+    np.testing.assert_array_equal(codes, kept)
+    assert units_per_metre == 5000 and (max_depth_m is None or (kept != units).any())
 
 
 @given(st.integers(0, 1 << 32))

@@ -51,6 +51,18 @@ def test_depth_is_in_metres_and_the_camera_is_the_depth_camera(tmp_path, compres
     assert ScanNet(tmp_path).read(scene, 1).depth[2, 3] == 0
 
 
+def test_the_header_is_parsed_once_for_all_frames_until_the_file_changes(tmp_path, monkeypatch):
+    scene = scene_of(tmp_path, sens([depth_units(seed=seed) for seed in range(3)]))
+    parsed, parse = [], scannet._read_header
+    monkeypatch.setattr(scannet, "_read_header", lambda path: parsed.append(path) or parse(path))
+    for frame in range(3):
+        ScanNet(tmp_path).read(scene, frame)
+    assert parsed == [scene.path]
+    put(scene.path, sens([depth_units(seed=7)] * 4))
+    changed = ScanNet(tmp_path).read(scene, 3).depth
+    np.testing.assert_allclose(changed, depth_units(seed=7) / 1000, rtol=1e-6)
+
+
 def test_threads_that_walk_a_file_at_once_find_the_same_frames(tmp_path, monkeypatch):
     units = [depth_units(seed=seed) for seed in range(4)]
     scene = scene_of(tmp_path, sens(units))

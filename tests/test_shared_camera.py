@@ -10,7 +10,7 @@ from raw_files import put
 from launch.recovery import shared_camera
 from launch.recovery.shards import Shard
 from train3d_jax.errors import UserError
-from train3d_jax.inference import recovery as inference
+from train3d_jax.inference import recovery
 
 # One camera for all.
 
@@ -27,8 +27,8 @@ def evidence(monkeypatch):
         assert total[1] == count  # what fills up a batch does not vote
         return total[0] / count, (10.0, 90.0)
 
-    monkeypatch.setattr(inference, "focal_evidence", focal_evidence)
-    monkeypatch.setattr(inference, "shared_focal", shared_focal)
+    monkeypatch.setattr(recovery, "focal_evidence", focal_evidence)
+    monkeypatch.setattr(recovery, "shared_focal", shared_focal)
 
 
 def test_all_maps_get_the_camera_that_they_agree_on(tmp_path, solver, evidence, capsys):

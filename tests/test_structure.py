@@ -27,6 +27,8 @@ LAYERS = (
     ("train3d_jax.evaluation",),
     ("train3d_jax.shape",),
     ("train3d_jax.api",),
+    ("train3d_jax.command",),
+    ("train3d_jax.__main__",),
     ("data.validity", "data.walking"),
     ("data.protocol",),
     ("data.readers", "data.prepared", "data.user_maps"),
@@ -38,6 +40,9 @@ LAYERS = (
 
 SIDEWAYS = {("data.user_maps", "data.prepared")}
 """Imports within a layer: maps with a known truth may be those of a prepared set."""
+
+COMMAND = "train3d_jax.command"
+"""The installed command, which starts programs: the one module of the library that knows flags."""
 
 WITHOUT_JAX = ("data.readers", "data.prepared", "data.prepare", "data.parallel", "data.user_maps")
 """What worker processes import: numpy only, so that they start quickly and take little memory."""
@@ -168,6 +173,8 @@ def test_the_library_knows_neither_data_nor_programs_nor_their_flags():
         outside = {name.partition(".")[0] for name in imports(module)}
         assert not outside & {"data", "launch"}, module
         assert not imports(module) & {"absl.app", "absl.flags"}, module
+        if module == COMMAND:
+            continue
         tree = ast.parse(modules()[module].read_text())
         holders = (ast.Module, ast.ClassDef, ast.FunctionDef)
         docstrings = {

@@ -41,6 +41,17 @@ print(train_flags.num_workers())
         assert output.stdout.strip() == expected
 
 
+def test_a_configuration_of_the_library_has_the_defaults_of_the_command_line():
+    # A process of its own: prepare has flags of the same names.
+    code = """
+from launch.training import flags as train_flags
+from train3d_jax.training.config import TrainingConfig
+train_flags.flags.FLAGS("train --data=a --model_name=b --precision=float32".split())
+assert train_flags.configuration() == TrainingConfig(), train_flags.configuration()
+"""
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
 def test_without_a_device_no_run_is_begun(folder):
     flags = ["--data", "prepared", "--model_name", "nowhere", "--targets", "2"]
     ended = run(folder, "train", *flags, status=2, JAX_PLATFORMS="nonsense")

@@ -1,7 +1,7 @@
-"""What suits the device: pieces that stay in a CPU's caches, all at once on a GPU; how to compile.
+"""Work in chunks that fit a CPU's caches, all at once on a GPU; options of the compiler.
 
-XLA makes one loop over whole arrays of each step; on a CPU those of a batch of maps are tens of
-megabytes, which come from memory and go back to it, page by page new.
+XLA makes one loop over whole arrays of each operation.  On a CPU those of a batch of maps are tens
+of megabytes, which pass through memory each time.
 """
 
 from collections.abc import Callable
@@ -12,21 +12,22 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 MAPS = 16
-"""At a time.  Windows of 64 maps at once take half as long again as in turns of so many; smaller
-turns are a little faster still, but within a training step they leave one of two cores idle."""
+"""Maps in a chunk.  Windows of 64 maps at once take half as long again as in chunks of 16; smaller
+chunks are a little faster still, but leave one of two cores idle in a training step.  Measured on
+two cores."""
 
 COMPILER_OPTIONS = {"xla_gpu_experimental_enable_fusion_autotuner": False}
 """For `jax.jit` of whole programs.  On a GPU XLA would otherwise make two kernels of every sum over
-bins and take the faster; of the second kind some take minutes to compile.  Without, a training step
-compiles in less than a minute.  Other devices do not ask for it."""
+bins and take the faster, and some of the second kind take minutes to compile.  With this option a
+training step compiles in less than a minute.  Other devices ignore it."""
 
 
 def over_bins(function: Callable[[jax.Array], jax.Array], bins: ArrayLike) -> jax.Array:
-    """What a function says of each bin, stacked along a new leading axis.
+    """A function of one bin for all bins, stacked along a new leading axis.
 
-    One bin after the other on a CPU: what derivatives need of all bins is worked out again, and
-    sums over bins, an axis in the middle, are not vectorised otherwise.  Curves take half the time,
-    their derivatives a quarter.
+    One bin after the other on a CPU, and what derivatives need is computed again: sums over bins,
+    an axis in the middle, are not vectorised otherwise.  Curves take half the time, their
+    derivatives a quarter.
     """
     bins = jnp.asarray(bins)
     if jax.default_backend() != "cpu":
@@ -35,7 +36,7 @@ def over_bins(function: Callable[[jax.Array], jax.Array], bins: ArrayLike) -> ja
 
 
 def over_maps(function: Callable[..., Any], *arrays: Any) -> Any:
-    """What a function of one map says of each of a batch, as `jax.vmap`, a few maps at a time.
+    """A function of one map for all maps of a batch, as `jax.vmap`, a chunk at a time.
 
     On several devices all at once: there a batch is divided among them along its leading axis.
     """

@@ -23,7 +23,8 @@ from train3d_jax.errors import DataError, UserError
 
 _Result = TypeVar("_Result")
 
-# In the order of the counts in --num_samples; a dataset is added here and in launch/prepare.py.
+# In the order of the counts in --num_samples; a dataset is added here and in
+# launch/preparation/flags.py.
 READERS: dict[str, Callable[[Path], Reader]] = {
     ScanNet.name: ScanNet,
     KenBurns.name: KenBurns,

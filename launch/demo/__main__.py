@@ -14,7 +14,7 @@ from absl import flags
 
 from data.rooms.raw_writers import write_raw_rooms
 from launch import program
-from launch.demo import rooms as demo_rooms
+from launch.demo import rooms
 from launch.steps import launch, say
 from train3d_jax.errors import UserError
 
@@ -70,18 +70,18 @@ def main() -> None:
     )  # fmt: skip
 
     say(f"4. Recovers {size.test_rooms} rooms never trained on, their depth scaled and shifted")
-    rooms = demo_rooms.write_test_maps(out / "test_maps", size.test_rooms, seed)
+    test_maps = rooms.write_test_maps(out / "test_maps", size.test_rooms, seed)
     launch(
         "infer", "--input", out / "test_maps", "--out", out / "recovered",
         "--model", out / "runs" / "both", "--space", "depth",
     )  # fmt: skip
 
     say("5. Compares with the truth")
-    comparisons = [demo_rooms.compare(room, out / "recovered") for room in rooms]
-    table = demo_rooms.table(comparisons)
+    comparisons = [rooms.compare(test, out / "recovered") for test in test_maps]
+    table = rooms.table(comparisons)
     print(table)
     (out / "table.txt").write_text(table + "\n")
-    demo_rooms.draw_pictures(out / "pictures", rooms, comparisons, size.pictures)
+    rooms.draw_pictures(out / "pictures", test_maps, comparisons, size.pictures)
     print(f"\nPictures of clouds before and after: {out / 'pictures'}")
     print(f"Took {time.perf_counter() - began:.0f} s.")
 

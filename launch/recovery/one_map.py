@@ -120,17 +120,17 @@ def _recovered(
     check: map_checks.MapCheck,
     shared: SharedCamera | None,
 ) -> Recovered:
-    solution = batch.at(number)
-    if solution is None:
+    estimate = batch.at(number)
+    if estimate is None:
         return Recovered(each.file, each, error=NOT_SOLVABLE)
     canonical = float(batch.canonical_scale[number]), float(batch.canonical_offset[number])
-    numbers = [solution.focal, solution.shift, solution.a, solution.b, *canonical]
-    if not np.isfinite(numbers).all() or solution.focal <= 0:
+    numbers = [estimate.focal, estimate.shift, estimate.a, estimate.b, *canonical]
+    if not np.isfinite(numbers).all() or estimate.focal <= 0:
         return Recovered(each.file, each, error=NOT_FINITE)
     if shared is not None:
-        solution = solution._replace(focal_interval=shared.interval)
-    solution = solution._replace(flags=(*solution.flags, *check.flags))
-    return Recovered(each.file, each, solution, canonical, check)
+        estimate = estimate._replace(focal_interval=shared.interval)
+    estimate = estimate._replace(flags=(*estimate.flags, *check.flags))
+    return Recovered(each.file, each, estimate, canonical, check)
 
 
 def write(recovered: Recovered, config: RecoveryConfig, origin: Origin) -> dict[str, Any]:
@@ -166,16 +166,16 @@ def answer_of(
       origin: of the answer.
       flags: on the image that colours the cloud.
     """
-    solution, canonical = recovered.solution, recovered.canonical
-    if config.reading.negate and solution is not None and canonical is not None:
+    estimate, canonical = recovered.estimate, recovered.canonical
+    if config.reading.negate and estimate is not None and canonical is not None:
         # a and b are for the file's own values, which have the other sign.
-        solution = solution._replace(a=-solution.a)
+        estimate = estimate._replace(a=-estimate.a)
         canonical = -canonical[0], canonical[1]
     return answers.answer(
         input_name=recovered.file.relative,
         space=config.space,
         size=None if recovered.map is None else recovered.map.size,
-        solution=solution,
+        solution=estimate,
         canonical=canonical,
         metric=origin.metric,
         model=origin.model,

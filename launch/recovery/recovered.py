@@ -35,7 +35,7 @@ class Recovered(NamedTuple):
     Attributes:
       file: the file of the map.
       map: None where the file could not be read.
-      solution: the estimate; None where there is none.
+      estimate: of the camera and the shift; None where there is none.
       canonical: scale and offset of the canonical form; None where there is no estimate.
       check: what the map looks like; None where it was not solved.
       error: why there is no estimate; None where there is one.
@@ -43,7 +43,7 @@ class Recovered(NamedTuple):
 
     file: DepthFile
     map: Map | None = None
-    solution: Estimate | None = None
+    estimate: Estimate | None = None
     canonical: tuple[float, float] | None = None
     check: MapCheck | None = None
     error: str | None = None

@@ -67,12 +67,12 @@ def save(recovered: Recovered, config: RecoveryConfig, unit: str) -> tuple[str, 
     Raises:
       UserError: a file cannot be written, or an image that is there cannot be read.
     """
-    file, depth_map, solution = recovered.file, recovered.map, recovered.solution
-    assert depth_map is not None and solution is not None
-    intrinsics = camera.recovered_intrinsics(solution.focal, depth_map.size, depth_map.intrinsics)
+    file, depth_map, estimate = recovered.file, recovered.map, recovered.estimate
+    assert depth_map is not None and estimate is not None
+    intrinsics = camera.recovered_intrinsics(estimate.focal, depth_map.size, depth_map.intrinsics)
     kinds, edge_filter = config.saving.kinds, config.saving.edge_filter
     paths = {kind: config.out / f"{file.name}{ending}" for kind, ending in ENDINGS.items()}
-    depth = depth_maps.recovered_depth(depth_map.values, solution.a, solution.b, config.space)
+    depth = depth_maps.recovered_depth(depth_map.values, estimate.a, estimate.b, config.space)
     if "npz" in kinds:
         write_depth(paths["npz"], depth, intrinsics, unit)
     image, size, pixels, flags = colours_of(file, depth_map.size, config.saving.rgb)
@@ -171,8 +171,8 @@ def _draw(
     from train3d_jax.pictures.sheets import draw_sheet
     from train3d_jax.pictures.turntables import draw_turntable
 
-    depth_map, solution, canonical = recovered.map, recovered.solution, recovered.canonical
-    assert depth_map is not None and solution is not None and canonical is not None
+    depth_map, estimate, canonical = recovered.map, recovered.estimate, recovered.canonical
+    assert depth_map is not None and estimate is not None and canonical is not None
     first_guess = camera.initial_focal(depth_map.size[0])
     before = Shape(
         depth_maps.recovered_depth(depth_map.values, *canonical, config.space),
@@ -186,7 +186,7 @@ def _draw(
     after = Shape(depth, intrinsics)
     if "picture" in config.saving.kinds:
         shown = np.where(np.isfinite(depth_map.values), depth_map.values, 0)
-        title = f"{recovered.file.relative}   shift {solution.shift:.3f}"
+        title = f"{recovered.file.relative}   shift {estimate.shift:.3f}"
         draw_sheet(paths["picture"], shown, before, after, title, pixels)
     if "turntable" in config.saving.kinds:
         draw_turntable(paths["turntable"], before, after, pixels)

@@ -237,23 +237,23 @@ def message(text: str, refused: bool = False) -> str:
 
 
 def lines_of(
-    solution: Estimate, fov: Callable[[float], float], texts: tuple[str, str], recovered: bool
+    estimate: Estimate, fov: Callable[[float], float], texts: tuple[str, str], recovered: bool
 ) -> list[Line]:
     """The numbers that the page shows.
 
     Args:
-      solution: the values of the sliders.
+      estimate: the values of the sliders.
       fov: the field of view of a focal length, degrees.
       texts: `error_texts`.
       recovered: whether they are an estimate, which has intervals.
     """
-    focals = solution.focal_interval if recovered else None
-    shifts = solution.shift_interval if recovered else None
+    focals = estimate.focal_interval if recovered else None
+    shifts = estimate.shift_interval if recovered else None
     fovs = None if focals is None else (fov(focals[1]), fov(focals[0]))
     return [
-        Line("field of view", "fov_x_deg", fov(solution.focal), 2, "&deg;", fovs, texts[0]),
-        Line("focal length", "focal_px", solution.focal, 1, "px", focals),
-        Line("shift", "shift", solution.shift, 4, "", shifts, texts[1]),
-        Line("a", "a", solution.a, 6),
-        Line("b", "b", solution.b, 6),
+        Line("field of view", "fov_x_deg", fov(estimate.focal), 2, "&deg;", fovs, texts[0]),
+        Line("focal length", "focal_px", estimate.focal, 1, "px", focals),
+        Line("shift", "shift", estimate.shift, 4, "", shifts, texts[1]),
+        Line("a", "a", estimate.a, 6),
+        Line("b", "b", estimate.b, 6),
     ]

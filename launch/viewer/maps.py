@@ -227,7 +227,7 @@ class MapView:
         """How right angles are under a shift and focal lengths of any shape, in [0, 1]."""
         return self._scores.right_at(shift, np.asarray(focals) / self.first_guess.focal)
 
-    def as_solution(self, values: Values) -> recovery.Estimate:
+    def as_estimate(self, values: Values) -> recovery.Estimate:
         """The values as a known focal length and shift; depth is up to scale."""
         scale, offset = self._canonical
         focal, shift = values

@@ -97,8 +97,8 @@ class Panel:
         view: MapView,
         values: Values,
         source: str,
-        solution: Estimate,
-        estimate: Estimate | None,
+        estimate: Estimate,
+        last: Estimate | None,
         errors: Errors | None,
     ) -> None:
         """Shows the values beside the scores of geometry, the last estimate and the truth.
@@ -107,8 +107,8 @@ class Panel:
           view: the map.
           values: where the sliders are.
           source: where the values are from, as text.
-          solution: the values as a solution.
-          estimate: the last one of this map, whose intervals are drawn; None where there is none.
+          estimate: the values, as an estimate.
+          last: the last estimate of this map, whose intervals are drawn; None where there is none.
           errors: None where the truth is not known.
         """
         fovs, shifts = (np.linspace(*limits, _ALONG) for limits in (FOVS, SHIFTS))
@@ -122,9 +122,9 @@ class Panel:
             flat = float(view.flat(values.shift))
             planes = Curve("flat planes", drawings.FLAT, view.flat(shifts), flat)
         spread = shift_spread = None
-        if estimate is not None:
-            low, high = estimate.focal_interval
-            spread, shift_spread = (view.fov(high), view.fov(low)), estimate.shift_interval
+        if last is not None:
+            low, high = last.focal_interval
+            spread, shift_spread = (view.fov(high), view.fov(low)), last.shift_interval
         true_fov = None if view.truth is None else view.fov(view.truth.focal)
         true_shift = None if view.truth is None else view.truth.shift
         self._fov_strip.content = drawings.strip(
@@ -134,5 +134,5 @@ class Panel:
             SHIFTS, values.shift, [planes], shift_spread, true_shift
         )
         texts = drawings.error_texts(errors)
-        lines = drawings.lines_of(solution, view.fov, texts, recovered=solution is estimate)
-        self._table.content = drawings.table(source, lines, errors, (*solution.flags, *view.flags))
+        lines = drawings.lines_of(estimate, view.fov, texts, recovered=estimate is last)
+        self._table.content = drawings.table(source, lines, errors, (*estimate.flags, *view.flags))

@@ -71,7 +71,7 @@ class Result(NamedTuple):
     """A recovered map, and how it was recovered: all that is needed to write it.
 
     Attributes:
-      recovered: the map and its solution.
+      recovered: the map and its estimate.
       config: settings of the recovery.
       origin: of the answer.
       source: the method and networks, as text.
@@ -83,10 +83,10 @@ class Result(NamedTuple):
     source: str
 
     @property
-    def solution(self) -> Estimate:
+    def estimate(self) -> Estimate:
         """The estimate, which every result has."""
-        assert self.recovered.solution is not None
-        return self.recovered.solution
+        assert self.recovered.estimate is not None
+        return self.recovered.estimate
 
 
 class Window:
@@ -99,8 +99,8 @@ class Window:
         self._tasks = _Tasks(self._failed)
         self._view: MapView | None = None
         self._values = Values(1.0, 0.0)
-        self._estimate: Result | None = None
-        self._at_estimate = self._touched = False
+        self._result: Result | None = None
+        self._at_result = self._touched = False
         self._chosen = 0
         disparity = context.config.space == "disparity"
         self._panel = Panel(client, context.methods(), disparity, context.truth)
@@ -167,7 +167,7 @@ class Window:
 
     def _open(self) -> None:
         entry = self._entries()[self._chosen]
-        self._view, self._estimate, self._at_estimate = None, None, False
+        self._view, self._result, self._at_result = None, None, False
         self._scene.clear()
         self._panel.clear()
         self._panel.show_message(f"reading {entry.name} ...")
@@ -211,18 +211,18 @@ class Window:
             values = self._values._replace(focal=self._view.focal(slider.value))
         else:
             values = self._values._replace(shift=slider.value)
-        self._values, self._at_estimate = values, False
+        self._values, self._at_result = values, False
         self._draw()
 
     def _draw(self, moved: bool = True) -> None:
         view, values = self._shown_map(), self._values
-        estimate = None if self._estimate is None else self._estimate.solution
-        source, solution = "set by hand", view.as_solution(values)
-        if self._estimate is not None and self._at_estimate:
-            source, solution = self._estimate.source, self._estimate.solution
+        last = None if self._result is None else self._result.estimate
+        source, estimate = "set by hand", view.as_estimate(values)
+        if self._result is not None and self._at_result:
+            source, estimate = self._result.source, self._result.estimate
         if moved:
             self._scene.move(view, values)
-        self._panel.draw(view, values, source, solution, estimate, view.errors(values))
+        self._panel.draw(view, values, source, estimate, last, view.errors(values))
 
     def _glide(self, target: Values) -> bool:
         """Moves the sliders to a place; False where the user moved one meanwhile."""
@@ -245,7 +245,7 @@ class Window:
         view = self._shown_map()
         if view.truth is None:
             raise UserError(f"{view.name}: its truth is not known")
-        self._at_estimate = False
+        self._at_result = False
         self._glide(view.truth)
         self._draw()
 
@@ -258,13 +258,12 @@ class Window:
         self._shown_map()
         method = cast(Method, self._panel.method.value)
         self._panel.show_message(f"recovering ({method}) ...")
-        self._at_estimate = False
-        self._estimate = estimate = self._solve(method, focal_known, shift_known)
-        solution = estimate.solution
-        if self._glide(Values(solution.focal, solution.shift)):
-            self._at_estimate = True
+        self._at_result = False
+        self._result = result = self._solve(method, focal_known, shift_known)
+        if self._glide(Values(result.estimate.focal, result.estimate.shift)):
+            self._at_result = True
         self._draw()
-        self._panel.show_message(f"{estimate.recovered.file.relative}: recovered")
+        self._panel.show_message(f"{result.recovered.file.relative}: recovered")
 
     def _solve(self, method: Method, focal_known: bool, shift_known: bool) -> Result:
         view, values = self._shown_map(), self._values
@@ -290,11 +289,11 @@ class Window:
 
     def _save(self) -> None:
         self._shown_map()
-        estimate = self._estimate if self._at_estimate else None
-        if estimate is None:
-            estimate = self._solve(self._context.methods()[0], True, True)
-        recovered, config = estimate.recovered, estimate.config
-        one_map.write(recovered, config, estimate.origin)
+        result = self._result if self._at_result else None
+        if result is None:
+            result = self._solve(self._context.methods()[0], True, True)
+        recovered, config = result.recovered, result.config
+        one_map.write(recovered, config, result.origin)
         endings = [".json", *(ENDINGS[kind] for kind in config.saving.kinds)]
         name = config.out / recovered.file.name
         self._panel.show_message(f"saved as {name}{', '.join(endings)}")

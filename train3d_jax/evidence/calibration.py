@@ -6,8 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
+from jaxtyping import Array, Float
 
 from train3d_jax.evidence.targets import RANGES, Target, quantiles
+from train3d_jax.geometry.array_types import AnyArray
 
 LEVEL = 0.9
 """Probability of the central interval, and share of maps whose truth it should contain."""
@@ -38,7 +40,9 @@ class Calibration(NamedTuple):
     finest: float | None = None
 
 
-def calibrate(log_probability: np.ndarray, truth: np.ndarray, target: Target) -> Calibration:
+def calibrate(
+    log_probability: Float[AnyArray, "n k"], truth: Float[AnyArray, " n"], target: Target
+) -> Calibration:
     """The calibration with which 90 % intervals contain the truth 90 % of the time.
 
     Args:
@@ -77,8 +81,8 @@ def calibrate(log_probability: np.ndarray, truth: np.ndarray, target: Target) ->
 
 
 def without_bins(
-    interval: jax.Array, target: Target, bins: int, finest: ArrayLike | None
-) -> jax.Array:
+    interval: Float[Array, "*b 3"], target: Target, bins: int, finest: ArrayLike | None
+) -> Float[Array, "*b 3"]:
     """Intervals of a posterior over bins, without the width that is due to the bins.
 
     The probability of a bin counts as spread evenly over it, so no interval would be narrower than
@@ -106,8 +110,8 @@ def without_bins(
 
 
 def central_interval(
-    log_probability: np.ndarray, target: Target, level: float = LEVEL
-) -> np.ndarray:
+    log_probability: Float[AnyArray, "n k"], target: Target, level: float = LEVEL
+) -> Float[np.ndarray, "n 2"]:
     """The central interval of posteriors over equal bins of a target's range.
 
     Args:

@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.typing import ArrayLike
+from jaxtyping import Array, Bool, Float
 
 from train3d_jax import chunking
 from train3d_jax.evidence.calibration import without_bins
@@ -29,6 +29,7 @@ from train3d_jax.evidence.targets import (
 )
 from train3d_jax.geometry import affine, camera
 from train3d_jax.geometry.affine import Canonical, Space
+from train3d_jax.geometry.array_types import AnyArray
 from train3d_jax.geometry.clouds import Blocks
 
 Method = Literal["learned", "geometric"]
@@ -78,7 +79,7 @@ class Evidence(NamedTuple):
     doubt: float = 0.0
 
 
-def fuse(prior: ArrayLike, *sources: Evidence) -> jax.Array:
+def fuse(prior: Float[AnyArray, "*b n"], *sources: Evidence) -> Float[Array, "*c n"]:
     """The posterior by a prior and independent sources of evidence: their product.
 
     Args:
@@ -142,8 +143,8 @@ def estimate(
     canonical: Canonical,
     method: Method,
     space: Space,
-    known_shift: jax.Array | None,
-    known_focal: jax.Array | None,
+    known_shift: Float[AnyArray, " b"] | None,
+    known_focal: Float[AnyArray, " b"] | None,
 ) -> Fused:
     """Estimates shift and focal length of a batch of B maps.
 
@@ -200,7 +201,7 @@ def estimate(
 @functools.partial(jax.jit, static_argnames="method", compiler_options=chunking.COMPILER_OPTIONS)
 def focal_log_likelihood(
     geometry: GeometricPosterior, network: NetworkPosterior, blocks: Blocks, method: Method
-) -> tuple[jax.Array, jax.Array]:
+) -> tuple[Float[Array, "b 128"], Bool[Array, " b"]]:
     """Log-likelihood of each focal length by each map, without any prior, (B, FOCAL_BINS).
 
     Its maximum is 0.  Also whether the method had any evidence, (B,).
@@ -290,8 +291,12 @@ def _exclude_each_other(
     if network is None:
         return jnp.zeros(geometry.shape[:-1], bool)
     one, other = (quantiles(posterior, target, INTERVAL) for posterior in (network, geometry))
-    outside = lambda x, y: (x[:, 1] < y[:, 0]) | (x[:, 1] > y[:, 2])  # noqa: E731
-    return outside(one, other) & outside(other, one)
+    return _outside(one, other) & _outside(other, one)
+
+
+def _outside(one: jax.Array, other: jax.Array) -> jax.Array:
+    """Whether the medians of intervals (B, 3) lie outside of other intervals."""
+    return (one[:, 1] < other[:, 0]) | (one[:, 1] > other[:, 2])
 
 
 def _at_border(value: jax.Array, target: Target) -> jax.Array:

@@ -12,13 +12,17 @@ Solver and network share this, and the bins.
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float
 
 from train3d_jax.evidence.prior import IMPOSSIBLE
 from train3d_jax.evidence.settings import AngleSettings
 from train3d_jax.evidence.targets import SAFE_RATIO, SHIFT_BINS, quantiles, ratio_bins
+from train3d_jax.geometry.array_types import AnyArray
 
 
-def shift_nodes(shift: jax.Array, settings: AngleSettings, count: int | None = None) -> jax.Array:
+def shift_nodes(
+    shift: Float[AnyArray, "*b 256"], settings: AngleSettings, count: int | None = None
+) -> Float[Array, "*b k"]:
     """Near/far ratios at which angles are evaluated: close together where the shift is likely.
 
     Args:
@@ -36,7 +40,9 @@ def shift_nodes(shift: jax.Array, settings: AngleSettings, count: int | None = N
     return jnp.clip(quantiles(wide, "shift", (np.arange(count) + 0.5) / count), *SAFE_RATIO)
 
 
-def with_known_shift(nodes: jax.Array, shift: jax.Array) -> jax.Array:
+def with_known_shift(
+    nodes: Float[Array, "*b k"], shift: Float[AnyArray, "*b 256"]
+) -> Float[Array, "*b k"]:
     """Nodes with the nearest one moved to a known shift.
 
     Args:
@@ -53,7 +59,9 @@ def with_known_shift(nodes: jax.Array, shift: jax.Array) -> jax.Array:
     return jnp.where(is_known & nearest, jnp.clip(known, *SAFE_RATIO), nodes)
 
 
-def marginals(shift: jax.Array, nodes: jax.Array, both: jax.Array) -> tuple[jax.Array, jax.Array]:
+def marginals(
+    shift: Float[AnyArray, "*b 256"], nodes: Float[Array, "*b k"], both: Float[AnyArray, "*b k f"]
+) -> tuple[Float[Array, "*b 256"], Float[Array, "*b f"]]:
     """Marginal posteriors of shift and focal length.
 
     Args:

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
+from jaxtyping import Array, Float, Int32
 
 from train3d_jax import chunking
 from train3d_jax.evidence.settings import (
@@ -24,6 +25,7 @@ from train3d_jax.evidence.settings import (
 )
 from train3d_jax.evidence.targets import at_ratio_bins, bin_centres, ratio_bins
 from train3d_jax.geometry.affine import Space, ratio_to_shift
+from train3d_jax.geometry.array_types import AnyArray
 from train3d_jax.windows import planes
 from train3d_jax.windows.quadrics import Windows
 
@@ -46,7 +48,9 @@ EQUAL = Weights()
 """All windows and pairs alike, as in the solver."""
 
 
-def plane_curvature(windows: Windows, settings: CurvatureSettings) -> tuple[jax.Array, jax.Array]:
+def plane_curvature(
+    windows: Windows, settings: CurvatureSettings
+) -> tuple[Float[Array, "*b m"], Float[Array, "*b m"]]:
     """Curvature q along the gradient and its standard deviation, shapes (..., M).
 
     The standard deviation includes the curvature across the gradient, which a plane does not have;
@@ -64,8 +68,11 @@ def plane_curvature(windows: Windows, settings: CurvatureSettings) -> tuple[jax.
 
 
 def curvature(
-    windows: Windows, base: jax.Array, settings: CurvatureSettings, weights: Weights = EQUAL
-) -> jax.Array:
+    windows: Windows,
+    base: Float[AnyArray, "*b"],
+    settings: CurvatureSettings,
+    weights: Weights = EQUAL,
+) -> Float[Array, "*b 256"]:
     """Log-likelihood of each shift by how flat planes are; depth space only.
 
     Args:
@@ -95,11 +102,11 @@ def curvature(
 
 def parallelism(
     windows: Windows,
-    base: jax.Array,
+    base: Float[AnyArray, "*b"],
     space: Space,
     settings: EvidenceSettings,
     weights: Weights = EQUAL,
-) -> jax.Array:
+) -> Float[Array, "*b 256"]:
     """Log-likelihood of each shift by how many planes are parallel.
 
     Args:
@@ -129,7 +136,7 @@ def parallelism(
     return at_ratio_bins(jnp.moveaxis(chunking.over_bins(at, shifts), 0, -1))
 
 
-def mean_square_gradient(windows: Windows) -> jax.Array:
+def mean_square_gradient(windows: Windows) -> Float[Array, "*b 1"]:
     """Mean square of a component of the gradients of a map's windows (..., M); shape (..., 1)."""
     square = jnp.where(windows.mask, (windows.gradient**2).mean(-1), 0.0).sum(-1, keepdims=True)
     return square / jnp.maximum(windows.mask.sum(-1, keepdims=True), 1) + 1e-6
@@ -137,10 +144,10 @@ def mean_square_gradient(windows: Windows) -> jax.Array:
 
 def parallel_likelihood(
     residuals: planes.ParallelResiduals,
-    typical: jax.Array,
+    typical: Float[Array, "*b 1"],
     tolerance: float,
     sigma: ArrayLike = 1.0,
-) -> jax.Array:
+) -> Float[Array, "*b p"]:
     """Likelihood of gradients of parallel planes over that of any other planes of the map.
 
     Args:
@@ -160,13 +167,13 @@ def parallel_likelihood(
 
 def right_angles(
     windows: Windows,
-    base: jax.Array,
-    ratios: jax.Array,
+    base: Float[AnyArray, "*b"],
+    ratios: Float[AnyArray, "*b k"],
     space: Space,
     settings: EvidenceSettings,
     weights: Weights = EQUAL,
     bins: int | None = None,
-) -> jax.Array:
+) -> Float[Array, "*b k f"]:
     """Log-likelihood of each focal length at each of K shifts by right angles.
 
     Args:
@@ -230,6 +237,6 @@ def normal_products(
     return product, lengths, noise
 
 
-def pairs_of(settings: EvidenceSettings) -> np.ndarray:
+def pairs_of(settings: EvidenceSettings) -> Int32[np.ndarray, "p 2"]:
     """The pairs of windows whose angles are evaluated, shape (pairs, 2)."""
     return planes.window_pairs(settings.windows.count, settings.angles.pairs)

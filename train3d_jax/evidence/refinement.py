@@ -7,11 +7,13 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Float
 
 from train3d_jax.evidence.settings import solver_settings
 from train3d_jax.evidence.solver import ALL_PAIRS, GeometricPosterior
 from train3d_jax.evidence.targets import FOCAL_BINS, RANGES, SHIFT_BINS
 from train3d_jax.geometry.affine import Space, ratio_to_shift
+from train3d_jax.geometry.array_types import AnyArray
 from train3d_jax.windows import planes
 
 REACH = 1.5
@@ -29,13 +31,16 @@ class Refined(NamedTuple):
     sigma: jax.Array
 
 
-def refine_ratio(posterior: GeometricPosterior, ratio: jax.Array) -> Refined:
+def refine_ratio(posterior: GeometricPosterior, ratio: Float[AnyArray, "*b"]) -> Refined:
     """Moves a near/far ratio to where the windows' votes are, by at most 1.5 bins; shape (...)."""
     return _refine(posterior.fit.votes, ratio, REACH / SHIFT_BINS, LEAST_RATIO_SIGMA)
 
 
 def refine_log_alpha(
-    posterior: GeometricPosterior, ratio: jax.Array, log_alpha: jax.Array, space: Space
+    posterior: GeometricPosterior,
+    ratio: Float[AnyArray, "*b"],
+    log_alpha: Float[AnyArray, "*b"],
+    space: Space,
 ) -> Refined:
     """The same for log(focal / f0), by the votes of pairs of windows under a shift."""
     pairs = planes.window_pairs(solver_settings(space).windows.count, ALL_PAIRS)
@@ -45,14 +50,14 @@ def refine_log_alpha(
     return _refine(votes, log_alpha, REACH * (high - low) / FOCAL_BINS, LEAST_FOCAL_SIGMA)
 
 
-def _refine(votes: planes.Votes, start: jax.Array, reach: float, least: float) -> Refined:
+def _refine(votes: planes.Votes, start: AnyArray, reach: float, least: float) -> Refined:
     """The mean of the votes near the value, weighted by their precision, as a fixed point."""
 
-    def near(votes, value):
+    def near(votes: planes.Votes, value: jax.Array) -> jax.Array:
         distance = (votes.value - value[..., None]) / jnp.hypot(votes.sigma, least)
         return jnp.where(votes.mask, jnp.exp(-0.5 * distance**2), 0.0)
 
-    def step(votes, value):
+    def step(votes: planes.Votes, value: jax.Array) -> jax.Array:
         weight = near(votes, value) / jnp.hypot(votes.sigma, least) ** 3
         total = weight.sum(-1)
         # A very small weight for the value itself decides where no vote is near.

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float, Float64
 
 from train3d_jax.evidence import likelihoods
 from train3d_jax.evidence.joint_posterior import marginals, shift_nodes
@@ -28,6 +29,7 @@ from train3d_jax.evidence.targets import (
 from train3d_jax.evidence.window_fit import WindowFit, fit_maps
 from train3d_jax.geometry import affine, camera
 from train3d_jax.geometry.affine import Canonical, Space
+from train3d_jax.geometry.array_types import AnyArray
 from train3d_jax.geometry.clouds import Blocks, block_rays
 
 SCORE_RATIOS = 128
@@ -55,8 +57,8 @@ def solve(
     blocks: Blocks,
     canonical: Canonical,
     space: Space,
-    known_shift: jax.Array | None = None,
-    known_focal: jax.Array | None = None,
+    known_shift: Float[AnyArray, " b"] | None = None,
+    known_focal: Float[AnyArray, " b"] | None = None,
     settings: EvidenceSettings | None = None,
 ) -> GeometricPosterior:
     """Computes the posteriors of a batch of maps.
@@ -106,7 +108,7 @@ class Scores(NamedTuple):
     right: jax.Array
 
 
-def score_ratios() -> np.ndarray:
+def score_ratios() -> Float64[np.ndarray, "128"]:
     """The near/far ratios of `Scores.right`, shape (SCORE_RATIOS,)."""
     return bin_centres("shift", SCORE_RATIOS)
 

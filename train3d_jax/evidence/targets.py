@@ -7,7 +7,9 @@ from typing import Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.typing import ArrayLike
+from jaxtyping import Array, Float, Float64
+
+from train3d_jax.geometry.array_types import AnyArray
 
 Target = Literal["shift", "scale", "focal"]
 TARGETS: tuple[Target, ...] = ("shift", "scale", "focal")
@@ -44,35 +46,35 @@ class Posterior(NamedTuple):
     log_probability: jax.Array
 
 
-def bin_centres(target: Target, bins: int = BINS) -> np.ndarray:
+def bin_centres(target: Target, bins: int = BINS) -> Float64[np.ndarray, " {bins}"]:
     """Centres of so many equal bins of a target's range, shape (bins,)."""
     low, high = RANGES[target]
     return low + (np.arange(bins) + 0.5) * (high - low) / bins
 
 
-def ratio_bins() -> np.ndarray:
+def ratio_bins() -> Float64[np.ndarray, "256"]:
     """Centres of the bins of the near/far ratio, shape (SHIFT_BINS,)."""
     return bin_centres("shift", SHIFT_BINS)
 
 
-def focal_bins() -> np.ndarray:
+def focal_bins() -> Float64[np.ndarray, "128"]:
     """Centres of the bins of log(focal / f0), shape (FOCAL_BINS,)."""
     return bin_centres("focal", FOCAL_BINS)
 
 
-def at_ratio_bins(curve: jax.Array) -> jax.Array:
+def at_ratio_bins(curve: Float[Array, "*b n"]) -> Float[Array, "*b 256"]:
     """A curve over equal bins of the near/far ratio, shape (..., bins), at `ratio_bins`."""
     return jax.image.resize(curve, (*curve.shape[:-1], SHIFT_BINS), "linear")
 
 
-def at_focal_bins(curve: jax.Array) -> jax.Array:
+def at_focal_bins(curve: Float[Array, "*b n"]) -> Float[Array, "*b 128"]:
     """A curve over equal bins of log(focal / f0), shape (..., bins), at `focal_bins`."""
     return jax.image.resize(curve, (*curve.shape[:-1], FOCAL_BINS), "linear")
 
 
 def quantiles(
-    log_probability: ArrayLike, target: Target, levels: Sequence[float] | np.ndarray
-) -> jax.Array:
+    log_probability: Float[AnyArray, "*b n"], target: Target, levels: Sequence[float] | np.ndarray
+) -> Float[Array, "*b k"]:
     """Quantiles of a distribution over equal bins of a target's range, linear within a bin.
 
     Args:
@@ -95,6 +97,6 @@ def quantiles(
     return low + (index + part) * (high - low) / bins
 
 
-def median(posterior: Posterior, target: Target) -> jax.Array:
+def median(posterior: Posterior, target: Target) -> Float[Array, "*b"]:
     """The median of a posterior, which minimises the expected absolute error; shape (...)."""
     return quantiles(posterior.log_probability, target, (0.5,))[..., 0]

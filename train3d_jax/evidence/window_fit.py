@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Bool, Float
 
 from train3d_jax import chunking
 from train3d_jax.evidence import likelihoods
@@ -12,6 +13,7 @@ from train3d_jax.evidence.settings import EvidenceSettings
 from train3d_jax.evidence.targets import SHIFT_BINS, ratio_bins
 from train3d_jax.geometry import affine, points
 from train3d_jax.geometry.affine import Space
+from train3d_jax.geometry.array_types import AnyArray
 from train3d_jax.windows import block_windows, planes
 from train3d_jax.windows.quadrics import Windows
 
@@ -45,12 +47,12 @@ class WindowFit(NamedTuple):
 
 
 def fit_maps(
-    rays: jax.Array,
-    values: jax.Array,
-    mask: jax.Array,
+    rays: Float[AnyArray, "b p 2"],
+    values: Float[AnyArray, "b p"],
+    mask: Bool[AnyArray, "b p"],
     space: Space,
     settings: EvidenceSettings,
-    ratio: jax.Array | None = None,
+    ratio: Float[AnyArray, " b"] | None = None,
 ) -> WindowFit:
     """Fits the windows of a batch of maps.
 
@@ -69,7 +71,10 @@ def fit_maps(
 
 
 def fit_true_maps(
-    rays: jax.Array, inverse_depth: jax.Array, mask: jax.Array, settings: EvidenceSettings
+    rays: Float[AnyArray, "b p 2"],
+    inverse_depth: Float[AnyArray, "b p"],
+    mask: Bool[AnyArray, "b p"],
+    settings: EvidenceSettings,
 ) -> WindowFit:
     """The same for maps whose shift is known and taken off; their base is 0."""
     fit = lambda *of_map: _fit(*of_map, settings.windows, consensus=True)  # noqa: E731
@@ -80,10 +85,10 @@ def fit_true_maps(
 # Traced once for all who call it: tracing is most of the time to a first answer.
 @functools.partial(jax.jit, static_argnames=("space", "settings"))
 def fit_map(
-    rays: jax.Array,
-    values: jax.Array,
-    mask: jax.Array,
-    ratio: jax.Array | None = None,
+    rays: Float[AnyArray, "p 2"],
+    values: Float[AnyArray, " p"],
+    mask: Bool[AnyArray, " p"],
+    ratio: Float[AnyArray, ""] | None = None,
     *,
     space: Space,
     settings: EvidenceSettings,
@@ -111,7 +116,13 @@ def fit_map(
 
 
 @functools.partial(jax.jit, static_argnames=("settings", "consensus"))
-def _fit(rays, w, mask, settings: block_windows.WindowSettings, consensus: bool = False) -> Windows:
+def _fit(
+    rays: AnyArray,
+    w: jax.Array,
+    mask: AnyArray,
+    settings: block_windows.WindowSettings,
+    consensus: bool = False,
+) -> Windows:
     """Fits the windows of all grids to w, (P,), no residual less than most of the map's."""
     w = jnp.where(mask, w, 1.0)
     windows = block_windows.fit_block_windows(rays, w, mask, points.BLOCKS, settings, consensus)

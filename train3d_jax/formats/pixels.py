@@ -64,7 +64,7 @@ def one_map(
             raise DataError(
                 path,
                 f"is in colour: its {8 * values.dtype.itemsize}-bit channels differ; which depth a "
-                "colour stands for cannot be told",
+                "colour stands for is unknown",
             )
     if alpha is None:
         return values

@@ -113,7 +113,7 @@ def mirrored(blocks: Blocks) -> Blocks:
     )
 
 
-def block_rays(blocks: Blocks, focal: jax.Array) -> jax.Array:
+def block_rays(blocks: Blocks, focal: jax.Array | np.ndarray) -> jax.Array:
     """Rays (u - cx) / focal, (v - cy) / focal of blocks under focal lengths in pixels (...).
 
     Returns:

@@ -1,8 +1,8 @@
 """Signs that a depth map is not what it is taken for: another form, sentinels, a panorama.
 
-`check` says of each map which form its values have (`forms`), whether one extreme value fills much
-of it, and whether it shows 360 degrees.  Its flags stand beside those of an answer
-(`inference.Recovery`), which say how far the answer is to be trusted.
+`check` estimates which form the values of each map have (`forms`), and reports whether one extreme
+value fills much of it, and whether it shows 360 degrees.  Its flags stand beside those of an
+estimate (`recovery.Estimates`).
 """
 
 from collections.abc import Callable, Sequence
@@ -49,7 +49,7 @@ crops of 137 real maps 0.4 % agree as well, of rendered panoramas 95 %."""
 
 
 class MapCheck(NamedTuple):
-    """What `check` says of a map.
+    """The result of `check` for a map.
 
     Attributes:
       form: probability of each of `forms.FORMS`, shape (4,).

@@ -1,4 +1,4 @@
-"""Trained networks: loaded, told apart, and checked for what is asked of them."""
+"""Trained networks: loaded, identified by a digest, and checked for what they are to estimate."""
 
 import dataclasses
 import functools
@@ -20,7 +20,7 @@ from train3d_jax.storage import checkpoint, weights
 from train3d_jax.training.config import TrainingConfig
 
 DEFAULT = "default"
-"""Names the weights that come with the package."""
+"""Name of the weights of the package."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,9 +29,9 @@ class Model:
 
     Attributes:
       name: folder name of the run and step of the checkpoint.
-      config: what it was trained as.
+      config: of its training.
       params: its weights.
-      calibration: of a target's posterior; none where it is not told.
+      calibration: of a target's posterior; none where it is unknown.
     """
 
     name: str
@@ -45,25 +45,25 @@ class Model:
 
         A run and the weights that `weights.pack` makes of it have the same digest.
         """
-        told = {
+        described = {
             "config": dataclasses.asdict(self.config),
             "calibration": {name: self.calibration[name] for name in sorted(self.calibration)},
         }
-        found = hashlib.sha256(json.dumps(told, sort_keys=True).encode())
+        digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode())
         leaves, _ = jax.tree_util.tree_flatten_with_path(jax.device_get(self.params))
         for path, values in sorted(leaves, key=lambda leaf: jax.tree_util.keystr(leaf[0])):
             values = np.ascontiguousarray(values)
-            found.update(f"{jax.tree_util.keystr(path)} {values.dtype} {values.shape} ".encode())
-            found.update(values.tobytes())
-        return found.hexdigest()
+            digest.update(f"{jax.tree_util.keystr(path)} {values.dtype} {values.shape} ".encode())
+            digest.update(values.tobytes())
+        return digest.hexdigest()
 
 
 def load_model(run: str | Path = DEFAULT, space: Space = "depth") -> Model:
-    """Restores the best checkpoint of a run, or the weights that come with the package.
+    """Loads the best checkpoint of a run, or the weights of the package.
 
     Args:
-      run: a folder of `launch.train` or of weights; "default" for those that come along.
-      space: of the maps, which decides between the weights that come along.
+      run: a folder of `launch.train` or of weights; "default" for those of the package.
+      space: of the maps, which chooses between the weights of the package.
 
     Raises:
       UserError: there is none, or it cannot be read.
@@ -82,10 +82,10 @@ def check_models(
     shift_known: bool = False,
     method: Method = "learned",
 ) -> None:
-    """Makes sure that the networks can answer together.
+    """Checks that the networks can estimate together what is unknown.
 
     Raises:
-      UserError: one is of another space, or no network covers a target that is asked for.
+      UserError: one is of another space, or no network covers a target that is unknown.
     """
     for model in models:
         if model.config.clouds.space != space:
@@ -125,5 +125,5 @@ def check_models(
 
 
 def is_metric(models: Sequence[Model]) -> bool:
-    """Whether the answers of these networks come out in metres."""
+    """Whether the estimates of these networks are in metres."""
     return any("scale" in model.config.heads for model in models)

@@ -1,4 +1,4 @@
-"""What an interactive viewer asks of a map again and again, of static shape so that it is fast.
+"""What an interactive viewer computes again and again, of static shape so that it is fast.
 
 A sample of its pixels is taken once.  Then every shift and every camera is one compiled call that
 unprojects the sample, and one look into a table of scores.
@@ -20,7 +20,7 @@ MOST_POINTS = 100_000
 """Points of a cloud; more do not show, and a browser takes longer to move them."""
 
 COMPARED_POINTS = 4096
-"""Points that an error is told by: as many as launch.evaluate takes."""
+"""Points of which an error is computed: as many as an evaluation takes."""
 
 FARTHEST = 20.0
 """Far quantiles: what lies behind (sky, outliers) would make the room small."""
@@ -100,7 +100,7 @@ def compare(points: jax.Array, true_points: jax.Array, count: int = COMPARED_POI
 
 
 class Scores(NamedTuple):
-    """`solver.scores` of one map over the best that any answer has: in [0, 1], on the host.
+    """`solver.scores` of one map over their maximum: in [0, 1], on the host.
 
     Attributes:
       flat: at each of `targets.ratio_bins`, shape (targets.SHIFT_BINS,).
@@ -125,7 +125,7 @@ class Scores(NamedTuple):
 
 
 def scores(blocks: Blocks, space: affine.Space) -> Scores:
-    """What geometry says of every answer for a map; blocks of a batch of one."""
+    """Scores of every shift and focal length for a map; blocks of a batch of one."""
     flat, right = (np.asarray(part)[0] for part in _scores(blocks, space))
     return Scores(flat / (flat.max() or 1), right / (right.max() or 1))
 

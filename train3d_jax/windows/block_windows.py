@@ -13,8 +13,10 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Bool, Float
 
 from train3d_jax.geometry.affine import masked_quantiles
+from train3d_jax.geometry.array_types import AnyArray
 from train3d_jax.windows.quadrics import COEFFICIENTS, Cut, Windows, concatenate, fit_quadrics
 
 Grid = tuple[int, int]
@@ -64,9 +66,9 @@ be large, not infinite."""
 
 
 def fit_block_windows(
-    rays: jax.Array,
-    inverse_depth: jax.Array,
-    mask: jax.Array,
+    rays: Float[AnyArray, "p 2"],
+    inverse_depth: Float[AnyArray, " p"],
+    mask: Bool[AnyArray, " p"],
     shape: Grid,
     settings: WindowSettings,
     consensus: bool = False,
@@ -91,7 +93,7 @@ def fit_block_windows(
     rays, w = (
         jnp.where(mask.reshape(-1, *[1] * (x.ndim - 1)), x, 0.0) for x in (rays, inverse_depth)
     )
-    weights, grids = mask.astype(w.dtype), settings.grids
+    weights, grids = jnp.asarray(mask, w.dtype), settings.grids
     if not consensus:
         return concatenate([_fit_grid(rays, w, weights, shape, grid)[0] for grid in grids])
     # From the smallest windows, which mostly see one surface, to ever larger ones: each time the
@@ -152,7 +154,9 @@ def mirrored(windows: Windows, grids: tuple[Grid, ...]) -> Windows:
 
 # Traced once for all the fits of a grid: tracing is most of the time to a first answer.
 @functools.partial(jax.jit, static_argnames=("shape", "grid"))
-def _fit_grid(rays, w, weights, shape: Grid, grid: Grid) -> tuple[Windows, jax.Array]:
+def _fit_grid(
+    rays: jax.Array, w: jax.Array, weights: jax.Array, shape: Grid, grid: Grid
+) -> tuple[Windows, jax.Array]:
     return fit_quadrics(w, _cut_blocks(rays, weights, shape, grid))
 
 
@@ -166,12 +170,12 @@ def _window_of(shape: Grid, grid: Grid) -> np.ndarray:
     return (down[:, None] * columns + across).astype(np.int32).ravel()
 
 
-def _cut_blocks(rays, weights, shape: Grid, grid: Grid) -> Cut:
+def _cut_blocks(rays: jax.Array, weights: jax.Array, shape: Grid, grid: Grid) -> Cut:
     (columns, rows), index = grid, _window_of(shape, grid)
     down = np.float32(np.arange(rows)[:, None] == index[:: shape[1]] // columns)
     across = np.float32(np.arange(columns)[:, None] == index[: shape[1]])
 
-    def sum_up(values):
+    def sum_up(values: jax.Array) -> jax.Array:
         # Across, then down: two small matrix products in place of one large one.  With all digits
         # of float32: a GPU would otherwise keep three, and curvature needs six.
         values = jnp.matmul((values * weights).reshape(-1, shape[1]), across.T, precision="highest")
@@ -179,7 +183,7 @@ def _cut_blocks(rays, weights, shape: Grid, grid: Grid) -> Cut:
         values = jnp.einsum("krx,yr->yxk", values, down, precision="highest")
         return values.reshape(rows * columns, -1)
 
-    def sums(*parts):
+    def sums(*parts: jax.Array) -> jax.Array:
         # One by one: concatenating them first takes longer than computing them.
         return jnp.concatenate([sum_up(part) for part in parts], -1)
 
@@ -223,7 +227,14 @@ def _members(shape: Grid, grid: Grid) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _near_best_planes(
-    rays, w, weights, fits: Windows, shape: Grid, smaller: Grid, larger: Grid, settings
+    rays: jax.Array,
+    w: jax.Array,
+    weights: jax.Array,
+    fits: Windows,
+    shape: Grid,
+    smaller: Grid,
+    larger: Grid,
+    settings: WindowSettings,
 ) -> jax.Array:
     """How near points are to the plane that most points of their window agree on, 0 to 1, (P,).
 
@@ -243,7 +254,7 @@ def _near_best_planes(
     usable = fits.mask[within]
     sigma = jnp.where(usable, sigma, 1.0)
 
-    def near(planes, places):
+    def near(planes: jax.Array, places: jax.Array) -> jax.Array:
         (offset, along_u, along_v, sigma), (u, v, w) = planes, places
         distance = (offset + along_u * u + along_v * v - w) / sigma
         return _robust_weight(distance, settings.far_residual)

@@ -23,9 +23,14 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float, Int, Int32
 
 from train3d_jax.geometry.affine import Space
+from train3d_jax.geometry.array_types import AnyArray
 from train3d_jax.windows.quadrics import COEFFICIENTS, Windows
+
+Indices = Int[AnyArray, " p"]
+"""Of windows, the first or the second ones of P pairs."""
 
 
 class Votes(NamedTuple):
@@ -112,7 +117,9 @@ def shift_votes(windows: Windows) -> Votes:
     return Votes(jnp.where(possible, ratio, 0.0), q_sigma / divisor**2, possible)
 
 
-def plane_normals(windows: Windows, shift: jax.Array, space: Space) -> tuple[jax.Array, jax.Array]:
+def plane_normals(
+    windows: Windows, shift: Float[AnyArray, "*b"], space: Space
+) -> tuple[Float[Array, "*b m 2"], Float[Array, "*b m"]]:
     """The tangent planes of the windows under a shift.
 
     Args:
@@ -144,7 +151,9 @@ class PairAngles(NamedTuple):
     mask: jax.Array
 
 
-def pair_angles(windows: Windows, shift: jax.Array, pairs: np.ndarray, space: Space) -> PairAngles:
+def pair_angles(
+    windows: Windows, shift: Float[AnyArray, "*b"], pairs: Int[AnyArray, "p 2"], space: Space
+) -> PairAngles:
     """The angles of pairs of windows' planes, for any focal ratio; arguments as of `focal_votes`.
 
     n = (alpha g, m), and m depends on g too, through the window's centre c: n1 . n2 changes with
@@ -154,7 +163,7 @@ def pair_angles(windows: Windows, shift: jax.Array, pairs: np.ndarray, space: Sp
     first, second = pairs[:, 0], pairs[:, 1]
     noise = _gradient_variance(windows)
 
-    def variance(one, other):
+    def variance(one: Indices, other: Indices) -> tuple[jax.Array, jax.Array, jax.Array]:
         lever = m[..., other, None] * windows.centre[..., one, :]
         g_other, noise_one = g[..., other, :], noise[..., one, :]
         return (
@@ -219,7 +228,7 @@ LARGEST_RATIO = 20.0
 be compared with its noise alone."""
 
 
-def gather_pairs(windows: Windows, pairs: np.ndarray) -> Pairs:
+def gather_pairs(windows: Windows, pairs: Int[np.ndarray, "p 2"]) -> Pairs:
     """Gathers the measurements of pairs of windows.
 
     Args:
@@ -242,7 +251,9 @@ def gather_pairs(windows: Windows, pairs: np.ndarray) -> Pairs:
     )
 
 
-def parallel_residuals(pair: Pairs, shift: jax.Array, space: Space) -> ParallelResiduals:
+def parallel_residuals(
+    pair: Pairs, shift: Float[AnyArray, "..."], space: Space
+) -> ParallelResiduals:
     """Compares the planes of pairs of windows with parallel ones, under a shift.
 
     Parallel planes share a vanishing line: the line where true inverse depth is 0.  So the ratio of
@@ -282,7 +293,7 @@ def parallel_residuals(pair: Pairs, shift: jax.Array, space: Space) -> ParallelR
     )
 
 
-def window_pairs(windows: int, count: int) -> np.ndarray:
+def window_pairs(windows: int, count: int) -> Int32[np.ndarray, "{count} 2"]:
     """A fixed random choice of pairs out of so many windows, shape (count, 2).
 
     A smaller count gives the first pairs of a larger one.
@@ -292,7 +303,9 @@ def window_pairs(windows: int, count: int) -> np.ndarray:
     return np.stack([first[chosen], second[chosen]], -1).astype(np.int32)
 
 
-def focal_votes(windows: Windows, shift: jax.Array, pairs: np.ndarray, space: Space) -> Votes:
+def focal_votes(
+    windows: Windows, shift: Float[AnyArray, "*b"], pairs: Int[AnyArray, "p 2"], space: Space
+) -> Votes:
     """Each pair's vote for log(alpha), on the assumption that its planes are at a right angle.
 
     Args:

@@ -11,6 +11,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Bool, Float
+
+from train3d_jax.geometry.array_types import AnyArray
 
 GRIDS = ((16, 16), (11, 11), (7, 7))
 """Windows across and down the image at each scale.
@@ -72,11 +75,16 @@ class Windows(NamedTuple):
     gradient: jax.Array
     hessian: jax.Array
     residual: jax.Array
-    count: jax.Array
+    count: jax.Array  # pyright: ignore[reportIncompatibleMethodOverride]  # of tuples
     mask: jax.Array
 
 
-def fit_windows(rays: jax.Array, inverse_depth: jax.Array, mask: jax.Array, grids=GRIDS) -> Windows:
+def fit_windows(
+    rays: Float[AnyArray, "n 2"],
+    inverse_depth: Float[AnyArray, " n"],
+    mask: Bool[AnyArray, " n"],
+    grids: tuple[tuple[int, int], ...] = GRIDS,
+) -> Windows:
     """Fits a quadric in every window of every grid.
 
     Args:
@@ -121,7 +129,7 @@ def concatenate(parts: list[Windows]) -> Windows:
     return jax.tree.map(lambda *values: jnp.concatenate(values), *parts)
 
 
-def _cut(rays, mask, low, span, grid: np.ndarray) -> Cut:
+def _cut(rays: AnyArray, mask: AnyArray, low: jax.Array, span: jax.Array, grid: np.ndarray) -> Cut:
     columns, rows = int(grid[0]), int(grid[1])
     cell = jnp.clip(jnp.floor((rays - low) / span * grid), 0, grid - 1)
     index = (cell[:, 1] * columns + cell[:, 0]).astype(jnp.int32)
@@ -129,12 +137,12 @@ def _cut(rays, mask, low, span, grid: np.ndarray) -> Cut:
     local = (rays - low) / half - 2 * cell - 1  # -1 to 1 across the window
     cells = np.stack(np.meshgrid(np.arange(columns), np.arange(rows)), -1).reshape(-1, 2)
 
-    def sums(*parts):
+    def sums(*parts: jax.Array) -> jax.Array:
         values = jnp.concatenate(parts) * mask
         return jax.ops.segment_sum(values.T, index, rows * columns)
 
     return Cut(
-        local,
+        jnp.asarray(local),
         low + (2 * cells + 1) * half,
         jnp.broadcast_to(half, cells.shape),
         sums,
@@ -142,7 +150,7 @@ def _cut(rays, mask, low, span, grid: np.ndarray) -> Cut:
     )
 
 
-def fit_quadrics(w: jax.Array, cut: Cut) -> tuple[Windows, jax.Array]:
+def fit_quadrics(w: Float[AnyArray, " n"], cut: Cut) -> tuple[Windows, Float[Array, " n"]]:
     """Fits a quadric in each window of a cut.
 
     Args:
@@ -152,6 +160,7 @@ def fit_quadrics(w: jax.Array, cut: Cut) -> tuple[Windows, jax.Array]:
     Returns:
       The windows, and the residual of each point, shape (N,).
     """
+    w = jnp.asarray(w)
     count, total = cut.sums(jnp.stack([jnp.ones_like(w), w])).T
     mean = total / jnp.maximum(count, 1)
     # About the mean: in float32 the curvature would drown in the rounding of w itself.
@@ -191,7 +200,9 @@ def _polynomial(local: jax.Array, coefficients: jax.Array) -> jax.Array:
     return functools.reduce(jnp.add, terms)
 
 
-def solve_positive_definite(matrix: jax.Array, right: jax.Array) -> jax.Array:
+def solve_positive_definite(
+    matrix: Float[AnyArray, "*b n n"], right: Float[AnyArray, "*b n"]
+) -> Float[Array, "*b n"]:
     """Solves small positive definite systems, by Gauss and Jordan without pivoting.
 
     In a batch far faster than LAPACK's calls.  A loop: unrolled it takes .04 ms a map for .12, and
