@@ -105,9 +105,8 @@ def test_the_weights_that_tell_forms_apart_are_whole_and_described(monkeypatch, 
 
 
 def test_the_weights_that_come_along_straighten_rooms():
-    model = load_model()
     maps, cameras = zip(*(box_room(seed) for seed in range(8)), strict=True)
-    found = recover([7 * depth + 3 for depth in maps], model)
+    found = recover([7 * depth + 3 for depth in maps])
     true_focal = np.array([camera[0, 0] for camera in cameras])
     assert np.median(np.abs(found.focal_px / true_focal - 1)) < 0.03
     for values, a, b in zip(maps, found.a, found.b, strict=True):
