@@ -18,7 +18,7 @@ import jaxtyping  # noqa: E402
 # Types and shapes of what these take and give are checked, under jit when they are traced.  `api`
 # is not among them: it checks its arguments itself, and raises its own errors.
 CHECKED = ("geometry", "evaluation", "inference.arrays", "inference.known", "shape")
-jaxtyping.install_import_hook([f"train3d_jax.{name}" for name in CHECKED], "beartype.beartype")
+jaxtyping.install_import_hook([f"train3d_jax.{name}" for name in CHECKED], "checking.check")
 
 import pytest  # noqa: E402
 from absl import flags  # noqa: E402

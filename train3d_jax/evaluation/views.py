@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
+from jaxtyping import Bool, Float32, Float64, Int, Real
 
 from train3d_jax.geometry import affine, camera
 from train3d_jax.geometry.points import average_blocks
@@ -37,9 +38,9 @@ class View(NamedTuple):
       scale: what normalised depth or disparity was multiplied with.
     """
 
-    values: np.ndarray
-    depth: np.ndarray
-    intrinsics: np.ndarray
+    values: Float32[np.ndarray, "h w"]
+    depth: Float32[np.ndarray, "h w"]
+    intrinsics: Float64[np.ndarray, "3 3"]
     share: float
     scale: float
 
@@ -84,8 +85,8 @@ def crop_window(
 
 
 def make_view(
-    true_depth: np.ndarray,
-    intrinsics: np.ndarray,
+    true_depth: Real[np.ndarray, "h w"],
+    intrinsics: Real[np.ndarray, "3 3"],
     space: affine.Space,
     seeds: tuple[int, int, int],
     crop: bool = True,
@@ -126,7 +127,7 @@ def make_view(
     return View(values, true_depth, cropped, share if crop else 1.0, scale)
 
 
-def true_values(view: View, space: affine.Space) -> np.ndarray:
+def true_values(view: View, space: affine.Space) -> Float32[np.ndarray, "h w"]:
     """What the view would be with its shift right, and its scale still not, (H, W) float32."""
     present = view.depth > 0
     values = np.zeros(view.depth.shape, np.float32)
@@ -146,7 +147,7 @@ def truth_of(view: View, space: affine.Space) -> Truth | None:
     return Truth(focal, float(fov), -offset, float(ratio))
 
 
-def canonical_form(values: np.ndarray) -> tuple[float, float] | None:
+def canonical_form(values: Real[np.ndarray, "h w"]) -> tuple[float, float] | None:
     """Scale and offset of the canonical form of a map's blocks, see `affine.canonicalise`.
 
     Args:
@@ -165,7 +166,7 @@ _canonicalise = jax.jit(affine.canonicalise)
 
 def draw_pixels(
     view: View, seeds: tuple[int, int, int], count: int
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[Int[np.ndarray, "{count} 2"], Bool[np.ndarray, " {count}"]]:
     """Draws pixels with a depth, without replacement.
 
     Returns:

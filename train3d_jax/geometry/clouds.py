@@ -10,8 +10,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Bool, Float, Real
 
 from train3d_jax.geometry import affine, camera, points
+from train3d_jax.geometry.affine import Either
 
 
 @dataclass(frozen=True)
@@ -55,20 +57,20 @@ class Blocks(NamedTuple):
         no flag few_valid_pixels is needed, as in training.
     """
 
-    pixels: jax.Array | np.ndarray
-    values: jax.Array | np.ndarray
-    mask: jax.Array | np.ndarray
-    size: jax.Array | np.ndarray
-    centre: jax.Array | np.ndarray
-    valid_share: jax.Array | np.ndarray | None = None
+    pixels: Float[Either, "*b p 2"]
+    values: Float[Either, "*b p"]
+    mask: Bool[Either, "*b p"]
+    size: Float[Either, "*b 2"]
+    centre: Float[Either, "*b 2"]
+    valid_share: Float[Either, "*b"] | None = None
 
 
-def valid(values: np.ndarray) -> np.ndarray:
+def valid(values: Real[np.ndarray, "*s"]) -> Bool[np.ndarray, "*s"]:
     """Pixels that hold a value: missing ones are 0 or not finite."""
     return np.isfinite(values) & (values != 0)
 
 
-def blocks_of(values: np.ndarray, mask: np.ndarray) -> Blocks:
+def blocks_of(values: Real[np.ndarray, "h w"], mask: Bool[np.ndarray, "h w"]) -> Blocks:
     """Averages one map over blocks, on the host.
 
     Args:
@@ -95,7 +97,7 @@ def mirrored(blocks: Blocks) -> Blocks:
       The same shapes; the blocks are in the order of the grid.
     """
 
-    def turned(rows: jax.Array | np.ndarray) -> jax.Array:
+    def turned(rows: Either) -> Array:
         axis = np.ndim(blocks.mask) - 1
         grid = jnp.reshape(rows, (*rows.shape[:axis], *points.BLOCKS, *rows.shape[axis + 1 :]))
         return jnp.reshape(jnp.flip(grid, axis + 1), rows.shape)
@@ -118,9 +120,9 @@ class Clouds(NamedTuple):
       canonical: the canonical form of the blocks.
     """
 
-    points: jax.Array
-    mask: jax.Array
-    focal: jax.Array
+    points: Float[Array, "*b n channels"]
+    mask: Bool[Array, "*b n"]
+    focal: Float[Array, "*b"]
     canonical: affine.Canonical
 
 
@@ -128,9 +130,9 @@ def make_clouds(
     key: jax.Array,
     blocks: Blocks,
     settings: CloudSettings,
-    shift: jax.Array | None = None,
-    focal: jax.Array | None = None,
-    first_guess: jax.Array | None = None,
+    shift: Float[Array, "*b"] | None = None,
+    focal: Float[Array, "*b"] | None = None,
+    first_guess: Float[Array, "*b"] | None = None,
 ) -> Clouds:
     """Makes the clouds of a batch of maps.
 
