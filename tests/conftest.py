@@ -20,7 +20,7 @@ import jaxtyping  # noqa: E402
 CHECKED = (
     "geometry", "windows", "evidence", "evaluation", "inference.arrays", "inference.known", "shape"
 )  # fmt: skip
-jaxtyping.install_import_hook([f"train3d_jax.{name}" for name in CHECKED], "beartype.beartype")
+jaxtyping.install_import_hook([f"train3d_jax.{name}" for name in CHECKED], "checking.check")
 
 import pytest  # noqa: E402
 from absl import flags  # noqa: E402

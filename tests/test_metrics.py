@@ -67,7 +67,9 @@ def test_camera_and_shift_errors_are_what_their_formulas_say():
     # 90 degrees across 200 pixels is 100 px, 60 degrees is 100 sqrt(3).
     error = metrics.fov_error(100.0, 100 * math.sqrt(3), 200)
     np.testing.assert_allclose(error, 30, rtol=1e-5)
-    np.testing.assert_allclose(metrics.shift_error([0.5, 0.1], 0.25), [0.2, 0.12], rtol=1e-5)
+    np.testing.assert_allclose(
+        metrics.shift_error(np.array([0.5, 0.1]), 0.25), [0.2, 0.12], rtol=1e-5
+    )
 
 
 def test_points_within_a_quarter_are_counted_at_the_best_scale():

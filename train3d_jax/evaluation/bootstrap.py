@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Float, Float64, Real
 
 RESAMPLES = 1000
 
@@ -34,13 +35,13 @@ class Resamples:
         shares = np.full(self.num_scenes, 1 / self.num_scenes)
         self._taken = rng.multinomial(self.num_scenes, shares, count)
 
-    def means(self, values: np.ndarray) -> np.ndarray:
+    def means(self, values: Real[np.ndarray, " views"]) -> Float64[np.ndarray, " draws"]:
         """The mean over the views of each draw."""
         totals = np.bincount(self._scene, values, self.num_scenes)
         views = np.bincount(self._scene, minlength=self.num_scenes)
         return (self._taken @ totals) / (self._taken @ views)
 
-    def medians(self, values: np.ndarray) -> np.ndarray:
+    def medians(self, values: Real[np.ndarray, " views"]) -> Float64[np.ndarray, " draws"]:
         """The median over the views of each draw."""
         order = np.argsort(values, kind="stable")
         ordered, scene = values[order], self._scene[order]
@@ -74,7 +75,7 @@ class Spread(NamedTuple):
     median_interval: tuple[float, float] | None
 
 
-def spread(values: np.ndarray, resamples: Resamples) -> Spread:
+def spread(values: Real[np.ndarray, " views"], resamples: Resamples) -> Spread:
     """Statistics of one error.
 
     Args:
@@ -83,7 +84,7 @@ def spread(values: np.ndarray, resamples: Resamples) -> Spread:
     """
     values = np.asarray(values, np.float64)
 
-    def interval(drawn: np.ndarray) -> tuple[float, float] | None:
+    def interval(drawn: Float64[np.ndarray, " draws"]) -> tuple[float, float] | None:
         if resamples.num_scenes < 2:
             return None
         low, high = np.quantile(drawn, CONFIDENCE)
@@ -98,7 +99,7 @@ def spread(values: np.ndarray, resamples: Resamples) -> Spread:
     )
 
 
-def share_of(holds: np.ndarray) -> float | None:
+def share_of(holds: Float[np.ndarray, " views"]) -> float | None:
     """Mean of 0, 1 and NaN without the NaN; None where nothing else is left."""
     known = holds[~np.isnan(holds)]
     return float(known.mean()) if len(known) else None

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
+from jaxtyping import Bool, Float32, Float64, Int, Real
 
 from train3d_jax.geometry import affine, camera
 from train3d_jax.geometry.points import average_blocks
@@ -38,9 +39,9 @@ class View(NamedTuple):
       scale: what normalised depth or disparity was multiplied with.
     """
 
-    values: np.ndarray
-    depth: np.ndarray
-    intrinsics: np.ndarray
+    values: Float32[np.ndarray, "h w"]
+    depth: Float32[np.ndarray, "h w"]
+    intrinsics: Float64[np.ndarray, "3 3"]
     share: float
     scale: float
 
@@ -85,8 +86,8 @@ def crop_window(
 
 
 def make_view(
-    true_depth: np.ndarray,
-    intrinsics: np.ndarray,
+    true_depth: Real[np.ndarray, "h w"],
+    intrinsics: Real[np.ndarray, "3 3"],
     space: affine.Space,
     seeds: tuple[int, int, int],
     crop: bool = True,
@@ -127,7 +128,7 @@ def make_view(
     return View(values, true_depth, cropped, share if crop else 1.0, scale)
 
 
-def true_values(view: View, space: affine.Space) -> np.ndarray:
+def true_values(view: View, space: affine.Space) -> Float32[np.ndarray, "h w"]:
     """The view without its shift, but with its scale, shape (H, W), float32."""
     present = view.depth > 0
     values = np.zeros(view.depth.shape, np.float32)
@@ -147,7 +148,7 @@ def truth_of(view: View, space: affine.Space) -> Truth | None:
     return Truth(focal, float(fov), -offset, float(ratio))
 
 
-def canonical_form(values: np.ndarray) -> tuple[float, float] | None:
+def canonical_form(values: Real[np.ndarray, "h w"]) -> tuple[float, float] | None:
     """Scale and offset of the canonical form of a map's blocks, see `affine.canonicalise`.
 
     Args:
@@ -166,7 +167,7 @@ _canonicalise = jax.jit(affine.canonicalise)
 
 def draw_pixels(
     view: View, seeds: tuple[int, int, int], count: int
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[Int[np.ndarray, "{count} 2"], Bool[np.ndarray, " {count}"]]:
     """Draws pixels with a depth, without replacement.
 
     Returns:

@@ -9,7 +9,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from train3d_jax.evidence.targets import RANGES, Target, quantiles
-from train3d_jax.geometry.array_types import AnyArray
+from train3d_jax.geometry.affine import Either
 
 LEVEL = 0.9
 """Probability of the central interval, and share of maps whose truth it should contain."""
@@ -41,7 +41,7 @@ class Calibration(NamedTuple):
 
 
 def calibrate(
-    log_probability: Float[AnyArray, "n k"], truth: Float[AnyArray, " n"], target: Target
+    log_probability: Float[Either, "n k"], truth: Float[Either, " n"], target: Target
 ) -> Calibration:
     """The calibration with which 90 % intervals contain the truth 90 % of the time.
 
@@ -110,7 +110,7 @@ def without_bins(
 
 
 def central_interval(
-    log_probability: Float[AnyArray, "n k"], target: Target, level: float = LEVEL
+    log_probability: Float[Either, "n k"], target: Target, level: float = LEVEL
 ) -> Float[np.ndarray, "n 2"]:
     """The central interval of posteriors over equal bins of a target's range.
 

@@ -28,8 +28,7 @@ from train3d_jax.evidence.targets import (
     ratio_bins,
 )
 from train3d_jax.geometry import affine, camera
-from train3d_jax.geometry.affine import Canonical, Space
-from train3d_jax.geometry.array_types import AnyArray
+from train3d_jax.geometry.affine import Canonical, Either, Space
 from train3d_jax.geometry.clouds import Blocks
 
 Method = Literal["learned", "geometric"]
@@ -79,7 +78,7 @@ class Evidence(NamedTuple):
     doubt: float = 0.0
 
 
-def fuse(prior: Float[AnyArray, "*b n"], *sources: Evidence) -> Float[Array, "*c n"]:
+def fuse(prior: Float[Either, "*b n"], *sources: Evidence) -> Float[Array, "*c n"]:
     """The posterior by a prior and independent sources of evidence: their product.
 
     Args:
@@ -143,8 +142,8 @@ def estimate(
     canonical: Canonical,
     method: Method,
     space: Space,
-    known_shift: Float[AnyArray, " b"] | None,
-    known_focal: Float[AnyArray, " b"] | None,
+    known_shift: Float[Either, " b"] | None,
+    known_focal: Float[Either, " b"] | None,
 ) -> Fused:
     """Estimates shift and focal length of a batch of B maps.
 

@@ -17,11 +17,11 @@ from jaxtyping import Array, Float
 from train3d_jax.evidence.prior import IMPOSSIBLE
 from train3d_jax.evidence.settings import AngleSettings
 from train3d_jax.evidence.targets import SAFE_RATIO, SHIFT_BINS, quantiles, ratio_bins
-from train3d_jax.geometry.array_types import AnyArray
+from train3d_jax.geometry.affine import Either
 
 
 def shift_nodes(
-    shift: Float[AnyArray, "*b 256"], settings: AngleSettings, count: int | None = None
+    shift: Float[Either, "*b 256"], settings: AngleSettings, count: int | None = None
 ) -> Float[Array, "*b k"]:
     """Near/far ratios at which angles are evaluated: close together where the shift is likely.
 
@@ -41,7 +41,7 @@ def shift_nodes(
 
 
 def with_known_shift(
-    nodes: Float[Array, "*b k"], shift: Float[AnyArray, "*b 256"]
+    nodes: Float[Array, "*b k"], shift: Float[Either, "*b 256"]
 ) -> Float[Array, "*b k"]:
     """Nodes with the nearest one moved to a known shift.
 
@@ -60,7 +60,7 @@ def with_known_shift(
 
 
 def marginals(
-    shift: Float[AnyArray, "*b 256"], nodes: Float[Array, "*b k"], both: Float[AnyArray, "*b k f"]
+    shift: Float[Either, "*b 256"], nodes: Float[Array, "*b k"], both: Float[Either, "*b k f"]
 ) -> tuple[Float[Array, "*b 256"], Float[Array, "*b f"]]:
     """Marginal posteriors of shift and focal length.
 

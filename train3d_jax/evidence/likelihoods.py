@@ -24,8 +24,7 @@ from train3d_jax.evidence.settings import (
     ParallelSettings,
 )
 from train3d_jax.evidence.targets import at_ratio_bins, bin_centres, ratio_bins
-from train3d_jax.geometry.affine import Space, ratio_to_shift
-from train3d_jax.geometry.array_types import AnyArray
+from train3d_jax.geometry.affine import Either, Space, ratio_to_shift
 from train3d_jax.windows import planes
 from train3d_jax.windows.quadrics import Windows
 
@@ -70,7 +69,7 @@ def plane_curvature(
 
 def curvature(
     windows: Windows,
-    base: Float[AnyArray, "*b"],
+    base: Float[Either, "*b"],
     settings: CurvatureSettings,
     weights: Weights = EQUAL,
     largest: float = np.inf,
@@ -106,7 +105,7 @@ def curvature(
 
 def parallelism(
     windows: Windows,
-    base: Float[AnyArray, "*b"],
+    base: Float[Either, "*b"],
     space: Space,
     settings: EvidenceSettings,
     weights: Weights = EQUAL,
@@ -171,8 +170,8 @@ def parallel_likelihood(
 
 def right_angles(
     windows: Windows,
-    base: Float[AnyArray, "*b"],
-    ratios: Float[AnyArray, "*b k"],
+    base: Float[Either, "*b"],
+    ratios: Float[Either, "*b k"],
     space: Space,
     settings: EvidenceSettings,
     weights: Weights = EQUAL,

@@ -6,8 +6,7 @@ from jaxtyping import Array, Float
 
 from train3d_jax.evidence.settings import solver_settings
 from train3d_jax.geometry import affine, points
-from train3d_jax.geometry.affine import Canonical, Space
-from train3d_jax.geometry.array_types import AnyArray
+from train3d_jax.geometry.affine import Canonical, Either, Space
 from train3d_jax.geometry.clouds import Blocks, block_rays
 from train3d_jax.windows import planes
 from train3d_jax.windows.block_windows import (
@@ -30,8 +29,8 @@ def plane_share(
     blocks: Blocks,
     canonical: Canonical,
     space: Space,
-    shift: Float[AnyArray, " b"],
-    focal: Float[AnyArray, " b"],
+    shift: Float[Either, " b"],
+    focal: Float[Either, " b"],
 ) -> Float[Array, " b"]:
     """The largest share of the flat windows whose planes have one direction.
 
@@ -47,7 +46,7 @@ def plane_share(
     """
     least_depth = solver_settings(space).curvature.least_depth
 
-    def one(rays: jax.Array, values: jax.Array, mask: jax.Array, shift: AnyArray) -> jax.Array:
+    def one(rays: jax.Array, values: jax.Array, mask: jax.Array, shift: Either) -> jax.Array:
         true = values + shift
         mask = mask & (true > least_depth)
         w = jnp.where(mask, true, 1.0)

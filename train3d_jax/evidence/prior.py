@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from train3d_jax.evidence.targets import focal_bins
-from train3d_jax.geometry.array_types import AnyArray
+from train3d_jax.geometry.affine import Either
 
 MEAN, SIGMA = 0.45, 0.45
 """Of log(focal / f0), as a broad normal distribution, chosen: a phone's photo has a standard
@@ -35,7 +35,7 @@ class Prior(NamedTuple):
     focal: jax.Array
 
 
-def focal_prior(log_alpha: Float[AnyArray, "*b n"] | None = None) -> Float[Array, "*b n"]:
+def focal_prior(log_alpha: Float[Either, "*b n"] | None = None) -> Float[Array, "*b n"]:
     """The prior of focal lengths: a normal distribution, or with `DOUBT` a uniform one.
 
     Args:
@@ -53,7 +53,7 @@ def focal_prior(log_alpha: Float[AnyArray, "*b n"] | None = None) -> Float[Array
     return jnp.logaddexp(normal + np.log(1 - DOUBT), uniform)
 
 
-def point_mass(value: Float[AnyArray, "*b"], bins: Float[np.ndarray, " n"]) -> Float[Array, "*b n"]:
+def point_mass(value: Float[Either, "*b"], bins: Float[np.ndarray, " n"]) -> Float[Array, "*b n"]:
     """All probability in the bin of a value; value of shape (...), result (..., len(bins))."""
     place = jnp.abs(jnp.asarray(bins) - value[..., None]).argmin(-1)
     return jnp.where(jnp.arange(len(bins)) == place[..., None], 0.0, IMPOSSIBLE)

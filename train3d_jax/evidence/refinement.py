@@ -12,8 +12,7 @@ from jaxtyping import Float
 from train3d_jax.evidence.settings import solver_settings
 from train3d_jax.evidence.solver import ALL_PAIRS, GeometricPosterior
 from train3d_jax.evidence.targets import FOCAL_BINS, RANGES, SHIFT_BINS
-from train3d_jax.geometry.affine import Space, ratio_to_shift
-from train3d_jax.geometry.array_types import AnyArray
+from train3d_jax.geometry.affine import Either, Space, ratio_to_shift
 from train3d_jax.windows import planes
 
 REACH = 1.5
@@ -31,15 +30,15 @@ class Refined(NamedTuple):
     sigma: jax.Array
 
 
-def refine_ratio(posterior: GeometricPosterior, ratio: Float[AnyArray, "*b"]) -> Refined:
+def refine_ratio(posterior: GeometricPosterior, ratio: Float[Either, "*b"]) -> Refined:
     """Moves a near/far ratio to where the windows' votes are, by at most 1.5 bins; shape (...)."""
     return _refine(posterior.fit.votes, ratio, REACH / SHIFT_BINS, LEAST_RATIO_SIGMA)
 
 
 def refine_log_alpha(
     posterior: GeometricPosterior,
-    ratio: Float[AnyArray, "*b"],
-    log_alpha: Float[AnyArray, "*b"],
+    ratio: Float[Either, "*b"],
+    log_alpha: Float[Either, "*b"],
     space: Space,
 ) -> Refined:
     """The same for log(focal / f0), by the votes of pairs of windows under a shift."""
@@ -50,7 +49,7 @@ def refine_log_alpha(
     return _refine(votes, log_alpha, REACH * (high - low) / FOCAL_BINS, LEAST_FOCAL_SIGMA)
 
 
-def _refine(votes: planes.Votes, start: AnyArray, reach: float, least: float) -> Refined:
+def _refine(votes: planes.Votes, start: Either, reach: float, least: float) -> Refined:
     """The mean of the votes near the value, weighted by their precision, as a fixed point."""
 
     def near(votes: planes.Votes, value: jax.Array) -> jax.Array:

@@ -28,8 +28,7 @@ from train3d_jax.evidence.targets import (
 )
 from train3d_jax.evidence.window_fit import WindowFit, fit_maps
 from train3d_jax.geometry import affine, camera
-from train3d_jax.geometry.affine import Canonical, Space
-from train3d_jax.geometry.array_types import AnyArray
+from train3d_jax.geometry.affine import Canonical, Either, Space
 from train3d_jax.geometry.clouds import Blocks, block_rays
 
 SCORE_RATIOS = 128
@@ -57,8 +56,8 @@ def solve(
     blocks: Blocks,
     canonical: Canonical,
     space: Space,
-    known_shift: Float[AnyArray, " b"] | None = None,
-    known_focal: Float[AnyArray, " b"] | None = None,
+    known_shift: Float[Either, " b"] | None = None,
+    known_focal: Float[Either, " b"] | None = None,
     settings: EvidenceSettings | None = None,
 ) -> GeometricPosterior:
     """Computes the posteriors of a batch of maps.

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Float64
 
-from train3d_jax.geometry.array_types import AnyArray
+from train3d_jax.geometry.affine import Either
 
 Target = Literal["shift", "scale", "focal"]
 TARGETS: tuple[Target, ...] = ("shift", "scale", "focal")
@@ -73,7 +73,7 @@ def at_focal_bins(curve: Float[Array, "*b n"]) -> Float[Array, "*b 128"]:
 
 
 def quantiles(
-    log_probability: Float[AnyArray, "*b n"], target: Target, levels: Sequence[float] | np.ndarray
+    log_probability: Float[Either, "*b n"], target: Target, levels: Sequence[float] | np.ndarray
 ) -> Float[Array, "*b k"]:
     """Quantiles of a distribution over equal bins of a target's range, linear within a bin.
 

@@ -12,8 +12,7 @@ from train3d_jax.evidence import likelihoods
 from train3d_jax.evidence.settings import EvidenceSettings
 from train3d_jax.evidence.targets import SHIFT_BINS, ratio_bins
 from train3d_jax.geometry import affine, points
-from train3d_jax.geometry.affine import Space
-from train3d_jax.geometry.array_types import AnyArray
+from train3d_jax.geometry.affine import Either, Space
 from train3d_jax.windows import block_windows, planes
 from train3d_jax.windows.quadrics import Windows
 
@@ -47,12 +46,12 @@ class WindowFit(NamedTuple):
 
 
 def fit_maps(
-    rays: Float[AnyArray, "b p 2"],
-    values: Float[AnyArray, "b p"],
-    mask: Bool[AnyArray, "b p"],
+    rays: Float[Either, "b p 2"],
+    values: Float[Either, "b p"],
+    mask: Bool[Either, "b p"],
     space: Space,
     settings: EvidenceSettings,
-    ratio: Float[AnyArray, " b"] | None = None,
+    ratio: Float[Either, " b"] | None = None,
 ) -> WindowFit:
     """Fits the windows of a batch of maps.
 
@@ -71,9 +70,9 @@ def fit_maps(
 
 
 def fit_true_maps(
-    rays: Float[AnyArray, "b p 2"],
-    inverse_depth: Float[AnyArray, "b p"],
-    mask: Bool[AnyArray, "b p"],
+    rays: Float[Either, "b p 2"],
+    inverse_depth: Float[Either, "b p"],
+    mask: Bool[Either, "b p"],
     settings: EvidenceSettings,
 ) -> WindowFit:
     """The same for maps whose shift is known and taken off; their base is 0."""
@@ -85,10 +84,10 @@ def fit_true_maps(
 # Traced once for all who call it: tracing is most of the time to a first answer.
 @functools.partial(jax.jit, static_argnames=("space", "settings"))
 def fit_map(
-    rays: Float[AnyArray, "p 2"],
-    values: Float[AnyArray, " p"],
-    mask: Bool[AnyArray, " p"],
-    ratio: Float[AnyArray, ""] | None = None,
+    rays: Float[Either, "p 2"],
+    values: Float[Either, " p"],
+    mask: Bool[Either, " p"],
+    ratio: Float[Either, ""] | None = None,
     *,
     space: Space,
     settings: EvidenceSettings,
@@ -117,9 +116,9 @@ def fit_map(
 
 @functools.partial(jax.jit, static_argnames=("settings", "consensus"))
 def _fit(
-    rays: AnyArray,
+    rays: Either,
     w: jax.Array,
-    mask: AnyArray,
+    mask: Either,
     settings: block_windows.WindowSettings,
     consensus: bool = False,
 ) -> Windows:

@@ -9,15 +9,20 @@ inverse: `1 / z = scale * (d + shift)`.  The space is "depth" or "disparity" and
 """
 
 import math
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.typing import ArrayLike
+import numpy as np
+from jaxtyping import Array, Bool, Float
 
-from train3d_jax.geometry.camera import array_namespace
+from train3d_jax.geometry import camera
+from train3d_jax.geometry.camera import Numbers, array_namespace
 
 Space = Literal["depth", "disparity"]
+
+Either = Array | np.ndarray
+"""An array of JAX or numpy."""
 
 NEAR_QUANTILE, FAR_QUANTILE = 0.02, 0.98
 """In place of the smallest and the largest value: a few outliers do not move them.  The far one is
@@ -46,14 +51,14 @@ class Canonical(NamedTuple):
       solvable: False where there are too few valid pixels or no spread between them, shape (...).
     """
 
-    values: jax.Array
-    mask: jax.Array
-    scale: jax.Array
-    offset: jax.Array
-    solvable: jax.Array
+    values: Float[Array, "*b n"]
+    mask: Bool[Array, "*b n"]
+    scale: Float[Array, "*b"]
+    offset: Float[Array, "*b"]
+    solvable: Bool[Array, "*b"]
 
 
-def canonicalise(values: ArrayLike, mask: ArrayLike) -> Canonical:
+def canonicalise(values: Float[Either, "*b n"], mask: Bool[Either, "*b n"]) -> Canonical:
     """Brings depth or disparity to canonical form: 2 % quantile to 0.5, 98 % quantile to 1.
 
     Where the input is the true depth (or disparity), the canonical shift is `-offset` and the scale
@@ -81,8 +86,8 @@ def canonicalise(values: ArrayLike, mask: ArrayLike) -> Canonical:
 
 
 def masked_quantiles(
-    values: jax.Array, mask: jax.Array, quantiles: tuple[float, ...]
-) -> tuple[jax.Array, ...]:
+    values: Float[Array, "*b n"], mask: Bool[Array, "*b n"], quantiles: tuple[float, ...]
+) -> tuple[Float[Array, "*b"], ...]:
     """Linearly interpolated quantiles of the values where `mask` holds; 0 where it never does.
 
     Args:
@@ -95,7 +100,7 @@ def masked_quantiles(
     """
     last = jnp.maximum(mask.sum(-1) - 1, 0)
 
-    def at(quantile: float) -> jax.Array:
+    def at(quantile: float) -> Float[Array, "*b"]:
         # Sort only the few values beyond the quantile, from the nearer end.
         upwards = quantile <= 0.5
         most = math.ceil(min(quantile, 1 - quantile) * (values.shape[-1] - 1)) + 2
@@ -116,7 +121,7 @@ def masked_quantiles(
     return tuple(at(quantile) for quantile in quantiles)
 
 
-def shift_to_ratio(shift: Any) -> Any:
+def shift_to_ratio(shift: Numbers) -> Float[camera.Array, "..."]:
     """The ratio of the near to the far quantile of the true values that a canonical shift means.
 
     With the quantiles at 0.5 and 1 it is (0.5 + shift) / (1 + shift).  Unlike the shift, which has
@@ -132,13 +137,13 @@ def shift_to_ratio(shift: Any) -> Any:
     return (NEAR_VALUE + shift) / (FAR_VALUE + shift)
 
 
-def ratio_to_shift(ratio: Any) -> Any:
+def ratio_to_shift(ratio: Numbers) -> Float[camera.Array, "..."]:
     """The inverse of `shift_to_ratio`, for ratios below 1."""
     ratio = array_namespace(ratio).asarray(ratio)
     return (ratio * FAR_VALUE - NEAR_VALUE) / (1 - ratio)
 
 
-def to_depth(values: ArrayLike, shift: ArrayLike, space: Space) -> jax.Array:
+def to_depth(values: Float[Either, "... n"], shift: Numbers, space: Space) -> Float[Array, "... n"]:
     """Depth, up to scale, of canonical values under a shift.
 
     Args:
@@ -153,7 +158,9 @@ def to_depth(values: ArrayLike, shift: ArrayLike, space: Space) -> jax.Array:
     return shifted if space == "depth" else 1 / shifted
 
 
-def distort(points: ArrayLike, shift: ArrayLike, alpha: ArrayLike, space: Space) -> jax.Array:
+def distort(
+    points: Float[Either, "... n 3"], shift: Numbers, alpha: Numbers, space: Space
+) -> Float[Array, "... n 3"]:
     """A true cloud as unprojected without its shift and with a wrong focal length.
 
     Args:
@@ -168,14 +175,19 @@ def distort(points: ArrayLike, shift: ArrayLike, alpha: ArrayLike, space: Space)
     return _reshape_cloud(points, -jnp.asarray(shift), jnp.asarray(alpha), space)
 
 
-def straighten(points: ArrayLike, shift: ArrayLike, alpha: ArrayLike, space: Space) -> jax.Array:
+def straighten(
+    points: Float[Either, "... n 3"], shift: Numbers, alpha: Numbers, space: Space
+) -> Float[Array, "... n 3"]:
     """Applies an estimate of shift and focal ratio to a distorted cloud: inverse of `distort`."""
     return _reshape_cloud(points, jnp.asarray(shift), 1 / jnp.asarray(alpha), space)
 
 
 def _reshape_cloud(
-    points: ArrayLike, shift: jax.Array, stretch: jax.Array, space: Space
-) -> jax.Array:
+    points: Float[Either, "... n 3"],
+    shift: Float[Array, "..."],
+    stretch: Float[Array, "..."],
+    space: Space,
+) -> Float[Array, "... n 3"]:
     points = jnp.asarray(points)
     depth = points[..., 2]
     directions = points[..., :2] / depth[..., None] * stretch[..., None, None]

@@ -15,6 +15,7 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float, Float64, Real
 
 INITIAL_FOV_DEGREES = 60.0
 """Vertical field of view of the first guess of a camera, in degrees (as LeReS, section 3.2)."""
@@ -25,11 +26,11 @@ AXES = "x right, y down, z forward"
 Array = Any
 """A numpy or JAX array, of the kind that came in."""
 
-ArrayLike = Any
-"""A number, or an array of either kind."""
+Numbers = Real[Array, "..."] | float | np.number[Any]
+"""One number, or an array of them of either kind, which broadcasts."""
 
 
-def array_namespace(*values: ArrayLike) -> ModuleType:
+def array_namespace(*values: Any) -> ModuleType:
     """The module whose functions take these values: jax.numpy where one is a JAX array, or numpy.
 
     Both kinds name their module as the Python array API standard says (2022.12,
@@ -43,7 +44,9 @@ def array_namespace(*values: ArrayLike) -> ModuleType:
     return np
 
 
-def intrinsics_matrix(fx: ArrayLike, fy: ArrayLike, cx: ArrayLike, cy: ArrayLike) -> Array:
+def intrinsics_matrix(
+    fx: Numbers, fy: Numbers, cx: Numbers, cy: Numbers
+) -> Float[Array, "... 3 3"]:
     """Assembles intrinsics.
 
     Args:
@@ -68,7 +71,7 @@ def intrinsics_matrix(fx: ArrayLike, fy: ArrayLike, cx: ArrayLike, cy: ArrayLike
     return matrix.astype(xp.result_type(matrix.dtype, 1.0))
 
 
-def centred_intrinsics(focal: ArrayLike, height: ArrayLike, width: ArrayLike) -> Array:
+def centred_intrinsics(focal: Numbers, height: Numbers, width: Numbers) -> Float[Array, "... 3 3"]:
     """Intrinsics of square pixels with the principal point in the image centre.
 
     Args:
@@ -84,7 +87,9 @@ def centred_intrinsics(focal: ArrayLike, height: ArrayLike, width: ArrayLike) ->
     return intrinsics_matrix(focal, focal, cx, cy)
 
 
-def recovered_intrinsics(focal: ArrayLike, size: tuple[int, int], known: Array | None) -> Array:
+def recovered_intrinsics(
+    focal: Numbers, size: tuple[int, int], known: Real[Array, "... 3 3"] | None
+) -> Float[Array, "... 3 3"]:
     """Intrinsics of a recovered vertical focal length.
 
     Args:
@@ -102,7 +107,9 @@ def recovered_intrinsics(focal: ArrayLike, size: tuple[int, int], known: Array |
     return intrinsics_matrix(focal * fx / fy, focal, known[..., 0, 2], known[..., 1, 2])
 
 
-def resized_intrinsics(intrinsics: Array, size: tuple[int, int], to_size: tuple[int, int]) -> Array:
+def resized_intrinsics(
+    intrinsics: Real[Array, "*b 3 3"], size: tuple[int, int], to_size: tuple[int, int]
+) -> Float[Array, "*b 3 3"]:
     """Intrinsics of the same view in an image of another size.
 
     The corners of both images coincide.  Pixel centres are at integers, so that the corner is at
@@ -125,13 +132,15 @@ def resized_intrinsics(intrinsics: Array, size: tuple[int, int], to_size: tuple[
     )
 
 
-def pixel_grid(height: int, width: int) -> np.ndarray:
+def pixel_grid(height: int, width: int) -> Float64[np.ndarray, "{height} {width} 2"]:
     """The centres (u, v) of all pixels of an image, shape (height, width, 2)."""
     u, v = np.meshgrid(np.arange(width, dtype=float), np.arange(height, dtype=float))
     return np.stack([u, v], -1)
 
 
-def rays(pixels: ArrayLike, intrinsics: ArrayLike) -> Array:
+def rays(
+    pixels: Real[Array, "... n 2"], intrinsics: Real[Array, "... 3 3"]
+) -> Float[Array, "... n 2"]:
     """Viewing directions with unit z: ((u - cx) / fx, (v - cy) / fy).
 
     Args:
@@ -148,7 +157,11 @@ def rays(pixels: ArrayLike, intrinsics: ArrayLike) -> Array:
     return (pixels - centre[..., None, :]) / focal[..., None, :]
 
 
-def unproject_pixels(pixels: ArrayLike, depth: ArrayLike, intrinsics: ArrayLike) -> Array:
+def unproject_pixels(
+    pixels: Real[Array, "... n 2"],
+    depth: Real[Array, "... n"],
+    intrinsics: Real[Array, "... 3 3"],
+) -> Float[Array, "... n 3"]:
     """The points that pixels of known depth show: x = (u - cx) z / fx, y = (v - cy) z / fy.
 
     Args:
@@ -165,7 +178,9 @@ def unproject_pixels(pixels: ArrayLike, depth: ArrayLike, intrinsics: ArrayLike)
     return xp.concatenate([xy, xp.broadcast_to(depth[..., None], (*xy.shape[:-1], 1))], -1)
 
 
-def unproject(depth: ArrayLike, intrinsics: ArrayLike) -> Array:
+def unproject(
+    depth: Real[Array, "... h w"], intrinsics: Real[Array, "... 3 3"]
+) -> Float[Array, "... h w 3"]:
     """The point cloud of whole depth maps.
 
     Args:
@@ -184,7 +199,9 @@ def unproject(depth: ArrayLike, intrinsics: ArrayLike) -> Array:
     return points.reshape(*points.shape[:-2], height, width, 3)
 
 
-def project(points: ArrayLike, intrinsics: ArrayLike) -> tuple[Array, Array]:
+def project(
+    points: Real[Array, "... n 3"], intrinsics: Real[Array, "... 3 3"]
+) -> tuple[Float[Array, "... n 2"], Real[Array, "... n"]]:
     """Where a camera sees points: the inverse of `unproject_pixels` for depth != 0.
 
     Args:
@@ -201,24 +218,24 @@ def project(points: ArrayLike, intrinsics: ArrayLike) -> tuple[Array, Array]:
     return pixels, points[..., 2]
 
 
-def fov_to_focal(fov: ArrayLike, size: ArrayLike) -> Array:
+def fov_to_focal(fov: Numbers, size: Numbers) -> Float[Array, "..."]:
     """Focal length in pixels of a full field of view in radians across `size` pixels."""
     xp = array_namespace(fov, size)
     return xp.asarray(size) / 2 / xp.tan(xp.asarray(fov) / 2)
 
 
-def focal_to_fov(focal: ArrayLike, size: ArrayLike) -> Array:
+def focal_to_fov(focal: Numbers, size: Numbers) -> Float[Array, "..."]:
     """Full field of view in radians of a focal length in pixels across `size` pixels."""
     xp = array_namespace(focal, size)
     return 2 * xp.arctan(xp.asarray(size) / 2 / xp.asarray(focal))
 
 
-def degrees_to_focal(fov: ArrayLike, size: ArrayLike) -> Array:
+def degrees_to_focal(fov: Numbers, size: Numbers) -> Float[Array, "..."]:
     """`fov_to_focal` of a field of view in degrees."""
     return fov_to_focal(array_namespace(fov).deg2rad(fov), size)
 
 
-def focal_to_degrees(focal: ArrayLike, size: ArrayLike) -> Array:
+def focal_to_degrees(focal: Numbers, size: Numbers) -> Float[Array, "..."]:
     """`focal_to_fov` in degrees.
 
     >>> float(focal_to_degrees(320, 640))
@@ -228,6 +245,6 @@ def focal_to_degrees(focal: ArrayLike, size: ArrayLike) -> Array:
     return array_namespace(fov).rad2deg(fov)
 
 
-def initial_focal(height: ArrayLike, fov_degrees: float = INITIAL_FOV_DEGREES) -> Array:
+def initial_focal(height: Numbers, fov_degrees: float = INITIAL_FOV_DEGREES) -> Float[Array, "..."]:
     """The first guess f0 = (H / 2) / tan(fov / 2) in pixels; the field of view is vertical."""
     return fov_to_focal(math.radians(fov_degrees), height)

@@ -10,8 +10,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Bool, Float, Real, Shaped
 
 from train3d_jax.geometry import affine, camera, points
+from train3d_jax.geometry.affine import Either
 
 
 @dataclass(frozen=True)
@@ -60,20 +62,20 @@ class Blocks(NamedTuple):
         the flag few_valid_pixels is not asked for, as in training.
     """
 
-    pixels: jax.Array | np.ndarray
-    values: jax.Array | np.ndarray
-    mask: jax.Array | np.ndarray
-    size: jax.Array | np.ndarray
-    centre: jax.Array | np.ndarray
-    valid_share: jax.Array | np.ndarray | None = None
+    pixels: Float[Either, "*b p 2"]
+    values: Float[Either, "*b p"]
+    mask: Bool[Either, "*b p"]
+    size: Float[Either, "*b 2"]
+    centre: Float[Either, "*b 2"]
+    valid_share: Float[Either, "*b"] | None = None
 
 
-def valid(values: np.ndarray) -> np.ndarray:
+def valid(values: Real[np.ndarray, "*s"]) -> Bool[np.ndarray, "*s"]:
     """Pixels that hold a value: 0 and what is not finite stand for missing ones."""
     return np.isfinite(values) & (values != 0)
 
 
-def blocks_of(values: np.ndarray, mask: np.ndarray) -> Blocks:
+def blocks_of(values: Real[np.ndarray, "h w"], mask: Bool[np.ndarray, "h w"]) -> Blocks:
     """Averages one map over blocks, on the host.
 
     Args:
@@ -90,7 +92,7 @@ def blocks_of(values: np.ndarray, mask: np.ndarray) -> Blocks:
     return Blocks(*points.average_blocks(values, mask), size, centre, valid_share)
 
 
-def mirrored_rows(rows: jax.Array | np.ndarray) -> jax.Array:
+def mirrored_rows(rows: Shaped[Either, "*b p"]) -> Shaped[Array, "*b p"]:
     """Values of blocks, shape (..., P), in the order of the map's mirror image."""
     grid = jnp.reshape(rows, (*rows.shape[:-1], *points.BLOCKS))
     return jnp.reshape(jnp.flip(grid, -1), rows.shape)
@@ -113,7 +115,7 @@ def mirrored(blocks: Blocks) -> Blocks:
     )
 
 
-def block_rays(blocks: Blocks, focal: jax.Array | np.ndarray) -> jax.Array:
+def block_rays(blocks: Blocks, focal: Float[Either, "*b"]) -> Float[Array, "*b p 2"]:
     """Rays (u - cx) / focal, (v - cy) / focal of blocks under focal lengths in pixels (...).
 
     Returns:
@@ -135,11 +137,11 @@ class Observation(NamedTuple):
       canonical: the canonical form.
     """
 
-    rays: jax.Array
-    values: jax.Array
-    mask: jax.Array
-    focal: jax.Array
-    first_guess: jax.Array
+    rays: Float[Array, "*b p 2"]
+    values: Float[Array, "*b p"]
+    mask: Bool[Array, "*b p"]
+    focal: Float[Array, "*b"]
+    first_guess: Float[Array, "*b"]
     canonical: affine.Canonical
 
 
@@ -147,9 +149,9 @@ def observe(
     blocks: Blocks,
     canonical: affine.Canonical,
     settings: CloudSettings,
-    shift: jax.Array | None = None,
-    focal: jax.Array | None = None,
-    first_guess: jax.Array | None = None,
+    shift: Float[Either, "*b"] | None = None,
+    focal: Float[Either, "*b"] | None = None,
+    first_guess: Float[Either, "*b"] | None = None,
 ) -> Observation:
     """Makes what a network sees of maps, leading axes (...).
 
@@ -169,6 +171,7 @@ def observe(
         first_guess = jnp.asarray(camera.initial_focal(blocks.size[..., 0], settings.init_fov))
     shown = focal if settings.focal_known and focal is not None else first_guess
     rays = block_rays(blocks, shown)
+    shown, first_guess = jnp.asarray(shown), jnp.asarray(first_guess)
     return Observation(rays, values, canonical.mask, shown, first_guess, canonical)
 
 
@@ -180,8 +183,8 @@ class Clouds(NamedTuple):
       mask: shape (..., N).
     """
 
-    points: jax.Array
-    mask: jax.Array
+    points: Float[Array, "*b n channels"]
+    mask: Bool[Array, "*b n"]
 
 
 def make_clouds(key: jax.Array, observation: Observation, settings: CloudSettings) -> Clouds:
@@ -205,4 +208,4 @@ def make_clouds(key: jax.Array, observation: Observation, settings: CloudSetting
         cloud = jnp.concatenate([cloud, observation.rays * ratio], -1)
     if settings.num_points:
         cloud, mask = points.sample_points(key, cloud, mask, settings.num_points)
-    return Clouds(cloud, mask)
+    return Clouds(cloud, jnp.asarray(mask))

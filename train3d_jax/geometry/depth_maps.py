@@ -4,6 +4,7 @@ numpy only, for maps of any size; every pixel is visited once.
 """
 
 import numpy as np
+from jaxtyping import Bool, Float32, Float64, Real
 
 from train3d_jax.geometry.affine import Space
 
@@ -11,7 +12,9 @@ FARTHEST = 1e30
 """Depth beyond this, in any unit, counts as missing: its x and y would not fit float32 either."""
 
 
-def recovered_depth(values: np.ndarray, a: float, b: float, space: Space) -> np.ndarray:
+def recovered_depth(
+    values: Real[np.ndarray, "h w"], a: float, b: float, space: Space
+) -> Float64[np.ndarray, "h w"]:
     """Depth of a map under an estimate: a * input + b, or its inverse in disparity space.
 
     Args:
@@ -32,7 +35,7 @@ def recovered_depth(values: np.ndarray, a: float, b: float, space: Space) -> np.
     return np.where(present & (depth <= FARTHEST), depth, 0.0)
 
 
-def depth_edges(depth: np.ndarray, threshold: float) -> np.ndarray:
+def depth_edges(depth: Real[np.ndarray, "h w"], threshold: float) -> Bool[np.ndarray, "h w"]:
     """Pixels where depth jumps; sensors and networks put points between the two surfaces there.
 
     Args:
@@ -51,7 +54,9 @@ def depth_edges(depth: np.ndarray, threshold: float) -> np.ndarray:
     return present & (far > (1 + threshold) * near)
 
 
-def point_cloud(depth: np.ndarray, intrinsics: np.ndarray) -> np.ndarray:
+def point_cloud(
+    depth: Real[np.ndarray, "h w"], intrinsics: Real[np.ndarray, "3 3"]
+) -> Float32[np.ndarray, "n 3"]:
     """The points of the pixels that hold a depth, as `camera.unproject`, written once as float32.
 
     Args:

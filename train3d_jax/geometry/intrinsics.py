@@ -8,6 +8,7 @@ the image size or belong to an image of another size, which would give a wrong f
 import math
 
 import numpy as np
+from jaxtyping import Real
 
 from train3d_jax.geometry.camera import focal_to_degrees
 
@@ -28,7 +29,7 @@ _ALIKE = 0.1
 _WAY_OUT = "intrinsics are in pixels of this map"
 
 
-def form_problem(intrinsics: np.ndarray) -> str | None:
+def form_problem(intrinsics: Real[np.ndarray, "3 3"]) -> str | None:
     """Why a matrix is not one of intrinsics, to follow its name; None where it is.
 
     Args:
@@ -42,7 +43,7 @@ def form_problem(intrinsics: np.ndarray) -> str | None:
     return None
 
 
-def size_problem(intrinsics: np.ndarray, height: int, width: int) -> str | None:
+def size_problem(intrinsics: Real[np.ndarray, "3 3"], height: int, width: int) -> str | None:
     """Why intrinsics cannot be those of an image of this size, to follow their name, or None.
 
     Args:

@@ -1,27 +1,29 @@
 """Errors of recovered cameras and shapes, relative or in degrees: comparable between scenes."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.typing import ArrayLike
+from jaxtyping import Array, Bool, Float
 
 from train3d_jax.geometry import affine, camera
+from train3d_jax.geometry.affine import Either
+from train3d_jax.geometry.camera import Numbers
 
 
-def focal_error(focal: ArrayLike, true_focal: ArrayLike) -> jax.Array:
+def focal_error(focal: Numbers, true_focal: Numbers) -> Float[Array, "..."]:
     """Relative error of the focal length, |f - f*| / f*."""
     true_focal = jnp.asarray(true_focal)
     return jnp.abs(jnp.asarray(focal) - true_focal) / true_focal
 
 
-def fov_error(focal: ArrayLike, true_focal: ArrayLike, size: ArrayLike) -> jax.Array:
+def fov_error(focal: Numbers, true_focal: Numbers, size: Numbers) -> Float[Array, "..."]:
     """Absolute error of the field of view across `size` pixels, in degrees."""
     difference = camera.focal_to_fov(focal, size) - camera.focal_to_fov(true_focal, size)
     return jnp.rad2deg(jnp.abs(difference))
 
 
-def shift_error(shift: ArrayLike, true_shift: ArrayLike) -> jax.Array:
+def shift_error(shift: Numbers, true_shift: Numbers) -> Float[Array, "..."]:
     """Absolute error of the canonical shift over the far quantile of the true depth.
 
     The far quantile of the true depth is 1 + shift in canonical units; errors are then in the unit
@@ -32,7 +34,11 @@ def shift_error(shift: ArrayLike, true_shift: ArrayLike) -> jax.Array:
     return jnp.abs(jnp.asarray(shift) - true_shift) / (affine.FAR_VALUE + true_shift)
 
 
-def point_error(points: ArrayLike, true_points: ArrayLike, mask: ArrayLike) -> jax.Array:
+def point_error(
+    points: Float[Either, "... n 3"],
+    true_points: Float[Either, "... n 3"],
+    mask: Bool[Either, "... n"],
+) -> Float[Array, "..."]:
     """Mean |s p - p*| / |p*| with the best scale s: the point error of MoGe (arXiv 2410.19115).
 
     The best s minimises the mean itself, by iteratively reweighted least squares.
@@ -56,31 +62,35 @@ class PointErrors(NamedTuple):
       within: share of the points with an error below `WITHIN`, at the same scale.
     """
 
-    mean: jax.Array
-    within: jax.Array
+    mean: Float[Array, "..."]
+    within: Float[Array, "..."]
 
 
 WITHIN = 0.25
 """The relative error below which MoGe counts a point as right."""
 
 
-def point_errors(points: ArrayLike, true_points: ArrayLike, mask: ArrayLike) -> PointErrors:
+def point_errors(
+    points: Float[Either, "... n 3"],
+    true_points: Float[Either, "... n 3"],
+    mask: Bool[Either, "... n"],
+) -> PointErrors:
     """`point_error`, and the share of points within `WITHIN`; both 0 where no point counts."""
     points, true_points = jnp.asarray(points), jnp.asarray(true_points)
     mask = jnp.asarray(mask)
     p, q = (jnp.where(mask[..., None], x, 1.0) for x in (points, true_points))
     distance = jnp.linalg.norm(q, axis=-1)
 
-    def relative(scale):
+    def relative(scale: Float[Array, "..."]) -> Float[Array, "... n"]:
         return jnp.linalg.norm(scale[..., None, None] * p - q, axis=-1) / distance
 
-    def best_scale(weight):
+    def best_scale(weight: Float[Array, "... n"]) -> Float[Array, "..."]:
         weight = jnp.where(mask, weight, 0.0)
         return (weight * (p * q).sum(-1)).sum(-1) / jnp.maximum(
             (weight * (p * p).sum(-1)).sum(-1), 1e-12
         )
 
-    def step(_, scale):
+    def step(_: Any, scale: Float[Array, "..."]) -> Float[Array, "..."]:
         # Least squares with weight 1 / (|residual| |p*|) has the same minimum as the mean of |.|.
         return best_scale(1 / jnp.maximum(relative(scale), 1e-6) / distance**2)
 

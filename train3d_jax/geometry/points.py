@@ -7,15 +7,20 @@ static shape.
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Bool, Float, Float32, Real
 from numpy.typing import DTypeLike
+
+from train3d_jax.geometry.affine import Either
 
 BLOCKS = (64, 64)
 """Rows and columns of blocks: a map is averaged over them before it goes to the device.  Chosen."""
 
 
 def average_blocks(
-    values: np.ndarray, mask: np.ndarray, blocks: tuple[int, int] = BLOCKS
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    values: Real[np.ndarray, "h w"],
+    mask: Bool[np.ndarray, "h w"],
+    blocks: tuple[int, int] = BLOCKS,
+) -> tuple[Float32[np.ndarray, "p 2"], Float32[np.ndarray, " p"], Bool[np.ndarray, " p"]]:
     """Averages a map of any size over a grid of blocks.
 
     Averaging reduces noise and commutes with scale and shift, so the canonical form of the average
@@ -123,7 +128,9 @@ def _count_runs(
     return sums, places
 
 
-def one_point_per_voxel(points: jax.Array, mask: jax.Array, voxel_size: float) -> jax.Array:
+def one_point_per_voxel(
+    points: Float[Either, "*b n 3"], mask: Bool[Either, "*b n"], voxel_size: float
+) -> Bool[Either, "*b n"]:
     """Keeps one point of each occupied voxel, so that near surfaces do not outnumber far ones.
 
     Args:
@@ -173,8 +180,8 @@ the hashes anew in each turn."""
 
 
 def sample_points(
-    key: jax.Array, points: jax.Array, mask: jax.Array, count: int
-) -> tuple[jax.Array, jax.Array]:
+    key: jax.Array, points: Float[Either, "*b n c"], mask: Bool[Either, "*b n"], count: int
+) -> tuple[Float[Array, "*b m c"], Bool[Array, "*b m"]]:
     """Draws a fixed number of points without replacement, padded where there are not enough.
 
     They keep their order.

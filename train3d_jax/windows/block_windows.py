@@ -15,8 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float
 
-from train3d_jax.geometry.affine import masked_quantiles
-from train3d_jax.geometry.array_types import AnyArray
+from train3d_jax.geometry.affine import Either, masked_quantiles
 from train3d_jax.windows.quadrics import COEFFICIENTS, Cut, Windows, concatenate, fit_quadrics
 
 Grid = tuple[int, int]
@@ -66,9 +65,9 @@ be large, not infinite."""
 
 
 def fit_block_windows(
-    rays: Float[AnyArray, "p 2"],
-    inverse_depth: Float[AnyArray, " p"],
-    mask: Bool[AnyArray, " p"],
+    rays: Float[Either, "p 2"],
+    inverse_depth: Float[Either, " p"],
+    mask: Bool[Either, " p"],
     shape: Grid,
     settings: WindowSettings,
     consensus: bool = False,

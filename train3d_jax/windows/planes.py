@@ -25,11 +25,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Int32
 
-from train3d_jax.geometry.affine import Space
-from train3d_jax.geometry.array_types import AnyArray
+from train3d_jax.geometry.affine import Either, Space
 from train3d_jax.windows.quadrics import COEFFICIENTS, Windows
 
-Indices = Int[AnyArray, " p"]
+Indices = Int[Either, " p"]
 """Of windows, the first or the second ones of P pairs."""
 
 
@@ -118,7 +117,7 @@ def shift_votes(windows: Windows) -> Votes:
 
 
 def plane_normals(
-    windows: Windows, shift: Float[AnyArray, "*b"], space: Space
+    windows: Windows, shift: Float[Either, "*b"], space: Space
 ) -> tuple[Float[Array, "*b m 2"], Float[Array, "*b m"]]:
     """The tangent planes of the windows under a shift.
 
@@ -152,7 +151,7 @@ class PairAngles(NamedTuple):
 
 
 def pair_angles(
-    windows: Windows, shift: Float[AnyArray, "*b"], pairs: Int[AnyArray, "p 2"], space: Space
+    windows: Windows, shift: Float[Either, "*b"], pairs: Int[Either, "p 2"], space: Space
 ) -> PairAngles:
     """The angles of pairs of windows' planes, for any focal ratio; arguments as of `focal_votes`.
 
@@ -251,9 +250,7 @@ def gather_pairs(windows: Windows, pairs: Int[np.ndarray, "p 2"]) -> Pairs:
     )
 
 
-def parallel_residuals(
-    pair: Pairs, shift: Float[AnyArray, "..."], space: Space
-) -> ParallelResiduals:
+def parallel_residuals(pair: Pairs, shift: Float[Either, "..."], space: Space) -> ParallelResiduals:
     """Compares the planes of pairs of windows with parallel ones, under a shift.
 
     Parallel planes share a vanishing line: the line where true inverse depth is 0.  So the ratio of
@@ -304,7 +301,7 @@ def window_pairs(windows: int, count: int) -> Int32[np.ndarray, "{count} 2"]:
 
 
 def focal_votes(
-    windows: Windows, shift: Float[AnyArray, "*b"], pairs: Int[AnyArray, "p 2"], space: Space
+    windows: Windows, shift: Float[Either, "*b"], pairs: Int[Either, "p 2"], space: Space
 ) -> Votes:
     """Each pair's vote for log(alpha), on the assumption that its planes are at a right angle.
 

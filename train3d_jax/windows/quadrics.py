@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from train3d_jax.geometry.array_types import AnyArray
+from train3d_jax.geometry.affine import Either
 
 GRIDS = ((16, 16), (11, 11), (7, 7))
 """Windows across and down the image at each scale.
@@ -80,9 +80,9 @@ class Windows(NamedTuple):
 
 
 def fit_windows(
-    rays: Float[AnyArray, "n 2"],
-    inverse_depth: Float[AnyArray, " n"],
-    mask: Bool[AnyArray, " n"],
+    rays: Float[Either, "n 2"],
+    inverse_depth: Float[Either, " n"],
+    mask: Bool[Either, " n"],
     grids: tuple[tuple[int, int], ...] = GRIDS,
 ) -> Windows:
     """Fits a quadric in every window of every grid.
@@ -129,7 +129,7 @@ def concatenate(parts: list[Windows]) -> Windows:
     return jax.tree.map(lambda *values: jnp.concatenate(values), *parts)
 
 
-def _cut(rays: AnyArray, mask: AnyArray, low: jax.Array, span: jax.Array, grid: np.ndarray) -> Cut:
+def _cut(rays: Either, mask: Either, low: jax.Array, span: jax.Array, grid: np.ndarray) -> Cut:
     columns, rows = int(grid[0]), int(grid[1])
     cell = jnp.clip(jnp.floor((rays - low) / span * grid), 0, grid - 1)
     index = (cell[:, 1] * columns + cell[:, 0]).astype(jnp.int32)
@@ -150,7 +150,7 @@ def _cut(rays: AnyArray, mask: AnyArray, low: jax.Array, span: jax.Array, grid: 
     )
 
 
-def fit_quadrics(w: Float[AnyArray, " n"], cut: Cut) -> tuple[Windows, Float[Array, " n"]]:
+def fit_quadrics(w: Float[Either, " n"], cut: Cut) -> tuple[Windows, Float[Array, " n"]]:
     """Fits a quadric in each window of a cut.
 
     Args:
@@ -201,7 +201,7 @@ def _polynomial(local: jax.Array, coefficients: jax.Array) -> jax.Array:
 
 
 def solve_positive_definite(
-    matrix: Float[AnyArray, "*b n n"], right: Float[AnyArray, "*b n"]
+    matrix: Float[Either, "*b n n"], right: Float[Either, "*b n"]
 ) -> Float[Array, "*b n"]:
     """Solves small positive definite systems, by Gauss and Jordan without pivoting.
 
