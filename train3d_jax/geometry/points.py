@@ -130,7 +130,7 @@ def _count_runs(
 
 def one_point_per_voxel(
     points: Float[Either, "*b n 3"], mask: Bool[Either, "*b n"], voxel_size: float
-) -> Bool[Either, "*b n"]:
+) -> Bool[Array, "*b n"]:
     """Keeps one point of each occupied voxel, so that near surfaces do not outnumber far ones.
 
     Args:
@@ -142,7 +142,7 @@ def one_point_per_voxel(
       The mask of the points that stay, shape (..., N).
     """
     if voxel_size == 0:
-        return mask
+        return jnp.asarray(mask)
     # Coordinates beyond a limit share the border voxels.
     limit = 1 << 24
     voxels = jnp.clip(jnp.floor(points / voxel_size), -limit, limit).astype(jnp.int32)
@@ -154,9 +154,15 @@ def one_point_per_voxel(
         hashed = hashed[:, 0] ^ hashed[:, 1] ^ hashed[:, 2]
         number = jnp.arange(count, dtype=jnp.int32)
 
+<<<<<<< HEAD
         # The first point in each slot of a hash table stays, which decides all points of its voxel;
         # points of other voxels in the same slot try again under another hash.
         def decide(state):
+=======
+        # The first point of those that share a slot of a hash table stays, and decides about all of
+        # its voxel; what fell into the slot from other voxels comes again, under another hash.
+        def decide(state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+>>>>>>> h24-api
             undecided, kept, turn = state
             slot = (hashed * (_TURN * (2 * turn + 1))) >> (32 - table.bit_length() + 1)
             slot = jnp.where(undecided, slot.astype(jnp.int32), table)
@@ -200,7 +206,7 @@ def sample_points(
 
     def one(priority: jax.Array, points: jax.Array) -> tuple[jax.Array, jax.Array]:
         # The highest threshold that enough reach, bit by bit: no sorting.
-        def raise_(bit, threshold):
+        def raise_(bit: Array, threshold: Array) -> Array:
             higher = threshold + (jnp.int32(1) << (30 - bit))
             return jnp.where((priority >= higher).sum() >= count, higher, threshold)
 
