@@ -154,15 +154,9 @@ def one_point_per_voxel(
         hashed = hashed[:, 0] ^ hashed[:, 1] ^ hashed[:, 2]
         number = jnp.arange(count, dtype=jnp.int32)
 
-<<<<<<< HEAD
         # The first point in each slot of a hash table stays, which decides all points of its voxel;
         # points of other voxels in the same slot try again under another hash.
-        def decide(state):
-=======
-        # The first point of those that share a slot of a hash table stays, and decides about all of
-        # its voxel; what fell into the slot from other voxels comes again, under another hash.
         def decide(state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
->>>>>>> h24-api
             undecided, kept, turn = state
             slot = (hashed * (_TURN * (2 * turn + 1))) >> (32 - table.bit_length() + 1)
             slot = jnp.where(undecided, slot.astype(jnp.int32), table)
