@@ -1,5 +1,9 @@
 """Calibration: 90 % intervals that contain the truth of 90 % of maps whose truth is known."""
 
+# JAX types many of its functions in part only, hence what is switched off.
+# pyright: strict, reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false
+
 from typing import NamedTuple
 
 import jax

@@ -4,6 +4,10 @@ The network's posterior is used where there is a network, the solver's otherwise
 estimates, quantiles the intervals.  On clean depth votes refine them within a bin.
 """
 
+# JAX types many of its functions in part only, hence what is switched off.
+# pyright: strict, reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false
+
 import functools
 from typing import Literal, NamedTuple
 

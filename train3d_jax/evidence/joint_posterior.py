@@ -9,6 +9,10 @@ the shift, and a known shift the focal length.
 Solver and network share this, and the bins.
 """
 
+# JAX types many of its functions in part only, hence what is switched off.
+# pyright: strict, reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false
+
 import jax
 import jax.numpy as jnp
 import numpy as np

@@ -8,6 +8,10 @@ value counts no further, so outliers cannot decide.  In the solver all windows a
 Windows have leading axes (..., M), pairs (..., P), shifts (...).
 """
 
+# JAX types many of its functions in part only, hence what is switched off.
+# pyright: strict, reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false
+
 from typing import NamedTuple
 
 import jax

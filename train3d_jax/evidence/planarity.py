@@ -1,5 +1,9 @@
 """Whether a map shows planes of one direction only, which leaves the focal length unobservable."""
 
+# JAX types many of its functions in part only, hence what is switched off.
+# pyright: strict, reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float

@@ -1,5 +1,9 @@
 """The prior of the focal length, and what the caller knows beforehand."""
 
+# JAX types many of its functions in part only, hence what is switched off.
+# pyright: strict, reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false
+
 from typing import NamedTuple
 
 import jax

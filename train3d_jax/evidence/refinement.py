@@ -3,6 +3,10 @@
 Clean depth determines shift and focal length more finely than the bins of the posteriors.
 """
 
+# JAX types many of its functions in part only, hence what is switched off.
+# pyright: strict, reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false
+
 from typing import NamedTuple
 
 import jax

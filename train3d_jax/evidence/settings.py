@@ -4,6 +4,10 @@ They are stored with every network, which was trained with them, and read from t
 of a default here changes neither the answers of trained weights nor those of earlier runs.
 """
 
+# JAX types many of its functions in part only, hence what is switched off.
+# pyright: strict, reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false
+
 import dataclasses
 from collections.abc import Mapping
 from typing import Any

@@ -7,6 +7,10 @@ same quantities and ranges as a network's.
 Everything has a leading batch axis, is of static shape, and differentiable.
 """
 
+# JAX types many of its functions in part only, hence what is switched off.
+# pyright: strict, reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false
+
 import dataclasses
 from typing import NamedTuple
 

@@ -1,5 +1,9 @@
 """What is estimated: shift, scale and focal length, as posteriors over equal bins of a range."""
 
+# JAX types many of its functions in part only, hence what is switched off.
+# pyright: strict, reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false
+
 import math
 from collections.abc import Sequence
 from typing import Literal, NamedTuple

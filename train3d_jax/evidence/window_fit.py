@@ -1,5 +1,9 @@
 """Windows of maps, fitted at a first estimate of the shift: what all evidence rests on."""
 
+# JAX types many of its functions in part only, hence what is switched off.
+# pyright: strict, reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false
+
 import functools
 from typing import NamedTuple
 

@@ -8,6 +8,10 @@ True depth is `z = scale * (d + shift)` with d canonical.  In disparity space th
 inverse: `1 / z = scale * (d + shift)`.  The space is "depth" or "disparity" and always explicit.
 """
 
+# JAX types many of its functions in part only, hence what is switched off.
+# pyright: strict, reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false
+
 import math
 from typing import Literal, NamedTuple
 

@@ -10,6 +10,10 @@ array: JAX arrays in, JAX arrays out; otherwise numpy, in float64 unless every a
 Importing this module imports no JAX: what workers of the loader run needs none.
 """
 
+# JAX types many of its functions in part only, hence what is switched off.
+# pyright: strict, reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false
+
 import math
 from types import ModuleType
 from typing import Any

@@ -4,6 +4,10 @@ Canonical form and the rays of an assumed camera (`observe`); for networks of po
 unprojected cloud, one point a voxel, in a sample of fixed size (`make_clouds`).
 """
 
+# JAX types many of its functions in part only, hence what is switched off.
+# pyright: strict, reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false
+
 from dataclasses import dataclass
 from typing import NamedTuple
 

@@ -3,6 +3,10 @@
 numpy only, for maps of any size; every pixel is visited once.
 """
 
+# JAX types many of its functions in part only, hence what is switched off.
+# pyright: strict, reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false, reportMissingTypeStubs=false
+
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Real
 

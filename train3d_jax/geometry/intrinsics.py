@@ -5,6 +5,10 @@ the image centre is ((W - 1) / 2, (H - 1) / 2).  The checks find intrinsics that
 the image size or belong to an image of another size, which would give a wrong focal length.
 """
 
+# JAX types many of its functions in part only, hence what is switched off.
+# pyright: strict, reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false
+
 import math
 
 import numpy as np

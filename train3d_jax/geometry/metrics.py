@@ -1,5 +1,9 @@
 """Errors of recovered cameras and shapes, relative or in degrees: comparable between scenes."""
 
+# JAX types many of its functions in part only, hence what is switched off.
+# pyright: strict, reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false
+
 from typing import Any, NamedTuple
 
 import jax

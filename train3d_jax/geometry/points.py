@@ -4,6 +4,10 @@
 static shape.
 """
 
+# JAX types many of its functions in part only, hence what is switched off.
+# pyright: strict, reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false
+
 import jax
 import jax.numpy as jnp
 import numpy as np

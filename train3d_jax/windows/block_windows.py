@@ -6,6 +6,10 @@ surfaces can turn to the one that most of its points agree on, in place of one b
 (consensus).
 """
 
+# JAX types many of its functions in part only, hence what is switched off.
+# pyright: strict, reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false
+
 import functools
 import itertools
 from dataclasses import dataclass

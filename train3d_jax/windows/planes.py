@@ -18,6 +18,10 @@ parallel planes and angles constrain it.
 Functions take any leading axes; M windows or P pairs of them lie along the last one.
 """
 
+# JAX types many of its functions in part only, hence what is switched off.
+# pyright: strict, reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false
+
 from typing import NamedTuple
 
 import jax

@@ -4,6 +4,10 @@ Sums over points make a fit independent of the order of the points.  `block_wind
 of blocks into windows; `fit_windows` here cuts points in any order.
 """
 
+# JAX types many of its functions in part only, hence what is switched off.
+# pyright: strict, reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false
+
 import functools
 from collections.abc import Callable
 from typing import NamedTuple
