@@ -204,6 +204,8 @@ def require(extra: str, *modules: str) -> None:
       UserError: one is missing; the message is what to type.
     """
     for module in modules:
-        if not any(importlib.util.find_spec(each) for each in module.split("|")):
+        specs = [importlib.util.find_spec(each) for each in module.split("|")]
+        # A folder of that name on the path is a namespace package, which has no file.
+        if not any(spec and spec.origin for spec in specs):
             missing = module.replace("|", " or ")
             raise UserError(f"needs {missing}: pip install 'train3d-jax[{extra}]'")

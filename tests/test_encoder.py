@@ -5,9 +5,9 @@ import pytest
 from box_rooms import box_room
 
 from train3d_jax.evidence import targets
-from train3d_jax.networks import encoder
-from train3d_jax.networks.point_set_encoder import PointSetEncoder
+from train3d_jax.networks.point_set_encoder import PAIRS, PointSetEncoder
 from train3d_jax.training import losses
+from train3d_jax.windows.planes import window_pairs
 
 POINTS, BATCH = 1024, 3
 NETWORK = PointSetEncoder(("shift", "focal"), width=16)
@@ -150,7 +150,10 @@ def test_gradients_are_finite_where_the_geometry_is_singular(params, clouds):
 def test_every_weight_learns_from_a_cloud(params, clouds):
     _, _, (gradient, _) = answer_and_gradient(params, clouds, np.ones((BATCH, POINTS), bool))
     for path, leaf in jax.tree_util.tree_leaves_with_path(gradient):
-        assert np.abs(leaf).max() > 0, jax.tree_util.keystr(path)
+        name = jax.tree_util.keystr(path)
+        if leaf.shape == (1,) and "HistogramHead" in name:
+            continue  # one number added to all logits, which the softmax cancels
+        assert np.abs(leaf).max() > 0, name
 
 
 @pytest.mark.parametrize(
@@ -175,8 +178,8 @@ def test_there_is_a_posterior_for_each_head(heads, space, shift_known, channels,
 
 
 def test_pairs_of_windows_are_different_windows_each_pair_once():
-    pairs = encoder.window_pairs(426, encoder.PAIRS)
-    assert pairs.shape == (encoder.PAIRS, 2)
+    pairs = window_pairs(426, PAIRS)
+    assert pairs.shape == (PAIRS, 2)
     assert (pairs[:, 0] < pairs[:, 1]).all() and pairs.max() < 426
-    assert len(np.unique(pairs, axis=0)) == encoder.PAIRS
-    assert encoder.window_pairs(5, encoder.PAIRS).shape == (10, 2)
+    assert len(np.unique(pairs, axis=0)) == PAIRS
+    assert window_pairs(5, PAIRS).shape == (10, 2)

@@ -158,7 +158,7 @@ def test_a_view_without_an_answer_counts_as_the_constant_guess(monkeypatch):
         focal[0], shift[0] = cases[0].truth.focal, cases[0].truth.shift
         focal[1] = shift[1] = np.nan
         ends = np.array([0.9, 1.1])
-        return recovery.Recovery(
+        return recovery.Estimates(
             ~np.isnan(focal), shift, focal, np.sort(shift[:, None] * ends), focal[:, None] * ends,
             np.ones(count), np.zeros(count), np.ones(count), {},
         )  # fmt: skip

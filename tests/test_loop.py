@@ -9,7 +9,7 @@ import pytest
 from tiny import CONFIG, rooms_batch
 
 from train3d_jax.errors import UserError
-from train3d_jax.training import loop
+from train3d_jax.training import loop, validation
 from train3d_jax.training import trainer as training
 from train3d_jax.training.examples import make_examples
 from train3d_jax.training.validation import Validation
@@ -53,9 +53,9 @@ def run(monkeypatch):
     monkeypatch.setattr(
         training, "no_sums", lambda _: {"steps": jnp.zeros(()), "loss": jnp.zeros(())}
     )
-    monkeypatch.setattr(training, "make_evaluation", lambda *_: None)
+    monkeypatch.setattr(loop, "make_evaluation", lambda *_: None)
     validated = Validation({"loss": 0.25}, {}, {}, np.zeros((0, 3)))
-    monkeypatch.setattr(training, "validate", lambda *_: validated)
+    monkeypatch.setattr(loop, "validate", lambda *_: validated)
 
     def run(store, begin=None, losses=None, validation=True, stop_at=None):
         def fake_step(state, batch):
@@ -165,12 +165,12 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_is_named(run, bad, step, la
 def test_real_steps_are_compiled_once_and_move_nothing_by_the_way(monkeypatch):
     """The guard of the loop refuses what is not moved on purpose; the state is donated."""
     traces = []
-    original = make_examples
-    monkeypatch.setattr(
-        training,
-        "make_examples",
-        lambda *args, **named: traces.append(1) or original(*args, **named),
-    )
+    for module in (training, validation):
+        monkeypatch.setattr(
+            module,
+            "make_examples",
+            lambda *args, **named: traces.append(1) or make_examples(*args, **named),
+        )
     config = dataclasses.replace(CONFIG, augmentation=())
     state = training.initial_state(config, 6)
     batch = {**rooms_batch(), "sample": np.arange(3)}

@@ -37,7 +37,7 @@ def test_kenburns_views_have_metres_and_90_degrees(real_data):
     (scene,) = KenBurns(root).scenes()
     assert scene.name == "town-walking" and [len(place) for place in scene.places] == [4]
     maps = [KenBurns(root).read(scene, frame) for frame in scene.places[0]]
-    for depth, intrinsics in maps:
+    for depth, intrinsics, _ in maps:
         assert depth.shape == (512, 512)
         expected = [[256, 0, 255.5], [0, 256, 255.5], [0, 0, 1]]
         np.testing.assert_allclose(intrinsics, expected, atol=1e-9)

@@ -16,7 +16,7 @@ def asked():
     clouds = np.stack([cloud_of(seed, 500) for seed in range(3)])
     mask = np.ones((3, 500), bool)
     params = jax.jit(NETWORK.init)(jax.random.key(0), clouds, mask)
-    return jax.jit(lambda c, m: encode(NETWORK, params, c, m)), clouds, mask
+    return jax.jit(lambda c, m: encode(NETWORK, params, (c, m))), clouds, mask
 
 
 def test_neither_the_order_of_points_nor_masked_ones_matter(asked):

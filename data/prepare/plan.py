@@ -187,7 +187,7 @@ def select(config: PrepareConfig) -> list[Selection]:
             what = named(root, contents, root)
             raise UserError(
                 f"--{name}={root}: holds no scene of {name}{unreadable}; looked for {searched};"
-                f" there is {what}"
+                f" found {what}"
             )
         if count > available:
             raise UserError(

@@ -85,7 +85,7 @@ def calibrate(
 
 
 def without_bins(
-    interval: Float[Array, "*b 3"], target: Target, bins: int, finest: ArrayLike | None
+    interval: Float[Either, "*b 3"], target: Target, bins: int, finest: ArrayLike | None
 ) -> Float[Array, "*b 3"]:
     """Intervals of a posterior over bins, without the width that is due to the bins.
 
@@ -104,7 +104,7 @@ def without_bins(
       The same median; ends that are many bins apart hardly move.
     """
     if finest is None:
-        return interval
+        return jnp.asarray(interval)
     width = (RANGES[target][1] - RANGES[target][0]) / bins
     low, middle, high = (interval[..., i : i + 1] for i in range(3))
     bins_wide = (high - low) / width

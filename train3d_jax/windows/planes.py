@@ -231,7 +231,7 @@ LARGEST_RATIO = 20.0
 be compared with its noise alone."""
 
 
-def gather_pairs(windows: Windows, pairs: Int[np.ndarray, "p 2"]) -> Pairs:
+def gather_pairs(windows: Windows, pairs: Int[Either, "p 2"]) -> Pairs:
     """Gathers the measurements of pairs of windows.
 
     Args:
@@ -294,8 +294,8 @@ def parallel_residuals(pair: Pairs, shift: Float[Either, "..."], space: Space) -
     )
 
 
-def window_pairs(windows: int, count: int) -> Int32[np.ndarray, "{count} 2"]:
-    """A fixed random choice of pairs out of so many windows, shape (count, 2).
+def window_pairs(windows: int, count: int) -> Int32[np.ndarray, "n 2"]:
+    """A fixed random choice of pairs out of so many windows, shape (count, 2), or all if fewer.
 
     A smaller count gives the first pairs of a larger one.
     """
