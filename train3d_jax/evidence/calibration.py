@@ -103,8 +103,9 @@ def without_bins(
     Returns:
       The same median; ends that are many bins apart hardly move.
     """
+    interval = jnp.asarray(interval)
     if finest is None:
-        return jnp.asarray(interval)
+        return interval
     width = (RANGES[target][1] - RANGES[target][0]) / bins
     low, middle, high = (interval[..., i : i + 1] for i in range(3))
     bins_wide = (high - low) / width
