@@ -145,6 +145,6 @@ def test_a_program_without_its_extra_says_what_to_type(tmp_path, name, missing, 
 
 
 def test_an_alternative_is_enough():
-    program.require("prepare", "nowhere|numpy")
-    with pytest.raises(UserError, match="needs nowhere or elsewhere"):
-        program.require("prepare", "nowhere|elsewhere")
+    program.require("prepare", "no_such_module|numpy")
+    with pytest.raises(UserError, match="needs no_such_module or nor_such"):
+        program.require("prepare", "no_such_module|nor_such")
