@@ -31,7 +31,7 @@ def test_a_run_stores_the_settings_that_it_is_trained_with(space, tmp_path, monk
     trained = config.resolved().evidence
     other = dataclasses.replace(trained, inference_pairs=7)
     monkeypatch.setattr("train3d_jax.training.config.network_settings", lambda space: other)
-    assert build_encoder(config, inference=True).evidence.angles.pairs == 7
+    assert build_encoder(config, inference=True).settings.angles.pairs == 7
     assert checkpoint.load_config(tmp_path).evidence == trained
 
 

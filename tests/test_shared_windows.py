@@ -46,7 +46,7 @@ def test_windows_of_the_solver_serve_the_network(surface_models, space):
     blocks = inference.make_blocks(maps_of(space))
     fit = solver.solve(blocks, affine.canonicalise(blocks.values, blocks.mask), space).fit
     network = build_encoder(model.config)
-    grids = network.evidence.windows.grids
+    grids = network.settings.windows.grids
     for maps, windows in (
         (blocks, fit.windows),
         (clouds.mirrored(blocks), mirrored(fit.windows, grids)),
@@ -78,7 +78,7 @@ def test_what_is_known_sharpens_the_rest(surface_models, space, method):
     np.testing.assert_allclose(with_focal.focal, FOCALS, rtol=1e-6)
     for found, one, other in ((with_focal, "shift", nothing), (with_shift, "focal", nothing)):
         if space == "depth" and one == "shift":
-            continue  # bending tells of it already, to a bin
+            continue  # curvature determines it already, to a bin
         wide, narrow = (
             np.log(np.ptp(getattr(recovery, f"{one}_interval"), axis=-1)).mean()
             for recovery in (other, found)

@@ -22,10 +22,8 @@ from jaxtyping import Array, Float, Int32
 
 from train3d_jax import chunking
 from train3d_jax.evidence.settings import (
-    AngleSettings,
     CurvatureSettings,
     EvidenceSettings,
-    ParallelSettings,
 )
 from train3d_jax.evidence.targets import at_ratio_bins, bin_centres, ratio_bins
 from train3d_jax.geometry.affine import Either, Space, ratio_to_shift
@@ -126,7 +124,7 @@ def parallelism(
     Returns:
       At each of `targets.ratio_bins`, shape (..., SHIFT_BINS).
     """
-    parallel: ParallelSettings = settings.parallel
+    parallel = settings.parallel
     pairs = planes.window_pairs(settings.windows.count, parallel.pairs)
     # Gathered once: fused into the loop, pairs would be gathered again for every bin.
     pair = jax.lax.optimization_barrier(planes.gather_pairs(windows, pairs))
@@ -195,7 +193,7 @@ def right_angles(
     Returns:
       At equal bins of log(focal / f0), shape (..., K, bins).
     """
-    angles: AngleSettings = settings.angles
+    angles = settings.angles
     pairs = pairs_of(settings)
     odds = angles.odds * weights.odds
     weight = angles.independent / angles.pairs * weights.weight

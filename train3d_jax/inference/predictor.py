@@ -160,7 +160,7 @@ def _windows_encoder(encoder: SurfaceEncoder, config: TrainingConfig, focal_show
     """Encodes windows, with the prior in the joint posterior."""
     settings = config.clouds
     # The solver's windows, where the network would fit the same.
-    shares_windows = encoder.evidence.fits_as(solver_settings(settings.space)) and not (
+    shares_windows = encoder.settings.fits_as(solver_settings(settings.space)) and not (
         settings.shift_known
         or settings.focal_known
         or settings.init_fov != camera.INITIAL_FOV_DEGREES
@@ -176,7 +176,7 @@ def _windows_encoder(encoder: SurfaceEncoder, config: TrainingConfig, focal_show
         known_shift = None if settings.shift_known else batch.known_shift
         prior = _prior(seen.focal, first_guess, known_shift, batch.known_focal)
         mirrored = fit._replace(
-            windows=block_windows.mirrored(fit.windows, encoder.evidence.windows.grids)
+            windows=block_windows.mirrored(fit.windows, encoder.settings.windows.grids)
         )
         posteriors: Any = encoder.apply(
             params, _both(fit, mirrored), _both(prior, prior), method="from_windows"

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from train3d_jax.evidence import likelihoods
 from train3d_jax.evidence.joint_posterior import marginals, shift_nodes, with_known_shift
 from train3d_jax.evidence.prior import Prior, point_mass
-from train3d_jax.evidence.settings import EvidenceSettings, before_records
+from train3d_jax.evidence.settings import EvidenceSettings, network_settings
 from train3d_jax.evidence.targets import (
     BINS,
     Posterior,
@@ -40,10 +40,15 @@ class SurfaceEncoder(Encoder):
     """Window network, likelihoods of planes and of angles, one posterior over both unknowns.
 
     Attributes:
-      evidence: settings of the likelihoods.
+      evidence: settings of the likelihoods; None for `settings.network_settings` of the space.
     """
 
-    evidence: EvidenceSettings = before_records("depth")  # frozen
+    evidence: EvidenceSettings | None = None
+
+    @property
+    def settings(self) -> EvidenceSettings:
+        """The settings of the likelihoods."""
+        return self.evidence or network_settings(self.space)
 
     def inputs(
         self, key: jax.Array, observation: Observation, settings: CloudSettings
@@ -54,11 +59,11 @@ class SurfaceEncoder(Encoder):
     def fit(self, rays: jax.Array, values: jax.Array, mask: jax.Array) -> WindowFit:
         """Fits the windows of maps; arguments as of a call."""
         if not self.shift_known:
-            return fit_maps(rays, values, mask, self.space, self.evidence)
+            return fit_maps(rays, values, mask, self.space, self.settings)
         mask = mask & (values > affine.SMALLEST_VALUE)
         values = jnp.where(mask, values, 1.0)
         inverse = 1 / values if self.space == "depth" else values
-        return fit_true_maps(rays, inverse, mask, self.evidence)
+        return fit_true_maps(rays, inverse, mask, self.settings)
 
     def __call__(
         self, rays: jax.Array, values: jax.Array, mask: jax.Array, prior: Prior | None = None
@@ -84,7 +89,7 @@ class SurfaceEncoder(Encoder):
     def from_windows(self, fit: WindowFit, prior: Prior | None = None) -> dict[Target, Posterior]:
         """The same from windows that are fitted already."""
         windows, base = jax.lax.stop_gradient((fit.windows, fit.base))
-        features = surface_features(windows, base, self.evidence.windows.grids)
+        features = surface_features(windows, base, self.settings.windows.grids)
         local, context = SurfaceNetwork(self.width, self.dtype)(features, windows.mask)
         posteriors: dict[Target, Posterior] = {}
         if "scale" in self.heads:
@@ -93,11 +98,11 @@ class SurfaceEncoder(Encoder):
             posteriors["scale"] = Posterior(jax.nn.log_softmax(head(no_curve, context)))
         if not {"shift", "focal"} & set(self.estimated):
             return posteriors
-        pairs = likelihoods.pairs_of(self.evidence)
+        pairs = likelihoods.pairs_of(self.settings)
         of_pairs = PairNetwork(self.width, self.dtype)(windows, local, context, pairs)
         by_shift = self._shift_curve(fit, local, of_pairs, context)
         count = 1 if self.shift_known else None
-        nodes = jax.lax.stop_gradient(shift_nodes(by_shift, self.evidence.angles, count))
+        nodes = jax.lax.stop_gradient(shift_nodes(by_shift, self.settings.angles, count))
         shift = by_shift
         if prior is not None:
             # Multiplied on what was estimated without it: the heads have never seen it.
@@ -105,7 +110,7 @@ class SurfaceEncoder(Encoder):
             nodes = with_known_shift(nodes, prior.shift)
         weights = LearnedWeights(name="angles")(of_pairs)
         angles = likelihoods.right_angles(
-            windows, base, jax.lax.stop_gradient(nodes), self.space, self.evidence, weights
+            windows, base, jax.lax.stop_gradient(nodes), self.space, self.settings, weights
         )
         head = AngleHead(self.dtype, name="focal")
         both = head(angles, _at_nodes(nodes, jax.nn.log_softmax(by_shift)), nodes, context)
@@ -123,11 +128,11 @@ class SurfaceEncoder(Encoder):
         if self.shift_known:
             return point_mass(affine.shift_to_ratio(base), ratio_bins())
         weights = LearnedWeights(name="parallels")(of_pairs)
-        curves = [likelihoods.parallelism(windows, base, self.space, self.evidence, weights)]
+        curves = [likelihoods.parallelism(windows, base, self.space, self.settings, weights)]
         if self.space == "depth":
             weights = LearnedWeights(name="bending")(local)
             equal = jax.lax.stop_gradient(fit.curvature)
-            settings = self.evidence.curvature
+            settings = self.settings.curvature
             learned = likelihoods.curvature(windows, base, settings, weights, likelihoods.LARGEST)
             curves += [learned, equal]
         # The curvature with equal weights is a feature beside the learned one: it counts once.

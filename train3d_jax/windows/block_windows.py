@@ -118,7 +118,7 @@ def fit_block_windows(
 
 def with_noise_floor(windows: Windows, quantile: float) -> Windows:
     """Raises residuals to a quantile of all windows', relative to w as the noise of depth is."""
-    freedom = jnp.maximum(windows.count - 6, 1) / jnp.maximum(windows.count, 1)
+    freedom = jnp.maximum(windows.count - COEFFICIENTS, 1) / jnp.maximum(windows.count, 1)
     relative = windows.residual / jnp.sqrt(freedom) / windows.value
     (floor,) = masked_quantiles(relative, windows.mask, (quantile,))
     return windows._replace(
