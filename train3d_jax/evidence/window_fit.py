@@ -5,10 +5,11 @@
 # pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false
 
 import functools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Bool, Float
 
 from train3d_jax import chunking
@@ -100,31 +101,43 @@ def fit_map(
     positive = mask & (values > affine.SMALLEST_VALUE)
     if space == "disparity":
         return _without_curvature(_fit(rays, values, positive, settings.windows, consensus=True))
+
+    def fit_at(base: jax.Array, last: bool | jax.Array) -> tuple[Windows, jax.Array]:
+        least = jnp.where(last, settings.curvature.least_depth, affine.SMALLEST_VALUE)
+        positive = mask & (values + base > least)
+        inverse = 1 / jnp.where(positive, values + base, 1)
+        windows = _fit(rays, inverse, positive, settings.windows, consensus=last)
+        return windows, likelihoods.curvature(windows, base, settings.curvature)
+
+    def base_of(ratio: Either) -> jax.Array:
+        return jax.lax.stop_gradient(affine.ratio_to_shift(jnp.clip(ratio, *SAFE_BASE)))
+
+    def fit_again(base: jax.Array, last: jax.Array) -> tuple[jax.Array, Any]:
+        windows, curve = fit_at(base, last)
+        return base_of(jnp.asarray(ratio_bins(), base.dtype)[curve.argmax()]), (
+            windows,
+            curve,
+            base,
+        )
+
     if ratio is None:
-        # A quadric omits the cubic part of 1 / d, which vanishes as the shift is taken off.
-        windows = _fit(rays, 1 / jnp.where(mask, values, 1), positive, settings.windows)
-        base = jnp.zeros((), values.dtype)
-        first = likelihoods.curvature(windows, base, settings.curvature)
-        ratio = jnp.asarray(ratio_bins())[first.argmax()]
-    base = jax.lax.stop_gradient(affine.ratio_to_shift(jnp.clip(ratio, *SAFE_BASE)))
-    positive = mask & (values + base > settings.curvature.least_depth)
-    inverse = 1 / jnp.where(positive, values + base, 1)
-    windows = _fit(rays, inverse, positive, settings.windows, consensus=True)
-    return WindowFit(
-        likelihoods.curvature(windows, base, settings.curvature),
-        _votes(windows, base, settings),
-        windows,
-        base,
-    )
+        # Twice: a quadric omits the cubic part of 1 / d, which vanishes as the shift is taken off.
+        # A loop, so that the fit is compiled once.
+        none = jnp.zeros((), values.dtype)
+        _, both = jax.lax.scan(fit_again, none, np.array([False, True]))
+        windows, curve, base = jax.tree.map(lambda of_fits: of_fits[1], both)
+    else:
+        base = base_of(ratio)
+        windows, curve = fit_at(base, last=True)
+    return WindowFit(curve, _votes(windows, base, settings), windows, base)
 
 
-@functools.partial(jax.jit, static_argnames=("settings", "consensus"))
 def _fit(
     rays: Either,
     w: jax.Array,
     mask: Either,
     settings: block_windows.WindowSettings,
-    consensus: bool = False,
+    consensus: bool | jax.Array,
 ) -> Windows:
     """Fits the windows of all grids to w, (P,), no residual less than most of the map's."""
     w = jnp.where(mask, w, 1.0)
