@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from train3d_jax.evidence import forms
 from train3d_jax.geometry import clouds
 from train3d_jax.geometry.affine import Space
-from train3d_jax.networks import forms
 from train3d_jax.storage import weights
 
 REPEATED_VALUE, PANORAMA = "repeated_value", "panorama"
@@ -98,7 +98,7 @@ def check(maps: Sequence[np.ndarray], blocks: clouds.Blocks, space: Space) -> li
 
 
 def form_evidence(values: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """`forms.log_likelihood` by the network that comes with the package.
+    """`networks.forms.log_likelihood` by the network that comes with the package.
 
     Args:
       values: blocks of maps, shape (B, P).
@@ -107,10 +107,12 @@ def form_evidence(values: np.ndarray, mask: np.ndarray) -> np.ndarray:
     Returns:
       Shape (B, 4).
     """
+    from train3d_jax.networks.forms import log_likelihood  # start-up: it imports flax
+
     parts = []
     for start in range(0, len(values), CHUNK):
         rows = np.arange(start, start + CHUNK) % len(values)
-        parts.append(forms.log_likelihood(weights.form_model(), values[rows], mask[rows]))
+        parts.append(log_likelihood(weights.form_model(), values[rows], mask[rows]))
     return np.concatenate(parts)[: len(values)]
 
 

@@ -18,11 +18,11 @@ import numpy as np
 from flax import traverse_util
 
 from train3d_jax.errors import Argument, ArgumentError, UserError
+from train3d_jax.evidence import forms
 from train3d_jax.evidence.calibration import Calibration
 from train3d_jax.evidence.targets import Target
 from train3d_jax.files import write_whole
 from train3d_jax.geometry.affine import Space
-from train3d_jax.networks import forms
 from train3d_jax.storage import checkpoint
 from train3d_jax.training.config import TrainingConfig
 
