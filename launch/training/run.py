@@ -14,7 +14,7 @@ from launch import compiling, program
 from launch.training import processes, run_data
 from train3d_jax import locks
 from train3d_jax.files import write_whole
-from train3d_jax.storage import checkpoint
+from train3d_jax.storage import checkpoint, run_config
 from train3d_jax.training import loop, trainer
 from train3d_jax.training.config import TrainingConfig
 from train3d_jax.training.examples import Batch
@@ -89,11 +89,11 @@ def train(config: TrainingConfig, settings: RunSettings) -> int:
     with contextlib.ExitStack() as stack:
         if processes.is_first():
             stack.enter_context(locks.hold(run, "trains"))
-        checkpoint.refuse_other_settings(run, config)
+        run_config.refuse_other_settings(run, config)
         run_data.refuse_other(run, described)
         if processes.is_first():
             libraries = {name: metadata.version(name) for name in LIBRARIES}
-            checkpoint.save_config(run, config, {**described, "libraries": libraries})
+            run_config.save_config(run, config, {**described, "libraries": libraries})
             write_whole(run / "run.flags", program.flags_of_this_program(processes.FLAGS).encode())
         checkpoints = stack.enter_context(checkpoint.Checkpoints(run))
         stop = stack.enter_context(program.stop_when_asked())

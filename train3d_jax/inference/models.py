@@ -16,7 +16,7 @@ from train3d_jax.evidence.calibration import Calibration
 from train3d_jax.evidence.fusion import Method
 from train3d_jax.evidence.targets import Target
 from train3d_jax.geometry.affine import Space
-from train3d_jax.storage import checkpoint, weights
+from train3d_jax.storage import weights
 from train3d_jax.training.config import TrainingConfig
 
 DEFAULT = "default"
@@ -70,8 +70,12 @@ def load_model(run: str | Path = DEFAULT, space: Space = "depth") -> Model:
     """
     name = str(run) if str(run) == DEFAULT and not Path(run).exists() else None
     run = Path(run) if name is None else weights.bundled(space)
-    load = weights.load if (run / weights.WEIGHTS).is_file() else checkpoint.load_params
-    config, step, params, factors = load(run)
+    if (run / weights.WEIGHTS).is_file():
+        config, step, params, factors = weights.load(run)
+    else:
+        from train3d_jax.storage import checkpoint  # start-up: it imports Orbax
+
+        config, step, params, factors = checkpoint.load_params(run)
     return Model(f"{name or run.resolve().name}@{step}", config, params, factors)
 
 

@@ -15,6 +15,7 @@ from train3d_jax.geometry.affine import Space
 from train3d_jax.geometry.clouds import Blocks
 from train3d_jax.networks.forms import FormNetwork, channels_of
 from train3d_jax.training import augmentation
+from train3d_jax.training.choices import KINDS
 
 LEARNING_RATE, WARM_UP, LAST_RATE = 2e-3, 100, 1e-5
 """Of AdamW: the peak rate, the steps of the warm-up (half of a shorter training), and the last rate
@@ -80,9 +81,7 @@ def examples(
     for number, (space, batch) in enumerate(batches.items()):
         keys = jax.random.split(jax.random.fold_in(key, number), 3)
         fields = (batch[name] for name in ("pixels", "values", "mask", "size", "centre"))
-        blocks = augmentation.augment(
-            keys[0], Blocks(*fields), augmentation.KINDS, AUGMENTATION_STRENGTH, space
-        )
+        blocks = augmentation.augment(keys[0], Blocks(*fields), KINDS, AUGMENTATION_STRENGTH, space)
         inverted = jax.random.bernoulli(keys[1], shape=(len(blocks.size), 1))
         images = jnp.where(inverted, -blocks.values, blocks.values), jnp.asarray(blocks.mask)
         images = [image.reshape(-1, *points.BLOCKS) for image in images]
