@@ -18,9 +18,6 @@ from train3d_jax.geometry import clouds
 from train3d_jax.geometry.affine import Space
 from train3d_jax.inference import map_checks
 
-GUESS = "guess"
-"""The value of --space."""
-
 MOST_MAPS = 64
 """Maps that are classified; of more, an even share of the folder.  Chosen for its time."""
 
