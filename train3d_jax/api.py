@@ -25,7 +25,7 @@ from train3d_jax.inference.arrays import depth_maps, masks_of
 from train3d_jax.inference.known import checked_bool, checked_focals, checked_intrinsics
 from train3d_jax.inference.models import check_models
 from train3d_jax.shape import Shape
-from train3d_jax.storage import checkpoint, weights
+from train3d_jax.storage import run_config, weights
 
 BATCH = 16
 """Maps solved at once at most; smaller batches are filled up to a power of two, so that only five
@@ -238,7 +238,7 @@ def _network(run: Run, space: Space | None) -> inference_models.Model:
     if isinstance(run, str) and run in _BUNDLED:
         return _load_once(weights.bundled(_BUNDLED[run]), ())
     folder = Path(run)
-    parts = (folder, folder / checkpoint.CHECKPOINTS, folder / weights.WEIGHTS)
+    parts = (folder, folder / run_config.CHECKPOINTS, folder / weights.WEIGHTS)
     # A run that was trained further since is loaded anew.
     changed = tuple(part.stat().st_mtime_ns for part in parts if part.exists())
     return _load_once(folder.absolute(), changed)

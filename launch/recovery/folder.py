@@ -17,8 +17,8 @@ from tqdm import tqdm
 from data.parallel.work import run_in_order
 from data.user_maps.depth_files import DepthFile, Listing
 from launch import compiling
-from launch.recovery import one_map, saving, shared_camera
-from launch.recovery.config import RecoveryConfig
+from launch.recovery import one_map, shared_camera
+from launch.recovery.config import ENDINGS, RecoveryConfig
 from launch.recovery.notes import Note, notes_of
 from launch.recovery.recovered import Map, Recovered
 from launch.recovery.summary import Outcome, Summary
@@ -115,7 +115,7 @@ def _links(config: RecoveryConfig, row: _Row) -> dict[str, str]:
     links = {"json": f"{row.file.name}.json"}
     if row.answer["error"] is None:
         for kind in config.saving.kinds:
-            links[kind] = f"{row.file.name}{saving.ENDINGS[kind]}"
+            links[kind] = f"{row.file.name}{ENDINGS[kind]}"
     return links
 
 

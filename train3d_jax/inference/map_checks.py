@@ -13,10 +13,10 @@ import jax
 import numpy as np
 
 from train3d_jax import chunking
+from train3d_jax.evidence import forms
 from train3d_jax.geometry import clouds
 from train3d_jax.geometry.affine import Space
 from train3d_jax.inference import estimation
-from train3d_jax.networks import forms
 from train3d_jax.storage import weights
 from train3d_jax.stored_programs import QuickFirst
 
@@ -103,7 +103,7 @@ def check(
 
 
 def form_evidence(values: np.ndarray, mask: np.ndarray, at_once: int | None = None) -> np.ndarray:
-    """`forms.log_likelihood` by the network that comes with the package.
+    """`networks.forms.log_likelihood` by the network that comes with the package.
 
     Args:
       values: blocks of maps, shape (B, P).
@@ -126,7 +126,9 @@ def form_evidence(values: np.ndarray, mask: np.ndarray, at_once: int | None = No
 @functools.cache
 def _form_program(at_once: int) -> QuickFirst:
     def run(*arguments: Any) -> list[jax.Array]:
-        return [forms.log_likelihood(*arguments)]
+        from train3d_jax.networks.forms import log_likelihood  # start-up: it imports flax
+
+        return [log_likelihood(*arguments)]
 
     return QuickFirst(run, "forms.log_likelihood", estimation.PATIENCE if at_once == 1 else 0)
 

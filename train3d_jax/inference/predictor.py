@@ -10,7 +10,7 @@ Each map and its mirror image are encoded, and their log-probabilities averaged.
 import dataclasses
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -30,10 +30,11 @@ from train3d_jax.evidence.targets import (
 )
 from train3d_jax.evidence.window_fit import WindowFit
 from train3d_jax.geometry import affine, camera, clouds
-from train3d_jax.networks.encoder import encode
-from train3d_jax.networks.surface_encoder import SurfaceEncoder
 from train3d_jax.training.config import TrainingConfig, build_encoder
 from train3d_jax.windows import block_windows
+
+if TYPE_CHECKING:
+    from train3d_jax.networks.surface_encoder import SurfaceEncoder
 
 _SAMPLE_SEED = 0
 """Of the points of point sets; the same for every map, so estimates do not depend on the batch."""
@@ -146,6 +147,8 @@ def predict(
 @functools.lru_cache
 def _predictor(config: TrainingConfig, focal_shown: bool) -> Callable[..., _Prediction]:
     """The function of a network."""
+    from train3d_jax.networks.surface_encoder import SurfaceEncoder  # start-up: it imports flax
+
     encoder = build_encoder(config, inference=True)
     encode_batch = (
         _windows_encoder(encoder, config, focal_shown)
@@ -175,7 +178,7 @@ def _predictor(config: TrainingConfig, focal_shown: bool) -> Callable[..., _Pred
     return run
 
 
-def _windows_encoder(encoder: SurfaceEncoder, config: TrainingConfig, focal_shown: bool):
+def _windows_encoder(encoder: "SurfaceEncoder", config: TrainingConfig, focal_shown: bool):
     """Encodes windows, with the prior in the joint posterior."""
     settings = config.clouds
     # The solver's windows, where the network would fit the same.
@@ -207,6 +210,8 @@ def _windows_encoder(encoder: SurfaceEncoder, config: TrainingConfig, focal_show
 
 def _clouds_encoder(encoder, config: TrainingConfig, focal_shown: bool):
     """Encodes clouds of point sets."""
+    from train3d_jax.networks.encoder import encode  # start-up: it imports flax
+
     settings = config.clouds
 
     def encode_batch(params, batch: Batch, fit: WindowFit, shift, focal):
