@@ -1,6 +1,7 @@
 """The configuration of a run, and the encoder that it describes."""
 
 import dataclasses
+import functools
 from typing import Any, Literal
 
 import jax
@@ -147,15 +148,16 @@ def build_encoder(
 
 
 def initial_params(config: TrainingConfig) -> Any:
-    """Fresh weights; a pure function of the configuration."""
+    """Fresh weights; a pure function of the configuration, traced once for each."""
+    return _initialise(config, jax.random.key(config.seed))
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _initialise(config: TrainingConfig, key: jax.Array) -> Any:
     encoder = build_encoder(config)
-
-    def initialise(key: jax.Array) -> Any:
-        blocks = points.BLOCKS[0] * points.BLOCKS[1]
-        ones, mask = jnp.ones((1, blocks)), jnp.ones((1, blocks), bool)
-        one = jnp.ones(1)
-        canonical = affine.Canonical(ones, mask, one, one, one > 0)
-        observation = Observation(jnp.ones((1, blocks, 2)), ones, mask, one, one, canonical)
-        return encoder.init(key, *encoder.inputs(key, observation, config.clouds))
-
-    return jax.jit(initialise)(jax.random.key(config.seed))
+    blocks = points.BLOCKS[0] * points.BLOCKS[1]
+    ones, mask = jnp.ones((1, blocks)), jnp.ones((1, blocks), bool)
+    one = jnp.ones(1)
+    canonical = affine.Canonical(ones, mask, one, one, one > 0)
+    observation = Observation(jnp.ones((1, blocks, 2)), ones, mask, one, one, canonical)
+    return encoder.init(key, *encoder.inputs(key, observation, config.clouds))
