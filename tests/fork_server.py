@@ -1,8 +1,8 @@
 """Starts programs as new processes, forked from this one, which has imported what they import.
 
 A program takes 2.5 s of CPU to import; a fork has it in milliseconds.  This process holds no state
-that one program could leave to the next: JAX has no device yet, no flag is defined, no thread of
-Python runs.  It reads requests and writes answers, each a line of JSON; `programs` asks.
+that one program could leave to the next: JAX has no device yet, no flag of a program is defined, no
+thread of Python runs.  It reads requests and writes answers, each a line of JSON; `programs` asks.
 """
 
 import gc
@@ -12,6 +12,7 @@ import os
 import pkgutil
 import runpy
 import sys
+from typing import TextIO
 
 import jax
 import matplotlib.pyplot  # noqa: F401  # imported late, as are the others
@@ -19,6 +20,7 @@ import orbax.checkpoint  # noqa: F401
 import scipy.optimize  # noqa: F401
 import tensorboardX  # noqa: F401
 import trimesh  # noqa: F401
+from absl import flags
 
 import data
 import train3d_jax
@@ -34,39 +36,68 @@ def import_all() -> None:
                 importlib.import_module(module.name)
 
 
-def become(request: dict) -> None:
-    """Makes this process `python -m launch.PROGRAM` in another folder; the rest is the program's.
-
-    Args:
-      request: `program`, `arguments`, `folder`, `output` and `errors` (files to write to) and
-        `environment`, added to that of this process.
-    """
+def move(request: dict) -> None:
+    """Goes to `folder`, and writes to the files `output` and `errors` from now on."""
     os.chdir(request["folder"])
+    sys.path[0] = request["folder"]
     for number, path in enumerate((os.devnull, request["output"], request["errors"])):
         file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o666)
         os.dup2(file, number)
         os.close(file)
-    for name, value in request["environment"].items():
-        os.environ[name] = value
-        if name.startswith("JAX_"):  # read when jax was imported
-            jax.config.update(name.lower(), value)
-    sys.path[0] = os.getcwd()
+
+
+def become(request: dict) -> None:
+    """Makes this process `python -m launch.PROGRAM` in another folder; the rest is the program's.
+
+    Args:
+      request: `program` (or lines of Python), `arguments`, see `move`, and `environment`, added to
+        that of this process; None takes a variable away.
+    """
+    move(request)
+    for name, text in request["environment"].items():
+        if text is None:
+            os.environ.pop(name, None)
+            continue
+        os.environ[name] = text
+        if name.startswith("JAX_"):  # of the type that it has: a number of seconds, or text
+            usual = jax.config.values[name.lower()]
+            jax.config.update(name.lower(), text if usual is None else type(usual)(text))
     sys.argv = ["", *request["arguments"]]
-    runpy.run_module(f"launch.{request['program']}", run_name="__main__", alter_sys=True)
+    program = request["program"]
+    if program.isidentifier():
+        runpy.run_module(f"launch.{program}", run_name="__main__", alter_sys=True)
+    else:
+        exec(program, sys.modules["__main__"].__dict__)
 
 
-def main() -> None:
+def stay(requests: TextIO, answers: TextIO) -> None:
+    """Runs commands of one program one after the other: tracing takes most of each."""
+    while line := requests.readline():
+        request = json.loads(line)
+        move(request)
+        from launch import program  # a fork imports it in its own folder
+
+        started = importlib.import_module(f"launch.{request['program']}")
+        flags.FLAGS.unparse_flags()
+        sys.argv = [started.__file__, *request["arguments"]]
+        try:
+            program.run(started.main)
+        except SystemExit as ended:
+            sys.stdout.flush()
+            answers.write(f"{ended.code or 0}\n")
+
+
+def fork(requests: TextIO, answers: TextIO) -> None:
+    """Starts programs and waits for them."""
     import_all()
     gc.collect()
     gc.freeze()  # a fork would take 0.8 s to collect what is imported when it ends
-    # Its standard output is that of its programs; answers have a file of their own.
-    answers = os.fdopen(os.dup(1), "w", buffering=1)
-    os.dup2(2, 1)
-    while line := sys.stdin.readline():
+    while line := requests.readline():
         request = json.loads(line)
         if "program" in request:
             number = os.fork()
             if not number:
+                requests.close()
                 answers.close()
                 become(request)
                 return
@@ -78,4 +109,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    # Standard input and output are those of the programs.
+    serve = {"fork": fork, "stay": stay}[sys.argv[1]]
+    serve(os.fdopen(os.dup(0)), os.fdopen(os.dup(1), "w", buffering=1))

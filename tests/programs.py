@@ -1,4 +1,9 @@
-"""Starts the programs as users do: new processes, from another folder."""
+"""Starts the programs as users do: from another folder, in a process of their own.
+
+`run` is what most tests need: a new process, forked from one that has imported the libraries.
+`run_python` starts a new Python, `Started` does not wait, and `stay` runs one command after the
+other in one process.
+"""
 
 import atexit
 import functools
@@ -22,11 +27,13 @@ PROGRAMS = [
 
 
 @functools.cache
-def _server():
-    """The process that starts programs, see `fork_server`; ends with this one."""
+def _server(mode, _program=""):
+    """A process that runs programs, see `fork_server`; ends with this one."""
+    # A fork is told its settings of JAX, which reads them when it is imported.
+    kept = {name: text for name, text in os.environ.items() if mode == "stay" or not _of_jax(name)}
     server = subprocess.Popen(
-        [sys.executable, Path(__file__).with_name("fork_server.py")],
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        [sys.executable, Path(__file__).with_name("fork_server.py"), mode],
+        env=kept | {"PYTHONPATH": str(ROOT)},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -35,43 +42,65 @@ def _server():
     return server
 
 
-def _ask(**request):
-    server = _server()
+def _of_jax(name):
+    return name.startswith("JAX_")
+
+
+def _ask(server, **request):
     server.stdin.write(json.dumps(request) + "\n")
     server.stdin.flush()
-    return json.loads(server.stdout.readline())
+    answer = server.stdout.readline()
+    assert answer, "the server of programs has ended"
+    return json.loads(answer)
+
+
+class _Files:
+    """Of what a program prints."""
+
+    def __init__(self, output=None):
+        self._folder = tempfile.TemporaryDirectory(prefix="train3d_jax_program_")
+        self.output = Path(output or Path(self._folder.name, "output"))
+        self.errors = Path(output or Path(self._folder.name, "errors"))
+
+    def request(self, folder, program, arguments):
+        return {
+            "program": program, "arguments": [*map(str, arguments)], "folder": str(folder),
+            "output": str(self.output), "errors": str(self.errors),
+        }  # fmt: skip
+
+    def texts(self):
+        return [path.read_text() if path.exists() else "" for path in (self.output, self.errors)]
 
 
 class Started:
-    """A program that runs, as subprocess.Popen has it.
+    """A program in a process of its own, as subprocess.Popen has it.
 
-    Attributes:
-      pid: of its process.
-      returncode: None while it runs; minus the signal's number where one ended it.
+    Args:
+      folder: where it is started.
+      program: its name, as `infer`; or lines of Python.
+      *arguments: flags.
+      output: a file for all that it prints; otherwise `stdout` and `stderr` are kept apart.
+      **environment: added to that of the tests; None takes a variable away.
     """
 
-    def __init__(self, folder, program, *arguments, output=None, errors=None, **environment):
-        self._files = tempfile.TemporaryDirectory(prefix="train3d_jax_program_")
-        self._output = Path(output or Path(self._files.name, "output"))
-        self._errors = Path(errors or output or Path(self._files.name, "errors"))
+    def __init__(self, folder, program, *arguments, output=None, **environment):
+        self._files = _Files(output)
+        request = self._files.request(folder, program, arguments)
+        jax = {name: text for name, text in os.environ.items() if _of_jax(name)}
+        self.pid = _ask(_server("fork"), **request, environment=jax | environment)
         self.returncode = None
-        self.pid = _ask(
-            program=program, arguments=[*map(str, arguments)], folder=str(folder),
-            output=str(self._output), errors=str(self._errors), environment=environment,
-        )  # fmt: skip
 
     @property
     def stdout(self):
-        """What it has written until now."""
-        return self._output.read_text() if self._output.exists() else ""
-
-    @property
-    def stderr(self):
-        return self._errors.read_text() if self._errors.exists() else ""
+        """What it has printed until now."""
+        return self._files.texts()[0]
 
     def poll(self):
+        return self._ended(wait=False)
+
+    def _ended(self, wait):
         if self.returncode is None:
-            self.returncode = _ask(number=self.pid, wait=False)
+            self.returncode = _ask(_server("fork"), number=self.pid, wait=wait)
         return self.returncode
 
     def wait(self, timeout=None):
@@ -80,9 +109,12 @@ class Started:
             if time.monotonic() > end:
                 raise subprocess.TimeoutExpired(str(self.pid), timeout)
             time.sleep(0.01)
-        if self.returncode is None:
-            self.returncode = _ask(number=self.pid, wait=True)
-        return self.returncode
+        return self._ended(wait=True)
+
+    def communicate(self):
+        """Waits; what it has printed, and its errors."""
+        self.wait()
+        return self._files.texts()
 
     def send_signal(self, number):
         os.kill(self.pid, number)
@@ -95,10 +127,9 @@ class Started:
 
 
 def run(folder, program, *arguments, status=0, **environment):
-    """Starts a program in `folder`; fails unless it ends with `status`."""
-    ended = Started(folder, program, *arguments, **environment)
-    ended.wait()
-    return _checked(ended, status)
+    """Starts a program, or lines of Python, in `folder`; fails unless it ends with `status`."""
+    started = Started(folder, program, *arguments, **environment)
+    return _checked(status, *started.communicate(), started.returncode)
 
 
 def run_python(folder, program, *arguments, status=0, **environment):
@@ -111,13 +142,24 @@ def run_python(folder, program, *arguments, status=0, **environment):
         text=True,
         check=False,
     )
-    return _checked(ended, status)
+    return _checked(status, ended.stdout, ended.stderr, ended.returncode)
 
 
-def _checked(ended, status):
-    assert ended.returncode == status, ended.stdout + ended.stderr
-    assert "Traceback" not in ended.stderr
-    return ended
+def stay(folder, program, *arguments, status=0):
+    """The same in the process of the last `stay` with this program, which has traced and compiled.
+
+    Only for what comes after a `run` of it, or is proved by one elsewhere.
+    """
+    files = _Files()
+    request = files.request(folder, program, arguments)
+    ended = _ask(_server("stay", program), **request)
+    return _checked(status, *files.texts(), ended)
+
+
+def _checked(status, output, errors, returned):
+    assert returned == status, output + errors
+    assert "Traceback" not in errors
+    return subprocess.CompletedProcess((), returned, output, errors)
 
 
 def metrics_of(run_folder):

@@ -5,8 +5,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from importlib.metadata import version
 
@@ -32,14 +30,7 @@ print(train_flags.num_workers())
         ("gpu", [], "16"),
         ("gpu", ["--num_workers=0"], "0"),
     ):
-        output = subprocess.run(
-            [sys.executable, "-c", code, backend, *given],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        assert output.stdout.strip() == expected
+        assert run(ROOT, code, backend, *given).stdout.strip() == expected
 
 
 def test_a_configuration_of_the_library_has_the_defaults_of_the_command_line():
@@ -50,7 +41,7 @@ from train3d_jax.training.config import TrainingConfig
 train_flags.flags.FLAGS("train --data=a --model_name=b --precision=float32".split())
 assert train_flags.configuration() == TrainingConfig(), train_flags.configuration()
 """
-    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+    run(ROOT, code)
 
 
 def test_without_a_device_no_run_is_begun(folder):
@@ -128,8 +119,7 @@ def test_a_run_that_is_stopped_again_and_again_ends_as_one_left_alone(folder, tr
             assert program.poll() is None, program.stdout
             time.sleep(0.005)
         program.send_signal(number)
-        program.wait()
-        output = program.stdout
+        output, _ = program.communicate()
         assert program.returncode == (0 if number == signal.SIGTERM else -signal.SIGKILL), output
         assert "Traceback" not in output
         if number == signal.SIGTERM:
