@@ -40,6 +40,16 @@ MAPS = [noisy_room(seed) for seed in range(3)]
 FOCALS = np.array([box_room(seed)[1][0, 0] for seed in range(3)])
 
 
+def estimated(maps):
+    """By geometry, of any number of maps, three at a time: other sizes would be compiled too."""
+    count, parts = len(maps), []
+    maps = [*maps, *[maps[0]] * (-count % len(MAPS))]
+    for first in range(0, len(maps), len(MAPS)):
+        blocks = inference.make_blocks(maps[first : first + len(MAPS)])
+        parts.append(inference.recover_blocks([], blocks, NOTHING_KNOWN, "geometric", "depth"))
+    return jax.tree.map(lambda *part: np.concatenate(part)[:count], *parts)
+
+
 # How networks work together, with networks that know the truth but need what their settings say.
 
 

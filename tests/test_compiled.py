@@ -1,8 +1,7 @@
 import os
-import subprocess
-import sys
 
 import pytest
+from programs import ROOT, run
 
 PROGRAM = """
 import jax
@@ -21,11 +20,8 @@ def start(caches, program=PROGRAM, output="", **environment):
     Fails unless it says `output` on standard error, in one line, or nothing.
     """
     unset = ("JAX_COMPILATION_CACHE_DIR", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS")
-    inherited = {k: v for k, v in os.environ.items() if k not in unset}
-    environment = inherited | {"XDG_CACHE_HOME": str(caches)} | environment
-    done = subprocess.run(
-        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
-    )
+    environment = dict.fromkeys(unset) | {"XDG_CACHE_HOME": str(caches)} | environment
+    done = run(ROOT, program, **environment)
     assert output in done.stderr and len(done.stderr.splitlines()) == bool(output)
     return done.stdout.strip()
 

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 from box_rooms import box_room
-from programs import run
+from programs import run, stay
 from raw_files import png16, put
 
 # Evaluation.
@@ -31,7 +31,7 @@ def test_an_evaluation_of_a_run_is_the_same_however_it_is_run(folder, trained):
         "--data", "prepared,listed", "--model", "runs/both", "--out", "evaluated",
         "--max_maps", 5, "--crops", 2,
     ]  # fmt: skip
-    first = run(folder, "evaluate", *flags, "--worst", 3).stdout
+    first = stay(folder, "evaluate", *flags, "--worst", 3).stdout
     out = folder / "evaluated"
     assert {path.name for path in out.iterdir()} == {
         *("evaluation.json", "views.csv", "table.txt", "errors.png", "worst")
@@ -57,14 +57,14 @@ def test_an_evaluation_of_a_run_is_the_same_however_it_is_run(folder, trained):
     lines = (out / "views.csv").read_text().splitlines()
     assert len(lines) == 1 + 14 * 7
 
-    run(folder, "evaluate", *flags, "--worst", 0, "--batch_size", 3)
+    stay(folder, "evaluate", *flags, "--worst", 0, "--batch_size", 3)
     assert (out / "evaluation.json").read_bytes() == report
     assert list((out / "worst").iterdir()) == []
 
 
 def test_without_a_run_geometry_is_evaluated_and_a_broken_map_is_reported(folder):
     put_listed(folder / "broken", broken=True)
-    ended = run(
+    ended = stay(
         folder, "evaluate", "--data", "broken", "--out", "geometry", "--nocrop", "--model=",
         status=1,
     )  # fmt: skip

@@ -4,6 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from box_rooms import box_room
+from recoveries import estimated
 
 from train3d_jax.evidence.fusion import Evidence, fuse
 from train3d_jax.evidence.targets import SHIFT_BINS, quantiles, ratio_bins
@@ -63,7 +64,7 @@ def test_intervals_of_geometry_contain_the_true_shift(noise):
     maps = [box_room(seed)[0] for seed in range(24)]
     maps = [np.float32(z * (1 + noise * rng.standard_normal(z.shape))) for z in maps]
     blocks = inference.make_blocks(maps)
-    found = inference.recover_blocks([], blocks, method="geometric", space="depth")
+    found = estimated(maps)
     true = -np.asarray(affine.canonicalise(blocks.values, blocks.mask).offset)
     low, high = found.shift_interval.T
     contained = ((low <= true) & (true <= high)).mean()
@@ -76,10 +77,7 @@ def test_intervals_of_geometry_contain_the_true_shift(noise):
 
 
 def sparse(maps):
-    found = inference.recover_blocks(
-        [], inference.make_blocks(maps), method="geometric", space="depth"
-    )
-    return found.flags["few_valid_pixels"].tolist()
+    return estimated(maps).flags["few_valid_pixels"].tolist()
 
 
 def test_sparse_is_a_map_with_values_in_less_than_a_tenth_of_its_pixels():
@@ -103,7 +101,4 @@ def test_values_5_5_times_beyond_the_quantiles_are_out_of_range():
         value = (affine.FAR_VALUE + 0.5 * beyond - float(form.offset[0])) / float(form.scale[0])
         maps.append(room.copy())
         maps[-1][:3, :4] = value
-    found = inference.recover_blocks(
-        [], inference.make_blocks(maps), method="geometric", space="depth"
-    )
-    assert found.flags["out_of_training_range"].tolist() == [False, False, True]
+    assert estimated(maps).flags["out_of_training_range"].tolist() == [False, False, True]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from box_rooms import box_room
 from ply_files import read_ply
-from programs import run
+from programs import stay
 from raw_files import exr, png16, put
 
 
@@ -27,7 +27,7 @@ def recovered(folder, trained):
     put(maps / "metres.exr", exr(np.float16(box_room(4)[0])))
     put(maps / "broken.npy", b"not a map")
     np.save(maps / "wall.npy", np.full((20, 30), 2.5))
-    return run(
+    return stay(
         folder, "infer", "--input", "maps", "--out", "out", "--model", "runs/both",
         "--space", "depth", "--batch_size", 3, status=1,
     )  # fmt: skip
@@ -76,7 +76,7 @@ def test_maps_that_fail_are_reported_and_the_others_are_done(folder, recovered):
 
 
 def test_a_single_file_with_a_known_field_of_view_is_recovered(folder, trained):
-    run(
+    stay(
         folder, "infer", "--input", "prepared/depths/000000.npz", "--out", "one", "--model",
         "runs/both", "--space", "depth", "--fov_deg", 90, "--batch_size", 3,
     )  # fmt: skip

@@ -6,12 +6,12 @@ import socket
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
 from absl.testing import flagsaver
 from box_rooms import box_room
+from programs import ROOT, Started
 
 from data.loading import pipeline, splits
 from data.prepared import manifest, writing
@@ -20,7 +20,6 @@ from data.protocol import DepthMap
 from launch.training import processes
 from train3d_jax.errors import UserError
 
-ROOT = Path(__file__).parents[1]
 PATIENCE = 300  # seconds; on a quiet machine each wait takes a few
 # No run comes to its end: each is stopped, so that nothing depends on how fast it is.
 # Rounding must not decide anything, see test_devices; nor grow from step to step.
@@ -53,11 +52,7 @@ def work(tmp_path_factory):
 
 
 def start(work, name, *flags):
-    with (work / f"{name}.log").open("wb") as log:
-        return subprocess.Popen(
-            [sys.executable, "-m", "launch.train", *FLAGS, *flags],
-            cwd=work, env=os.environ | {"PYTHONPATH": str(ROOT)}, stdout=log, stderr=log,
-        )  # fmt: skip
+    return Started(work, "train", *FLAGS, *flags, output=work / f"{name}.log")
 
 
 def start_two(work, workdir="two", more=((), ())):

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 from box_rooms import box_room
-from programs import PROGRAMS, ROOT, run
+from programs import PROGRAMS, ROOT, run, run_python
 
 from launch import program
 
@@ -35,7 +35,7 @@ _RUN = ["--model", "m", "--space", "depth"]
 
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_help_shows_what_the_program_is_for_and_its_flags(tmp_path, program):
-    shown = run(tmp_path, program, "--help").stdout
+    shown = run_python(tmp_path, program, "--help").stdout
     assert f"python -m launch.{program}" in shown
     for flag in FLAGS.get(program, []):
         assert f"--{flag}" in shown or f"--[no]{flag}" in shown
@@ -81,20 +81,21 @@ def test_a_mistake_is_reported_in_one_line_and_nothing_is_written(
 def test_a_module_of_the_user_that_hides_ours_is_reported_in_one_line(tmp_path, module):
     (tmp_path / module).parent.mkdir(exist_ok=True)
     (tmp_path / module).write_text("raise RuntimeError('run by mistake')")
-    message = run(tmp_path, "infer", "--help", status=2).stderr
+    message = run_python(tmp_path, "infer", "--help", status=2).stderr
     assert len(message.splitlines()) == 1 and "-P" in message
     assert f"{module.split('/')[0]} in {tmp_path} hides" in message
-    run(tmp_path, "infer", "--help", PYTHONSAFEPATH="1")
+    run_python(tmp_path, "infer", "--help", PYTHONSAFEPATH="1")
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
-    message = run(elsewhere, "infer", "--help", status=2, PYTHONPATH=f"{tmp_path}:{ROOT}").stderr
+    path = f"{tmp_path}:{ROOT}"
+    message = run_python(elsewhere, "infer", "--help", status=2, PYTHONPATH=path).stderr
     assert len(message.splitlines()) == 1 and "PYTHONPATH" in message
 
 
 def test_a_folder_of_data_hides_nothing(tmp_path):
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "notes.py").touch()
-    run(tmp_path, "infer", "--help")
+    run_python(tmp_path, "infer", "--help")
 
 
 @pytest.mark.parametrize("program", ["infer", "evaluate", "view"])

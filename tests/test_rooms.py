@@ -1,4 +1,5 @@
 import dataclasses
+import functools
 import math
 import subprocess
 import sys
@@ -218,12 +219,19 @@ def test_kinds_are_drawn_by_their_weights():
     assert not {"rocks", "street"} & drawn
 
 
+@functools.cache
+def photographs_among(surroundings):
+    return [
+        view
+        for seed in range(60)
+        for view in random_views(seed, 3, SIZE, surroundings=surroundings)
+    ]
+
+
 def test_halls_are_deeper_and_seen_from_lower_and_more_corridors_are_among_them():
     def seen(among):
         rooms = [random_room(np.random.default_rng(seed), None, among) for seed in range(150)]
-        photographs = [
-            view for seed in range(60) for view in random_views(seed, 3, SIZE, surroundings=among)
-        ]
+        photographs = photographs_among(among)
         return (
             np.mean([room.kind == "corridor" for room in rooms]),
             np.quantile([np.ptp(room.plan, axis=0).max() for room in rooms], 0.9),
@@ -240,9 +248,7 @@ def test_halls_are_deeper_and_seen_from_lower_and_more_corridors_are_among_them(
 
 def test_some_views_among_halls_face_a_wall_and_some_among_streets_show_much_sky():
     def seen(among):
-        photographs = [
-            view for seed in range(60) for view in random_views(seed, 3, SIZE, surroundings=among)
-        ]
+        photographs = photographs_among(among)
         levels = np.array([view.camera_to_world[2, 2] for view in photographs])
         spreads = [np.ptp(np.quantile(view.depth[view.depth > 0], [0.05, 0.95]))
                    / np.median(view.depth[view.depth > 0]) for view in photographs]  # fmt: skip

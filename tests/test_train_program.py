@@ -5,13 +5,12 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
+import time
 from importlib.metadata import version
 
 import numpy as np
 import pytest
-from programs import ROOT, metrics_of, run
+from programs import ROOT, Started, metrics_of, run
 
 from train3d_jax import locks
 
@@ -31,14 +30,7 @@ print(train_flags.num_workers())
         ("gpu", [], "16"),
         ("gpu", ["--num_workers=0"], "0"),
     ):
-        output = subprocess.run(
-            [sys.executable, "-c", code, backend, *given],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        assert output.stdout.strip() == expected
+        assert run(ROOT, code, backend, *given).stdout.strip() == expected
 
 
 def test_a_configuration_of_the_library_has_the_defaults_of_the_command_line():
@@ -49,7 +41,7 @@ from train3d_jax.training.config import TrainingConfig
 train_flags.flags.FLAGS("train --data=a --model_name=b --precision=float32".split())
 assert train_flags.configuration() == TrainingConfig(), train_flags.configuration()
 """
-    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+    run(ROOT, code)
 
 
 def test_without_a_device_no_run_is_begun(folder):
@@ -111,10 +103,8 @@ def test_a_run_that_is_finished_is_not_trained_on_when_started_again_from_its_fl
 def test_a_run_that_is_stopped_again_and_again_ends_as_one_left_alone(folder, trained):
     """SIGTERM, then kill -9, then SIGTERM while worker processes read; the flags of the fixture."""
     alone, _ = trained
-    flags = (alone / "run.flags").read_text().replace("=both", "=stopped")
-    flags += "--save_every=2\n"
-    (folder / "stopped.flags").write_text(flags)
-    command = [sys.executable, "-m", "launch.train", "--flagfile", "stopped.flags"]
+    settings = (alone / "run.flags").read_text().replace("=both", "=stopped")
+    (folder / "stopped.flags").write_text(settings + "--save_every=2\n")
     stopped = folder / "runs" / "stopped"
 
     for number, after, workers in (
@@ -122,19 +112,14 @@ def test_a_run_that_is_stopped_again_and_again_ends_as_one_left_alone(folder, tr
         (signal.SIGKILL, 3, 0),
         (signal.SIGTERM, 5, 1),
     ):
-        program = subprocess.Popen(
-            [*command, "--num_workers", str(workers)], cwd=folder, text=True,
-            env=os.environ | {"PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-        )  # fmt: skip
-        output = ""
+        flags = ("--flagfile", "stopped.flags", "--num_workers", workers)
+        program = Started(folder, "train", *flags, output=folder / "stopped.log")
         # Each step's row is printed: `--print_losses_every=1`.
-        while f"step {after:>6}  train" not in output:
-            line = program.stdout.readline()
-            assert line, output
-            output += line
+        while f"step {after:>6}  train" not in program.stdout:
+            assert program.poll() is None, program.stdout
+            time.sleep(0.005)
         program.send_signal(number)
-        output += program.communicate()[0]
+        output, _ = program.communicate()
         assert program.returncode == (0 if number == signal.SIGTERM else -signal.SIGKILL), output
         assert "Traceback" not in output
         if number == signal.SIGTERM:

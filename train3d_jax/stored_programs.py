@@ -37,7 +37,11 @@ class Program:
     """
 
     def __init__(
-        self, function: Callable[..., Any], described: str, compiler_options: dict[str, Any]
+        self,
+        function: Callable[..., Any],
+        described: str,
+        compiler_options: dict[str, Any],
+        donates: bool = False,
     ):
         """Compiles nothing yet.
 
@@ -45,8 +49,10 @@ class Program:
           function: of any trees of arrays; returns a dict, list or tuple of arrays, nested or not.
           described: all that it depends on beside its arguments and the code of this package.
           compiler_options: as of `jax.jit`.
+          donates: whether the arrays of the first argument are given away, as by `donate_argnums`.
         """
         self._function, self._described, self._options = function, described, compiler_options
+        self._donates = donates
         self._compiled: dict[Any, Callable[..., Any]] = {}
 
     def __call__(self, *arguments: Any) -> Any:
@@ -71,7 +77,10 @@ class Program:
             return self._function(*jax.tree.unflatten(key[0], leaves))
 
         flat.__name__ = getattr(self._function, "__name__", "flat")
-        compiled = jax.jit(flat).lower(*leaves).compile(self._options)
+        # The tree of all arguments is a tuple of theirs.
+        donated = range(key[0].children()[0].num_leaves) if self._donates else ()
+        jitted = jax.jit(flat, donate_argnums=tuple(donated))
+        compiled = jitted.lower(*leaves).compile(self._options)
         if path is not None:
             _write(path, compiled)
         return compiled

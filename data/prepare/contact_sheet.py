@@ -16,7 +16,9 @@ PICTURE = "contact_sheet.png"
 
 _MAPS_PER_DATASET = 12
 _COLUMNS = 6
-_INCHES = (2.4, 2.2)  # of one map
+_INCHES = (2.4, 2.2)  # of one map and its title
+_TITLE_INCHES = 0.4  # of two lines
+_GAP = 0.05  # between maps, of their width
 _DOTS_PER_INCH = 90
 _LARGEST_SIDE = 240  # pixels; the sheet shows no more
 _FAR_QUANTILE = 0.98  # of the last colour, so that a few far pixels do not flatten the others
@@ -30,8 +32,12 @@ def draw(folder: Path, format: str) -> None:
     shards = records.Shards(folder) if format == layout.ARRAY_RECORD else None
     lines = -(-len(chosen) // _COLUMNS)
     size = (_INCHES[0] * min(len(chosen), _COLUMNS), _INCHES[1] * lines)
-    figure = Figure(figsize=size, layout="constrained")
-    grid = figure.subplots(lines, min(len(chosen), _COLUMNS), squeeze=False)
+    figure = Figure(figsize=size)
+    bare = {"xticks": [], "yticks": []}
+    grid = figure.subplots(lines, min(len(chosen), _COLUMNS), squeeze=False, subplot_kw=bare)
+    # Not "constrained": measuring what fits takes longer than to draw it all.
+    part = _TITLE_INCHES / _INCHES[1]
+    figure.subplots_adjust(0, 0, 1, 1 - part / lines, wspace=_GAP, hspace=part / (1 - part))
     for axes in grid.flat:
         axes.set_axis_off()
     for axes, (index, row) in zip(grid.flat, chosen, strict=False):

@@ -76,6 +76,12 @@ def together() -> Iterator[None]:
             print(f"{name}: {reason}", file=sys.stderr, flush=True)
             os._exit(status)
 
+        def leave_without(others: str) -> NoReturn:
+            # Not printed here: a thread of JAX may print its page until this process has ended.
+            last_words(f"{name}: {others}")
+            sys.stdout.flush()
+            os._exit(program.EXIT_SOME_FAILED)
+
         last_words(f"{name}: {_NOT_COME.format(coordinator)}")
         try:
             _join(address, count, number)
@@ -88,7 +94,7 @@ def together() -> Iterator[None]:
             leave("interrupted", program.EXIT_INTERRUPTED)
         except Exception as error:
             if is_lost_process(error):
-                leave(_GONE.format(f" ({_first_line(error)})"), program.EXIT_SOME_FAILED)
+                leave_without(_GONE.format(f" ({_first_line(error)})"))
             leave(traceback.format_exc(), program.EXIT_SOME_FAILED)
 
 
@@ -116,9 +122,11 @@ def _last_words() -> Iterator[Callable[[str], None]]:
             shell.stdin.write(f"{text}\n".encode())
             shell.stdin.flush()
 
-    yield say
-    say("")
-    shell.communicate()
+    try:
+        yield say
+        say("")
+    finally:
+        shell.communicate()
 
 
 def _address(coordinator: str, count: int | None, number: int | None) -> str | None:

@@ -1,16 +1,20 @@
 """The configuration of a run, and the encoder that it describes."""
 
 import dataclasses
+import functools
 from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from train3d_jax import chunking
 from train3d_jax.errors import Argument, ArgumentError
 from train3d_jax.evidence.settings import EvidenceSettings, network_settings
 from train3d_jax.evidence.targets import TARGETS, Target
 from train3d_jax.geometry import affine, points
 from train3d_jax.geometry.clouds import CloudSettings, Observation
+from train3d_jax.stored_programs import Program
 from train3d_jax.training.choices import (
     AUGMENTATIONS,
     EncoderName,
@@ -155,14 +159,20 @@ def build_encoder(
 
 def initial_params(config: TrainingConfig) -> Any:
     """Fresh weights; a pure function of the configuration."""
-    encoder = build_encoder(config)
+    return _initialise(config)(np.uint32(config.seed))
 
-    def initialise(key: jax.Array) -> Any:
-        blocks = points.BLOCKS[0] * points.BLOCKS[1]
+
+@functools.cache
+def _initialise(config: TrainingConfig) -> Program:
+    """The program of fresh weights, from a seed; it runs once, so it is compiled quickly."""
+    blocks = points.BLOCKS[0] * points.BLOCKS[1]
+
+    def initialise(seed: jax.Array) -> Any:
+        encoder, key = build_encoder(config), jax.random.key(seed)
         ones, mask = jnp.ones((1, blocks)), jnp.ones((1, blocks), bool)
         one = jnp.ones(1)
         canonical = affine.Canonical(ones, mask, one, one, one > 0)
         observation = Observation(jnp.ones((1, blocks, 2)), ones, mask, one, one, canonical)
         return encoder.init(key, *encoder.inputs(key, observation, config.clouds))
 
-    return jax.jit(initialise)(jax.random.key(config.seed))
+    return Program(initialise, f"initial_params {config}", chunking.compiler_options(quickly=True))

@@ -18,6 +18,7 @@ from train3d_jax.evidence.targets import Posterior, Target, median
 from train3d_jax.geometry import affine, metrics
 from train3d_jax.geometry.clouds import Observation
 from train3d_jax.networks.encoder import encode
+from train3d_jax.stored_programs import Program
 from train3d_jax.training import losses, recipe
 from train3d_jax.training.config import TrainingConfig, build_encoder, initial_params
 from train3d_jax.training.examples import Batch, Labels, make_examples
@@ -107,12 +108,23 @@ def make_train_step(
         sums = {name: total + counted[name] for name, total in state.sums.items()}
         return TrainState(done, params, average, memory, sums), row
 
-    return jax.jit(
-        step,
-        donate_argnums=0,
-        out_shardings=everywhere(mesh),
-        compiler_options=chunking.COMPILER_OPTIONS,
-    )
+    options = chunking.compiler_options(derivatives=True)
+    if jax.device_count() > 1:
+        return jax.jit(
+            step, donate_argnums=0, out_shardings=everywhere(mesh), compiler_options=options
+        )
+
+    def flat_step(state: TrainState, batch: Batch) -> tuple[list[jax.Array], dict[str, jax.Array]]:
+        after, row = step(state, batch)
+        return jax.tree.leaves(after), row
+
+    program = Program(flat_step, f"train_step {config} {total_steps}", options, donates=True)
+
+    def kept_step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, jax.Array]]:
+        leaves, row = program(state, batch)
+        return jax.tree.unflatten(jax.tree.structure(state), leaves), row
+
+    return kept_step
 
 
 def everywhere(mesh: Mesh | None) -> NamedSharding | None:

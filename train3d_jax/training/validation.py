@@ -80,7 +80,7 @@ def make_evaluation(
         )
 
     return jax.jit(
-        evaluate, out_shardings=everywhere(mesh), compiler_options=chunking.COMPILER_OPTIONS
+        evaluate, out_shardings=everywhere(mesh), compiler_options=chunking.compiler_options()
     )
 
 
