@@ -5,12 +5,14 @@ lowered.  Both take seconds for large programs.  Here the executable itself is k
 that says all that it depends on: the code of this package, versions, settings and shapes.
 """
 
+import contextlib
 import functools
 import hashlib
+import math
 import os
 import pickle
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -80,10 +82,29 @@ class Program:
         # The tree of all arguments is a tuple of theirs.
         donated = range(key[0].children()[0].num_leaves) if self._donates else ()
         jitted = jax.jit(flat, donate_argnums=tuple(donated))
-        compiled = jitted.lower(*leaves).compile(self._options)
+        lowered = jitted.lower(*leaves)
+        with _not_in_cache_of_jax():
+            compiled = lowered.compile(self._options)
         if path is not None:
             _write(path, compiled)
         return compiled
+
+
+@contextlib.contextmanager
+def _not_in_cache_of_jax() -> Iterator[None]:
+    """Keeps JAX from keeping a program too: what it reads from its cache cannot be kept again.
+
+    On a CPU such an executable is written without its code, and fails when it is run.
+    """
+    before = jax.config.values[_LEAST_SECONDS]
+    jax.config.update(_LEAST_SECONDS, math.inf)
+    try:
+        yield
+    finally:
+        jax.config.update(_LEAST_SECONDS, before)
+
+
+_LEAST_SECONDS = "jax_persistent_cache_min_compile_time_secs"
 
 
 def _flat(arguments: Any) -> tuple[list[Any], Any]:

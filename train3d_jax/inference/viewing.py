@@ -131,5 +131,5 @@ def scores(blocks: Blocks, space: affine.Space) -> Scores:
 
 
 _scores = jax.jit(
-    solver.scores, static_argnames="space", compiler_options=chunking.COMPILER_OPTIONS
+    solver.scores, static_argnames="space", compiler_options=chunking.compiler_options()
 )

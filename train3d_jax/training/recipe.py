@@ -4,11 +4,12 @@ All of optax; the weights' average is a field of `trainer.TrainState`, not of th
 so that a checkpoint keeps it apart under the name `params`.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
+from jax.flatten_util import ravel_pytree
 
 from train3d_jax.training.config import TrainingConfig
 
@@ -54,6 +55,50 @@ def build_optimizer(config: TrainingConfig, total_steps: int) -> optax.GradientT
     if not config.clip_norm:
         return steps
     return optax.chain(optax.clip_by_global_norm(config.clip_norm), steps)
+
+
+class Weights(NamedTuple):
+    """The weights of a network after a step, their moving average, and the optimiser's state."""
+
+    params: Any
+    average: Any
+    memory: Any
+
+
+def take_step(
+    optimizer: optax.GradientTransformation,
+    gradient: Any,
+    before: Weights,
+    step: jax.Array,
+    decay: float,
+) -> Weights:
+    """One step of the optimiser and of the moving average.
+
+    All weights are one vector in it: a fifth of the program, and the same numbers.
+
+    Args:
+      optimizer: of `build_optimizer`.
+      gradient: a pytree as the weights.
+      before: the weights before the step.
+      step: see `move_average`.
+      decay: see `move_average`.
+    """
+    params, restore = ravel_pytree(before.params)
+    structure = jax.tree.structure(before.params)
+
+    def is_weights(tree: Any) -> bool:
+        return jax.tree.structure(tree) == structure
+
+    def joined(tree: Any) -> Any:
+        join = lambda part: ravel_pytree(part)[0] if is_weights(part) else part  # noqa: E731
+        return jax.tree.map(join, tree, is_leaf=is_weights)
+
+    updates, memory = optimizer.update(joined(gradient), joined(before.memory), params)
+    params = optax.apply_updates(params, updates)
+    average = move_average(joined(before.average), params, step, decay)
+    part = lambda old, new: restore(new) if is_weights(old) else new  # noqa: E731
+    memory = jax.tree.map(part, before.memory, memory, is_leaf=is_weights)
+    return Weights(restore(params), restore(average), memory)
 
 
 def move_average(average: Any, params: Any, step: jax.Array, decay: float) -> Any:

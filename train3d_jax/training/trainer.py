@@ -100,13 +100,12 @@ def make_train_step(
     def step(state: TrainState, batch: Batch):
         key = jax.random.fold_in(jax.random.key(config.seed), state.step)
         gradient, row = jax.grad(loss_of, has_aux=True)(state.params, key, batch)
-        updates, memory = optimizer.update(gradient, state.optimizer, state.params)
-        params = optax.apply_updates(state.params, updates)
         done = state.step + 1
-        average = recipe.move_average(state.average, params, done, config.average_decay)
+        before = recipe.Weights(state.params, state.average, state.optimizer)
+        after = recipe.take_step(optimizer, gradient, before, done, config.average_decay)
         counted = {**row, "steps": jnp.ones(())}
         sums = {name: total + counted[name] for name, total in state.sums.items()}
-        return TrainState(done, params, average, memory, sums), row
+        return TrainState(done, after.params, after.average, after.memory, sums), row
 
     options = chunking.compiler_options(derivatives=True)
     if jax.device_count() > 1:
