@@ -27,6 +27,20 @@ from absl import flags  # noqa: E402
 
 flags.FLAGS.mark_as_parsed()  # grain asks absl's flags when it starts worker processes
 
+FIRST = (
+    "test_documentation", "test_processes", "test_train_program", "test_evaluate_program",
+    "test_programs", "test_shared_windows", "test_solver", "test_surface_encoder",
+    "test_infer_program", "test_training", "test_viewer_server", "test_cluster", "test_rooms",
+    "test_inference", "test_api", "test_prepare_resume",
+)  # fmt: skip
+"""Files that take longest, begun first: two processes then end together."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    place = {name: number for number, name in enumerate(FIRST)}
+    items.sort(key=lambda item: place.get(item.path.stem, len(FIRST)))
+
+
 REAL_DATA = Path(__file__).parents[2] / "shared" / "real"
 
 

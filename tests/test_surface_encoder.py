@@ -1,4 +1,5 @@
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -27,10 +28,14 @@ SIZES = {"shift": SHIFT_BINS, "focal": FOCAL_BINS, "scale": BINS}
 
 
 @pytest.fixture(scope="module")
-def evaluated():
+def evaluate():
+    return functools.partial(make_evaluation(SURFACES), initial_params(SURFACES))
+
+
+@pytest.fixture(scope="module")
+def evaluated(evaluate):
     """Fresh weights, asked about whole rooms without noise."""
-    evaluate = make_evaluation(SURFACES)
-    return evaluate(initial_params(SURFACES), rooms_batch(tuple(range(12))))
+    return evaluate(rooms_batch(tuple(range(12))))
 
 
 def test_fresh_weights_answer_as_the_solver_that_they_begin_at(evaluated):
@@ -40,10 +45,9 @@ def test_fresh_weights_answer_as_the_solver_that_they_begin_at(evaluated):
     assert np.median(evaluated.errors["focal_error"]) < 0.03
 
 
-def test_an_answer_does_not_depend_on_the_rest_of_the_batch(evaluated):
-    evaluate = make_evaluation(SURFACES)
+def test_an_answer_does_not_depend_on_the_rest_of_the_batch(evaluate, evaluated):
     batch = jax.tree.map(lambda column: column[::-1], rooms_batch(tuple(range(12))))
-    turned = evaluate(initial_params(SURFACES), batch)
+    turned = evaluate(batch)
     for name, posterior in turned.log_probability.items():
         # Probabilities; sums in another order, through the curvature of the fits.
         np.testing.assert_allclose(
