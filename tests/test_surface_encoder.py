@@ -55,12 +55,17 @@ def test_an_answer_does_not_depend_on_the_rest_of_the_batch(evaluate, evaluated)
         )
 
 
+@jax.jit
+def continuation_of(rays, values):
+    everywhere = jnp.ones(64 * 64, bool)
+    windows = fit_block_windows(rays, values, everywhere, (64, 64), WindowSettings())
+    return continuation(jax.tree.map(lambda x: x[None], windows), GRIDS)[0]
+
+
 def continuations(w):
     """`continuation` of an inverse depth w(u, v): of each grid, shape (down, across, 8)."""
     v, u = (np.mgrid[:64, :64].reshape(2, -1) - 31.5) / 64
-    rays, everywhere = np.float32(np.stack([u, v], -1)), np.ones(64 * 64, bool)
-    windows = fit_block_windows(rays, np.float32(w(u, v)), everywhere, (64, 64), WindowSettings())
-    found = np.asarray(continuation(jax.tree.map(lambda x: x[None], windows), GRIDS))[0]
+    found = np.asarray(continuation_of(np.float32(np.stack([u, v], -1)), np.float32(w(u, v))))
     ends = np.cumsum([across * down for across, down in GRIDS])[:-1]
     return [
         of_grid.reshape(down, across, 8)
