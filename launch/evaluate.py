@@ -9,15 +9,18 @@ The estimates of networks and geometry, and plain constants, are compared with t
 
 from absl import flags
 
-from launch import compiled, program
+from launch import program
 from launch.evaluation import flags as evaluation_flags
-from launch.evaluation.evaluation import evaluate_sets
 
 flags.adopt_module_key_flags(evaluation_flags)
 
 
 def main() -> int:
     """From flags to a folder of results; the exit status is 1 where a map failed."""
+    # Imported here for start-up: flags are checked, and --help answered, without JAX.
+    from launch import compiled
+    from launch.evaluation.evaluation import evaluate_sets
+
     compiled.start()
     outcome = evaluate_sets(evaluation_flags.configuration())
     print(outcome.text)

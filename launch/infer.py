@@ -9,16 +9,19 @@ relative paths, index.html to look at them, and summary.csv and summary.json for
 
 from absl import flags
 
-from launch import compiled, program
+from launch import program
 from launch.recovery import flags as infer_flags
-from launch.recovery.folder import recover_folder
-from launch.recovery.notes import closing
 
 flags.adopt_module_key_flags(infer_flags)
 
 
 def main() -> int:
     """From flags to a folder of answers; the exit status is 1 where a map failed."""
+    # Imported here for start-up: flags are checked, and --help answered, without JAX.
+    from launch import compiled
+    from launch.recovery.folder import recover_folder
+    from launch.recovery.notes import closing
+
     compiled.start()
     config, listing = infer_flags.configuration()
     outcome = recover_folder(config, listing=listing)

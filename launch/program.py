@@ -1,6 +1,7 @@
 """What every launcher shares: parse the flags, and turn a user's mistake into one line."""
 
 import contextlib
+import gc
 import importlib.util
 import os
 import re
@@ -20,6 +21,10 @@ _PROGRAM = re.compile(rf"(?<![\w/.])(python -m )?launch\.({'|'.join(command.PROG
 _FLAGS = {"run": "model_name"}
 """Flags that have another name than the argument of the library that they are given to."""
 
+COLLECT_AFTER = 100_000
+"""Objects between two collections of garbage.  Imports and traced programs are objects that stay;
+looking through them takes 1.1 of 14 s of CPU in `launch.infer` with Python's 700, 0.35 s so."""
+
 EXIT_SOME_FAILED = 1
 EXIT_WRONG_USE = 2
 EXIT_INTERRUPTED = 130
@@ -32,6 +37,7 @@ def run(main: Callable[[], int | None]) -> None:
     A flag that is wrong, an argument left over and a `UserError` are each reported in one line, and
     exit with status 2.
     """
+    gc.set_threshold(COLLECT_AFTER)
     _name_programs_as_typed()
 
     def checked(_: list[str]) -> None:

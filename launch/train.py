@@ -7,17 +7,21 @@ Stopped by Ctrl-C or SIGTERM it saves first; the same command started again goes
 
 from absl import flags
 
-from launch import compiled, program
+from launch import program
 from launch.training import flags as train_flags
-from launch.training import processes
-from launch.training.run import train
+from launch.training import process_flags
 
 flags.adopt_module_key_flags(train_flags)
-flags.adopt_module_key_flags(processes)
+flags.adopt_module_key_flags(process_flags)
 
 
 def main() -> int:
     """From flags to a run; the exit status."""
+    # Imported here for start-up: flags are checked, and --help answered, without JAX.
+    from launch import compiled
+    from launch.training import processes
+    from launch.training.run import train
+
     compiled.keep()
     with processes.together():
         return train(train_flags.configuration(), train_flags.run_settings())

@@ -11,7 +11,7 @@ import time
 
 from absl import flags
 
-from launch import compiled, program
+from launch import program
 from launch.viewer import flags as view_flags
 
 flags.adopt_module_key_flags(view_flags)
@@ -20,6 +20,8 @@ flags.adopt_module_key_flags(view_flags)
 def main() -> None:
     """From flags to a page; ends with Ctrl-C or SIGTERM."""
     program.require("view", "viser")
+    # Imported here for start-up: flags are checked, and --help answered, without JAX.
+    from launch import compiled
     from launch.viewer.server import serve
 
     for number in (signal.SIGTERM, signal.SIGINT):  # the latter is ignored in a script's background

@@ -15,11 +15,8 @@ from pathlib import Path
 from absl import flags
 
 from launch import program
-from launch.shipped_weights import forms
-from launch.shipped_weights.recipes import FORM_SEEDS, FORM_STEPS, RECIPES, make_set
 from launch.steps import launch, say
-from train3d_jax.storage import weights
-from train3d_jax.training.config import TrainingConfig
+from train3d_jax.training.choices import AUGMENTATIONS
 
 _OUT = flags.DEFINE_string("out", "made_weights", "Folder for rooms, runs and weights.")
 _EPOCHS = flags.DEFINE_integer("epochs", 2, "Passes over all maps.", lower_bound=1)
@@ -32,6 +29,11 @@ _SHARE = flags.DEFINE_float(
 
 def main() -> None:
     """Runs every step that is not done."""
+    # Imported here for start-up: flags are checked, and --help answered, without JAX.
+    from launch.shipped_weights import forms
+    from launch.shipped_weights.recipes import FORM_SEEDS, FORM_STEPS, RECIPES, make_set
+    from train3d_jax.storage import weights
+
     out, space, share = Path(_OUT.value), _SPACE.value, _SHARE.value
     if space == "form":
         sets = [make_set(out / f"rooms{seed}", seed, share) for seed in FORM_SEEDS]
@@ -39,7 +41,7 @@ def main() -> None:
         return
     recipe = RECIPES[space]
     sets = [make_set(out / f"rooms{seed}", seed, share) for seed in recipe.seeds]
-    kinds = [kind for kind in TrainingConfig.augmentation if kind not in recipe.without]
+    kinds = [kind for kind in AUGMENTATIONS if kind not in recipe.without]
     say("Trains")
     launch(
         "train", "--data", ",".join(map(str, sets)), "--model_name", space, "--space", space,

@@ -8,7 +8,7 @@ from box_rooms import box_room
 from train3d_jax.geometry import clouds
 from train3d_jax.geometry.points import BLOCKS
 from train3d_jax.training import augmentation, network_errors, sensor_errors
-from train3d_jax.training.augmentation import KINDS
+from train3d_jax.training.choices import KINDS
 
 MAPS = 256
 EVERYWHERE = np.ones((MAPS, *BLOCKS), bool)

@@ -13,7 +13,7 @@ from tiny import CONFIG, TOTAL_STEPS, rooms_batch, with_clouds
 from launch import program
 from train3d_jax.errors import UserError
 from train3d_jax.evidence.calibration import Calibration
-from train3d_jax.storage import checkpoint
+from train3d_jax.storage import checkpoint, run_config
 from train3d_jax.storage.checkpoint import Checkpoints
 from train3d_jax.training import trainer as training
 
@@ -49,7 +49,7 @@ def assert_same(one, other):
 def saved_run(folder, initial, losses=(1.0,)):
     """A run with one checkpoint, at steps 1, 2, ..., for each loss; weights are those numbers, and
     their averages half of them."""
-    checkpoint.save_config(folder, CONFIG, {"data": "somewhere"})
+    run_config.save_config(folder, CONFIG, {"data": "somewhere"})
     with Checkpoints(folder) as checkpoints:
         for number, loss in enumerate(losses, start=1):
             params = jax.tree.map(lambda x, fill=number: np.full_like(x, fill), initial.params)
@@ -112,7 +112,7 @@ def test_the_latest_checkpoint_is_resumed_and_the_best_is_used(tmp_path, initial
 
 
 def kept(folder):
-    return {path.name for path in (folder / checkpoint.CHECKPOINTS).iterdir() if path.is_dir()}
+    return {path.name for path in (folder / run_config.CHECKPOINTS).iterdir() if path.is_dir()}
 
 
 def test_what_was_saved_between_validations_is_resumed_but_used_only_if_there_is_no_other(
@@ -145,19 +145,19 @@ def test_a_configuration_comes_back_as_it_was(tmp_path):
     config = dataclasses.replace(
         with_clouds(space="disparity", shift_known=True), targets=(2,), alpha_range=(0.6, 1.25)
     )
-    checkpoint.save_config(tmp_path, config, {"data": "somewhere", "samples": [9, 1]})
-    assert checkpoint.load_config(tmp_path) == config
-    contents = json.loads((tmp_path / checkpoint.CONFIG).read_text())
+    run_config.save_config(tmp_path, config, {"data": "somewhere", "samples": [9, 1]})
+    assert run_config.load_config(tmp_path) == config
+    contents = json.loads((tmp_path / run_config.CONFIG).read_text())
     assert contents["data"] == "somewhere" and "version" in contents
 
 
 def test_other_settings_for_a_run_are_refused_with_every_difference_named(tmp_path):
-    checkpoint.refuse_other_settings(tmp_path, CONFIG)  # no run yet
-    checkpoint.save_config(tmp_path, CONFIG, {})
-    checkpoint.refuse_other_settings(tmp_path, CONFIG)
+    run_config.refuse_other_settings(tmp_path, CONFIG)  # no run yet
+    run_config.save_config(tmp_path, CONFIG, {})
+    run_config.refuse_other_settings(tmp_path, CONFIG)
     other = dataclasses.replace(with_clouds(num_points=99), targets=(2,))
     with pytest.raises(UserError) as refused:
-        checkpoint.refuse_other_settings(tmp_path, other)
+        run_config.refuse_other_settings(tmp_path, other)
     message = program.message(refused.value)
     assert "num_points 1024 -> 99" in message and "targets (0, 2) -> (2,)" in message
     assert "learning_rate" not in message and "--model_name" in message
@@ -193,14 +193,14 @@ def test_a_folder_that_is_no_run_is_reported(tmp_path):
     ["", "[", "[]", "{}", '{"training": 3}', '{"training": {"targets": [0], "clouds": {"x": 1}}}'],
 )
 def test_a_config_that_is_damaged_or_of_another_version_is_reported(tmp_path, contents):
-    (tmp_path / checkpoint.CONFIG).write_text(contents)
+    (tmp_path / run_config.CONFIG).write_text(contents)
     with pytest.raises(UserError, match=r"config\.json: is not a run of this version") as error:
-        checkpoint.load_config(tmp_path)
+        run_config.load_config(tmp_path)
     one_line(error)
 
 
 def test_a_run_without_a_checkpoint_is_reported(tmp_path):
-    checkpoint.save_config(tmp_path, CONFIG, {})
+    run_config.save_config(tmp_path, CONFIG, {})
     with pytest.raises(UserError, match="holds no checkpoint; train") as error:
         checkpoint.load_params(tmp_path)
     one_line(error)
@@ -242,7 +242,7 @@ def restore(run, by, initial):
 def test_every_file_of_a_checkpoint_that_is_damaged_or_missing_is_named_with_the_way_out(
     saved_twice, tmp_path, initial, capfd, by, step
 ):
-    run, part = tmp_path / "run", Path(checkpoint.CHECKPOINTS) / step
+    run, part = tmp_path / "run", Path(run_config.CHECKPOINTS) / step
     shutil.copytree(saved_twice, run)
     way_out = f"delete {run / part}, and the other checkpoint takes its place"
     # An empty file cannot lose anything.
@@ -272,8 +272,8 @@ def test_a_damaged_checkpoint_of_an_earlier_version_is_one_line_too(
 ):
     run = tmp_path / "run"
     shutil.copytree(saved_twice, run)
-    shutil.rmtree(run / checkpoint.CHECKPOINTS / "1")
-    last = run / checkpoint.CHECKPOINTS / "2"
+    shutil.rmtree(run / run_config.CHECKPOINTS / "1")
+    last = run / run_config.CHECKPOINTS / "2"
     (last / "SHA256SUMS").unlink()
     restore(run, by, initial)
     for file in (last / "params").rglob("*"):
@@ -293,7 +293,7 @@ def test_a_damaged_checkpoint_of_an_earlier_version_is_one_line_too(
 
 def test_a_checkpoint_of_another_network_is_reported(tmp_path, initial):
     saved_run(tmp_path, initial)
-    checkpoint.save_config(tmp_path, dataclasses.replace(CONFIG, width=8), {})
+    run_config.save_config(tmp_path, dataclasses.replace(CONFIG, width=8), {})
     with pytest.raises(UserError) as error:
         checkpoint.load_params(tmp_path)
     told = one_line(error)

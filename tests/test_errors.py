@@ -12,7 +12,7 @@ import train3d_jax
 from launch import program
 from train3d_jax.errors import Argument, ArgumentError, DataError, UserError
 from train3d_jax.inference.models import check_models
-from train3d_jax.storage import checkpoint
+from train3d_jax.storage import run_config
 
 WRONG_SPACE = ArgumentError(Argument("space", "depth"), ": give ", Argument("model"), " another")
 
@@ -42,9 +42,9 @@ def test_a_message_is_one_short_line_whatever_the_value():
 
 
 def test_the_name_of_a_run_is_a_flag_of_another_name(tmp_path):
-    checkpoint.save_config(tmp_path, CONFIG, {"data": 1})
+    run_config.save_config(tmp_path, CONFIG, {"data": 1})
     with pytest.raises(UserError, match="use another run, or") as error:
-        checkpoint.refuse_other_settings(tmp_path, dataclasses.replace(CONFIG, seed=2))
+        run_config.refuse_other_settings(tmp_path, dataclasses.replace(CONFIG, seed=2))
     assert "use another --model_name, or" in program.message(error.value)
 
 

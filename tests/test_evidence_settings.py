@@ -12,7 +12,7 @@ from train3d_jax.evidence import settings
 from train3d_jax.geometry.clouds import CloudSettings
 from train3d_jax.inference import recovery
 from train3d_jax.inference.models import load_model
-from train3d_jax.storage import checkpoint
+from train3d_jax.storage import run_config
 from train3d_jax.training.config import TrainingConfig, build_encoder
 
 SPACES = pytest.mark.parametrize("space", ["depth", "disparity"])
@@ -28,27 +28,27 @@ def test_settings_come_back_from_json_as_they_were(space):
 @SPACES
 def test_a_run_stores_the_settings_that_it_is_trained_with(space, tmp_path, monkeypatch):
     config = TrainingConfig(clouds=CloudSettings(space=space))
-    checkpoint.save_config(tmp_path, config, {})
+    run_config.save_config(tmp_path, config, {})
     trained = config.resolved().evidence
     other = dataclasses.replace(trained, inference_pairs=7)
     monkeypatch.setattr("train3d_jax.training.config.network_settings", lambda space: other)
     assert build_encoder(config, inference=True).settings.angles.pairs == 7
-    assert checkpoint.load_config(tmp_path).evidence == trained
+    assert run_config.load_config(tmp_path).evidence == trained
 
 
 @SPACES
 def test_a_run_without_a_record_has_the_settings_of_its_time(space, tmp_path, monkeypatch):
-    checkpoint.save_config(tmp_path, TrainingConfig(clouds=CloudSettings(space=space)), {})
-    contents = json.loads((tmp_path / checkpoint.CONFIG).read_text())
+    run_config.save_config(tmp_path, TrainingConfig(clouds=CloudSettings(space=space)), {})
+    contents = json.loads((tmp_path / run_config.CONFIG).read_text())
     del contents["training"]["evidence"]
-    (tmp_path / checkpoint.CONFIG).write_text(json.dumps(contents))
+    (tmp_path / run_config.CONFIG).write_text(json.dumps(contents))
     monkeypatch.setattr("train3d_jax.training.config.network_settings", None)
-    assert checkpoint.load_config(tmp_path).evidence == settings.before_records(space)
+    assert run_config.load_config(tmp_path).evidence == settings.before_records(space)
 
 
 def test_other_encoders_have_no_such_settings(tmp_path):
-    checkpoint.save_config(tmp_path, CONFIG, {})
-    assert checkpoint.load_config(tmp_path).evidence is None
+    run_config.save_config(tmp_path, CONFIG, {})
+    assert run_config.load_config(tmp_path).evidence is None
 
 
 @SPACES

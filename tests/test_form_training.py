@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from tiny import rooms_batch
 
-from train3d_jax.networks import forms
+from train3d_jax.evidence import forms
 from train3d_jax.training import form_training
 
 BATCHES = {space: rooms_batch(range(4), space) for space in ("depth", "disparity")}

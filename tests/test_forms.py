@@ -5,10 +5,10 @@ import pytest
 from box_rooms import box_room
 
 from data.user_maps.true_maps import TrueMaps
+from train3d_jax.evidence import forms
+from train3d_jax.evidence.forms import FORMS
 from train3d_jax.inference import map_checks
 from train3d_jax.inference import recovery as inference
-from train3d_jax.networks import forms
-from train3d_jax.networks.forms import FORMS
 
 
 def in_form(depth, form):

@@ -8,7 +8,6 @@ from recoveries import FOCALS, NOTHING_KNOWN, Oracle, network
 from train3d_jax.evidence import prior
 from train3d_jax.evidence.targets import FOCAL_BINS
 from train3d_jax.geometry import clouds
-from train3d_jax.inference import predictor
 from train3d_jax.inference import recovery as inference
 
 
@@ -94,7 +93,7 @@ def test_flags_tell_what_is_wrong_with_a_map(geometric):
 
 def test_network_and_geometry_disagree_where_each_excludes_the_other(monkeypatch):
     oracle = Oracle("depth")
-    monkeypatch.setattr(predictor, "_predictor", oracle.predictor)
+    oracle.stand_in(monkeypatch)
     agreeing = inference.recover_blocks([network((0, 2))], inference.make_blocks(ROOMS))
     assert not agreeing.flags["solver_disagrees"].any()
     oracle.shift = oracle.shift + 1.0

@@ -8,7 +8,6 @@ from train3d_jax.errors import UserError
 from train3d_jax.geometry import metrics
 from train3d_jax.geometry.camera import centred_intrinsics
 from train3d_jax.geometry.depth_maps import point_cloud, recovered_depth
-from train3d_jax.inference import predictor
 from train3d_jax.inference import recovery as inference
 from train3d_jax.inference.models import check_models, is_metric
 
@@ -39,7 +38,7 @@ def straightened_error(recovery, space):
 )
 def test_networks_for_single_targets_work_together(monkeypatch, networks, asked, space):
     oracle = Oracle(space)
-    monkeypatch.setattr(predictor, "_predictor", oracle.predictor)
+    oracle.stand_in(monkeypatch)
     models = [network(targets, space, **clouds) for targets, clouds in networks]
     maps = MAPS if space == "depth" else [1 / values for values in MAPS]
     recovery = inference.recover_blocks(models, inference.make_blocks(maps))
@@ -53,7 +52,7 @@ def test_networks_for_single_targets_work_together(monkeypatch, networks, asked,
 
 def test_a_shift_network_that_knows_the_focal_length_uses_the_one_that_is_given(monkeypatch):
     oracle = Oracle("depth")
-    monkeypatch.setattr(predictor, "_predictor", oracle.predictor)
+    oracle.stand_in(monkeypatch)
     models = [network((0,), focal_known=True)]
     recovery = inference.recover_blocks(
         models, inference.make_blocks(MAPS), inference.Known(FOCALS)
@@ -64,7 +63,7 @@ def test_a_shift_network_that_knows_the_focal_length_uses_the_one_that_is_given(
 
 @pytest.mark.parametrize("space", ["depth", "disparity"])
 def test_with_a_network_for_the_scale_depth_comes_out_in_metres(monkeypatch, space):
-    monkeypatch.setattr(predictor, "_predictor", Oracle(space).predictor)
+    Oracle(space).stand_in(monkeypatch)
     models = [network((0, 1, 2), space)]
     assert is_metric(models) and not is_metric([network((0, 2))])
     values = [5 * (m if space == "depth" else 1 / m) - 3 for m in MAPS]

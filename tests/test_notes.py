@@ -9,10 +9,10 @@ from data.user_maps.depth_files import find_depth_files
 from launch.recovery import notes, space_guess
 from launch.recovery.summary import Counts, Outcome
 from train3d_jax.errors import UserError
+from train3d_jax.evidence import forms
 from train3d_jax.formats.depth import ReadSettings, read_depth_file
 from train3d_jax.inference import map_checks
 from train3d_jax.inference.map_checks import MapCheck
-from train3d_jax.networks import forms
 
 
 def check_of(number=0, negative=False, repeated=()):

@@ -7,7 +7,7 @@ from tiny import CONFIG, Rooms
 from data.loading import splits
 from launch.training import run_data
 from train3d_jax.errors import UserError
-from train3d_jax.storage import checkpoint
+from train3d_jax.storage import run_config
 
 
 class Set(Rooms):
@@ -28,8 +28,8 @@ def described(*sets, train_split=0.8, mix=(), seed=0):
 
 
 def begin(run, facts):
-    checkpoint.save_config(run, CONFIG, facts)
-    return json.loads((run / checkpoint.CONFIG).read_text())
+    run_config.save_config(run, CONFIG, facts)
+    return json.loads((run / run_config.CONFIG).read_text())
 
 
 def refused(run, facts):

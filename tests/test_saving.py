@@ -15,7 +15,7 @@ from ply_files import read_ply
 from raw_files import put
 
 from launch.recovery import saving
-from launch.recovery.config import SaveSettings
+from launch.recovery.config import ENDINGS, SaveSettings
 from train3d_jax.errors import UserError
 from train3d_jax.export import cameras
 
@@ -136,7 +136,7 @@ def test_the_edge_filter_thins_clouds_and_leaves_depth_whole(tmp_path, solver):
 
 def test_everything_that_can_be_saved_is_and_the_page_links_it(tmp_path, solver):
     fill(tmp_path / "in", NAMES[:1])
-    recovered(tmp_path, saving=SaveSettings(tuple(saving.ENDINGS)))
+    recovered(tmp_path, saving=SaveSettings(tuple(ENDINGS)))
     out = tmp_path / "out"
     assert written(out) == REPORTS | {
         "a/map0.json", "a/map0.ply", "a/map0.npz", "a/map0.glb", "a/map0.png", "a/map0.gif",
@@ -148,7 +148,7 @@ def test_everything_that_can_be_saved_is_and_the_page_links_it(tmp_path, solver)
     assert (place / transforms["ply_file_path"]).resolve() == (out / "a/map0.ply").resolve()
     assert (place / transforms["frames"][0]["file_path"]).resolve() == tmp_path / "in" / NAMES[0]
     page = (out / "index.html").read_text()
-    assert all(f'"a/map0{ending}"' in page for ending in saving.ENDINGS.values())
+    assert all(f'"a/map0{ending}"' in page for ending in ENDINGS.values())
     with Image.open(io.BytesIO((out / "a/map0.png").read_bytes())) as image:
         assert image.format == "PNG"
     # A map that has no answer any more leaves nothing of the old one.

@@ -178,9 +178,10 @@ def test_one_plane_has_one_direction_and_a_room_has_several():
     v, u = np.mgrid[-0.5:0.5:96j, -0.6:0.6:128j]
     blocks = blocks_of([1 / (0.4 + 0.1 * u + 0.05 * v), ROOMS[0][0]])
     focal = np.array([96 / 1.0, FOCALS[0]], np.float32)
-    canonical = affine.canonicalise(blocks.values, blocks.mask)
-    share = jax.jit(plane_share, static_argnums=2)(
-        blocks, canonical, "depth", true_shifts(blocks), focal
+    first_guess = np.asarray(camera.initial_focal(blocks.size[:, 0]))
+    fit = solved(blocks, "depth").fit
+    share = plane_share(
+        fit, "depth", solver_settings("depth"), true_shifts(blocks), focal / first_guess
     )
     assert share[0] > 0.99 and share[1] < 0.8
 

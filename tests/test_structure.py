@@ -14,6 +14,7 @@ LAYERS = (
     ("train3d_jax.errors",),
     ("train3d_jax.files", "train3d_jax.locks", "train3d_jax.chunking"),
     ("train3d_jax.compilation",),
+    ("train3d_jax.stored_programs",),
     ("train3d_jax.formats",),
     ("train3d_jax.geometry",),
     ("train3d_jax.windows",),

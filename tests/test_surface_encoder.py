@@ -14,7 +14,7 @@ from train3d_jax.geometry.clouds import CloudSettings
 from train3d_jax.networks.encoder import encode
 from train3d_jax.networks.surface_encoder import SurfaceEncoder
 from train3d_jax.networks.window_networks import continuation
-from train3d_jax.storage import checkpoint
+from train3d_jax.storage import checkpoint, run_config
 from train3d_jax.training import losses
 from train3d_jax.training import trainer as training
 from train3d_jax.training.config import build_encoder, initial_params
@@ -187,7 +187,7 @@ def test_a_sample_of_the_points_is_refused():
 
 
 def test_another_encoder_is_no_network_to_begin_with(tmp_path):
-    checkpoint.save_config(tmp_path, CONFIG, {})
+    run_config.save_config(tmp_path, CONFIG, {})
     state = jax.device_get(training.initial_state(CONFIG, 3))
     with checkpoint.Checkpoints(tmp_path) as checkpoints:
         checkpoints.save(1, state, {"loss": 1.0})

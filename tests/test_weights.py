@@ -11,7 +11,7 @@ from train3d_jax import recover
 from train3d_jax.errors import UserError
 from train3d_jax.evidence.calibration import Calibration
 from train3d_jax.inference.models import load_model
-from train3d_jax.storage import checkpoint, weights
+from train3d_jax.storage import checkpoint, run_config, weights
 from train3d_jax.training import trainer as training
 
 
@@ -19,7 +19,7 @@ from train3d_jax.training import trainer as training
 def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
     facts = {"data": [], "samples": [1, 1]}
-    checkpoint.save_config(folder, CONFIG, facts)
+    run_config.save_config(folder, CONFIG, facts)
     state = jax.device_get(training.initial_state(CONFIG, 3))
     with checkpoint.Checkpoints(folder) as checkpoints:
         checkpoints.save(2, state, {"loss": 1.0, "calibration_shift": 0.5, "finest_shift": 0.3})
@@ -52,7 +52,7 @@ def test_packing_again_gives_the_same_bytes(run, packed, tmp_path_factory):
 
 def test_a_run_that_was_stopped_before_its_end_is_not_packed(tmp_path):
     facts = {"data": [], "samples": [100 * CONFIG.batch_size, 1]}
-    checkpoint.save_config(tmp_path, CONFIG, facts)
+    run_config.save_config(tmp_path, CONFIG, facts)
     state = jax.device_get(training.initial_state(CONFIG, 3))
     with checkpoint.Checkpoints(tmp_path) as checkpoints:
         checkpoints.save(99, state, {"loss": 1.0})
@@ -82,7 +82,7 @@ def test_without_weights_for_a_space_the_way_out_is_told(monkeypatch, tmp_path):
 @pytest.mark.parametrize("space", ["depth", "disparity"])
 def test_the_weights_that_come_along_are_whole_small_and_described(space):
     folder = weights.bundled(space)
-    told = json.loads((folder / checkpoint.CONFIG).read_text())
+    told = json.loads((folder / run_config.CONFIG).read_text())
     contents = (folder / weights.WEIGHTS).read_bytes()
     assert hashlib.sha256(contents).hexdigest() == told["sha256"]
     assert sum(file.stat().st_size for file in weights.FOLDER.rglob("*")) < 12e6
@@ -99,7 +99,7 @@ def test_the_weights_that_tell_forms_apart_are_whole_and_described(monkeypatch, 
     monkeypatch.setattr(weights, "FOLDER", tmp_path)
     weights.write(tmp_path / "form", params, {"temper": 0.5})
     assert weights.form_model.__wrapped__().temper == 0.5
-    (tmp_path / "form" / checkpoint.CONFIG).unlink()
+    (tmp_path / "form" / run_config.CONFIG).unlink()
     with pytest.raises(UserError, match=r"config\.json: cannot be read"):
         weights.form_model.__wrapped__()
 

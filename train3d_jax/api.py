@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float32
 from numpy.typing import ArrayLike
 
-from train3d_jax import compilation
+from train3d_jax import chunking, compilation
 from train3d_jax.errors import Argument, ArgumentError
 from train3d_jax.evidence import fusion
 from train3d_jax.formats import depth as depth_formats
@@ -25,7 +25,7 @@ from train3d_jax.inference.arrays import depth_maps, masks_of
 from train3d_jax.inference.known import checked_bool, checked_focals, checked_intrinsics
 from train3d_jax.inference.models import check_models
 from train3d_jax.shape import Shape
-from train3d_jax.storage import checkpoint, weights
+from train3d_jax.storage import run_config, weights
 
 BATCH = 16
 """Maps solved at once at most; smaller batches are filled up to a power of two, so that only five
@@ -61,10 +61,10 @@ class Model:
     ) -> Shape:
         """Recovers the focal length and the shift of depth maps, and what they make straight.
 
-        The first call with another number of maps (1, 2, 4, 8 or 16 at once) or another set of
-        known values compiles programs, which takes ten seconds to a minute.  Later processes read
-        them from the cache that the command line has too, see `compilation.keep_programs`; the
-        environment variable TRAIN3D_JAX_CACHE=0 switches it off.
+        The first call compiles programs: one for up to four maps, in a few seconds, and one for
+        any larger number.  Later processes read them from the cache that the command line has too,
+        see `compilation.keep_programs`; the environment variable TRAIN3D_JAX_CACHE=0 switches it
+        off.
 
         Args:
           depth: one map, shape (H, W), (H, W, 1) or (1, H, W); a batch, (B, H, W), (B, H, W, 1) or
@@ -94,17 +94,17 @@ class Model:
         focals = checked_focals(focal_px, matrices, maps)
         method = "learned" if self.networks else "geometric"
         check_models(self.networks, self.space, focals is not None, shift_known, method)
-        parts, checks = [], []
+        parts, checks, at_once = [], [], chunking.maps_at_once(len(maps))
         for start in range(0, len(maps), BATCH):
             chosen = np.arange(start, min(start + BATCH, len(maps)))
-            filled = np.resize(chosen, 1 << int(np.ceil(np.log2(len(chosen)))))
-            blocks = inference.make_blocks(
-                [maps[i] for i in filled], intrinsics=[matrices[i] for i in filled]
+            chosen_maps = [maps[i] for i in chosen]
+            blocks = inference.make_blocks(chosen_maps, intrinsics=[matrices[i] for i in chosen])
+            known = inference.Known(None if focals is None else focals[chosen], shift_known)
+            recovery = inference.recover_blocks(
+                self.networks, blocks, known, method, self.space, at_once
             )
-            known = inference.Known(None if focals is None else focals[filled], shift_known)
-            recovery = inference.recover_blocks(self.networks, blocks, known, method, self.space)
             parts.append((recovery, len(chosen)))
-            checks += map_checks.check([maps[i] for i in chosen], blocks, self.space)
+            checks += map_checks.check(chosen_maps, blocks, self.space, at_once)
         return _shape_of(maps, form, self.space, matrices, parts, checks)
 
 
@@ -238,7 +238,7 @@ def _network(run: Run, space: Space | None) -> inference_models.Model:
     if isinstance(run, str) and run in _BUNDLED:
         return _load_once(weights.bundled(_BUNDLED[run]), ())
     folder = Path(run)
-    parts = (folder, folder / checkpoint.CHECKPOINTS, folder / weights.WEIGHTS)
+    parts = (folder, folder / run_config.CHECKPOINTS, folder / weights.WEIGHTS)
     # A run that was trained further since is loaded anew.
     changed = tuple(part.stat().st_mtime_ns for part in parts if part.exists())
     return _load_once(folder.absolute(), changed)

@@ -16,6 +16,9 @@ MAPS = 16
 chunks are a little faster still, but leave one of two cores idle in a training step.  Measured on
 two cores."""
 
+FEW = 4
+"""Maps up to which each is computed by itself, by a program that is compiled quickly.  Chosen."""
+
 COMPILER_OPTIONS = {"xla_gpu_experimental_enable_fusion_autotuner": False}
 """For `jax.jit` of whole programs.  On a GPU XLA would otherwise make two kernels of every sum over
 bins and take the faster, and some of the second kind take minutes to compile.  With this option a
@@ -43,3 +46,27 @@ def over_maps(function: Callable[..., Any], *arrays: Any) -> Any:
     if jax.default_backend() != "cpu" or jax.device_count() > 1:
         return jax.vmap(function)(*arrays)
     return jax.lax.map(lambda row: function(*row), arrays, batch_size=MAPS)
+
+
+def maps_at_once(count: int) -> int:
+    """How many maps a program computes at once, of so many; few sizes, as each is compiled."""
+    if jax.default_backend() == "cpu":
+        return 1 if count <= FEW else MAPS
+    return max(MAPS, 1 << (count - 1).bit_length())
+
+
+def compiler_options(quickly: bool = False) -> dict[str, Any]:
+    """Options of the compiler, see `COMPILER_OPTIONS`.
+
+    On a CPU loops are generated one by one: the newer way takes twice as long to compile, and they
+    run as fast.
+
+    Args:
+      quickly: compile in a fifth of the time what then takes six times as long to run.
+    """
+    options: dict[str, Any] = dict(COMPILER_OPTIONS)
+    if jax.default_backend() == "cpu":
+        options["xla_cpu_use_fusion_emitters"] = False
+        if quickly:
+            options["xla_backend_optimization_level"] = 0
+    return options

@@ -12,9 +12,7 @@ from pathlib import Path
 
 from absl import flags
 
-from data.rooms.raw_writers import write_raw_rooms
 from launch import program
-from launch.demo import rooms
 from launch.steps import launch, say
 from train3d_jax.errors import UserError
 
@@ -48,6 +46,10 @@ QUICK = Size((16, 4, 8), (4, 1, 4), (64, 8, 32), test_rooms=8, epochs=2, picture
 def main() -> None:
     """Runs the steps one after the other, each under a title."""
     program.require("prepare", "open3d|embreex", "OpenEXR")
+    # Imported here for start-up: flags are checked, and --help answered, without JAX.
+    from data.rooms.raw_writers import write_raw_rooms
+    from launch.demo import rooms
+
     began = time.perf_counter()
     size, seed, out = QUICK if _QUICK.value else FULL, _SEED.value, Path(_OUT.value)
     start_afresh(out)

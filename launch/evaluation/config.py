@@ -3,11 +3,13 @@
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from launch.recovery.shards import Shard
 from train3d_jax.errors import UserError
-from train3d_jax.geometry.affine import Space
+
+if TYPE_CHECKING:  # start-up: flags need these settings before JAX
+    from train3d_jax.geometry.affine import Space
 
 REPORT, VIEWS, TABLE, CURVES = "evaluation.json", "views.csv", "table.txt", "errors.png"
 WORST = "worst"
@@ -39,7 +41,7 @@ class EvaluationConfig:
     data: tuple[Path, ...]
     out: Path
     runs: tuple[Path, ...] = ()
-    space: Space = "depth"
+    space: "Space" = "depth"
     crop: bool = True
     crops: int = 4
     noise: float = 0.0

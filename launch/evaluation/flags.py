@@ -1,13 +1,12 @@
 """The flags of launch.evaluate, and the configuration that they make."""
 
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from absl import flags
 
 from launch.evaluation.config import EvaluationConfig
 from launch.recovery.shards import shard_of
-from train3d_jax.geometry.affine import Space
 from train3d_jax.inference.models import DEFAULT
 
 _DATA = flags.DEFINE_list(
@@ -53,7 +52,7 @@ def configuration() -> EvaluationConfig:
         data=tuple(Path(path) for path in _DATA.value),
         out=Path(_OUT.value),
         runs=tuple(Path(run) for run in _MODEL.value),
-        space=cast(Space, _SPACE.value),
+        space=cast(Any, _SPACE.value),
         crop=_CROP.value,
         crops=_CROPS.value,
         noise=_NOISE.value,

@@ -6,18 +6,20 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from data.user_maps.known_cameras import KnownCamera
 from launch.recovery.shards import Shard
 from train3d_jax import __version__
 from train3d_jax.errors import UserError
-from train3d_jax.evidence.fusion import Method
 from train3d_jax.formats.depth import ReadSettings
-from train3d_jax.geometry.affine import Space
-from train3d_jax.inference.models import Model
 
-METHODS: tuple[Method, ...] = ("learned", "geometric")
+if TYPE_CHECKING:  # start-up: flags need these settings before JAX
+    from train3d_jax.evidence.fusion import Method
+    from train3d_jax.geometry.affine import Space
+    from train3d_jax.inference.models import Model
+
+METHODS: "tuple[Method, ...]" = ("learned", "geometric")
 """The network's posterior, or geometry alone, which needs no network."""
 
 REMOVED_METHODS = {
@@ -26,12 +28,27 @@ REMOVED_METHODS = {
 """Names that earlier versions took, and the way out."""
 
 
+GUESS = "guess"
+"""The value of --space that has `space_guess` choose it."""
+
+ENDINGS = {
+    "ply": ".ply",
+    "npz": ".npz",
+    "glb": ".glb",
+    "colmap": ".colmap",
+    "nerfstudio": ".nerfstudio",
+    "picture": ".png",
+    "turntable": ".gif",
+}
+"""The kinds of files, and the endings of their names; COLMAP's and nerfstudio's are folders."""
+
+
 @dataclass(frozen=True)
 class SaveSettings:
     """What to save, and how.
 
     Attributes:
-      kinds: of `saving.ENDINGS`.
+      kinds: of `ENDINGS`.
       edge_filter: pixels where depth jumps by more than this share are left out of clouds; 0 leaves
         none out.
       rgb: folder of the images that colour the clouds, under the relative paths of the maps; or the
@@ -69,8 +86,8 @@ class RecoveryConfig:
     input: Path
     out: Path
     runs: tuple[Path, ...]
-    space: Space
-    method: Method = "learned"
+    space: "Space"
+    method: "Method" = "learned"
     batch_size: int = 16
     camera: KnownCamera = field(default_factory=KnownCamera)
     shift_known: bool = False
@@ -117,7 +134,7 @@ class RecoveryConfig:
         del settings["shard"], settings["merge"]
         return settings
 
-    def digest(self, models: Sequence[Model]) -> str:
+    def digest(self, models: "Sequence[Model]") -> str:
         """A digest of all that an answer depends on but its map: settings, networks, version."""
         settings = self.to_json()
         for name in ("input", "out", "batch_size", "resume", "runs"):

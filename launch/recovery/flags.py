@@ -9,12 +9,9 @@ from absl import flags
 
 from data.user_maps.depth_files import Listing
 from data.user_maps.known_cameras import KnownCamera
-from launch.recovery import shared_flags, space_guess
-from launch.recovery.config import METHODS, REMOVED_METHODS, RecoveryConfig
-from launch.recovery.one_map import find_maps
+from launch.recovery import shared_flags
+from launch.recovery.config import GUESS, METHODS, REMOVED_METHODS, RecoveryConfig
 from launch.recovery.shards import shard_of
-from train3d_jax.evidence.fusion import Method
-from train3d_jax.geometry.affine import Space
 
 _INPUT = flags.DEFINE_string(
     "input", None, "A depth map, a folder of them, or a pattern in quotes ('a/**/depth_*.png').",
@@ -22,7 +19,7 @@ _INPUT = flags.DEFINE_string(
 )  # fmt: skip
 _OUT = flags.DEFINE_string("out", None, "Folder for the answers.", required=True)
 _SPACE = flags.DEFINE_enum(
-    "space", None, ["depth", "disparity", space_guess.GUESS],
+    "space", None, ["depth", "disparity", GUESS],
     "What the maps hold, up to scale and shift: depth (metric networks, sensors) or disparity "
     "(MiDaS, DPT, Depth Anything); guess decides from the statistics of all maps.", required=True,
 )  # fmt: skip
@@ -89,12 +86,15 @@ def configuration() -> tuple[RecoveryConfig, Listing]:
     Raises:
       UserError: flags exclude each other, there is no map, or the space cannot be guessed.
     """
+    from launch.recovery import space_guess  # start-up: they import JAX
+    from launch.recovery.one_map import find_maps
+
     config = RecoveryConfig(
         input=Path(_INPUT.value),
         out=Path(_OUT.value),
         runs=shared_flags.runs() if _needs_networks() else (),
-        space=cast(Space, "depth" if _SPACE.value == space_guess.GUESS else _SPACE.value),
-        method=cast(Method, _METHOD.value),
+        space=cast(Any, "depth" if _SPACE.value == GUESS else _SPACE.value),
+        method=cast(Any, _METHOD.value),
         batch_size=_BATCH_SIZE.value,
         camera=KnownCamera(_FOCAL_PX.value, _FOV_DEG.value, shared_flags.path(_INTRINSICS.value)),
         shift_known=_SHIFT_KNOWN.value,
@@ -107,7 +107,7 @@ def configuration() -> tuple[RecoveryConfig, Listing]:
         merge=_MERGE.value,
     )
     listing = find_maps(config)
-    if _SPACE.value == space_guess.GUESS:
+    if _SPACE.value == GUESS:
         guess = space_guess.guess(listing.files, config.reading)
         print(guess.text, flush=True)
         config = dataclasses.replace(config, space=guess.space, reading=guess.reading)

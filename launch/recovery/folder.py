@@ -17,11 +17,12 @@ from tqdm import tqdm
 from data.parallel.work import run_in_order
 from data.user_maps.depth_files import DepthFile, Listing
 from launch import compiling
-from launch.recovery import one_map, saving, shared_camera
-from launch.recovery.config import RecoveryConfig
+from launch.recovery import one_map, shared_camera
+from launch.recovery.config import ENDINGS, RecoveryConfig
 from launch.recovery.notes import Note, notes_of
 from launch.recovery.recovered import Map, Recovered
 from launch.recovery.summary import Outcome, Summary
+from train3d_jax import chunking
 from train3d_jax.errors import UserError
 from train3d_jax.export import answers
 from train3d_jax.inference import models as networks
@@ -77,7 +78,7 @@ def recover_folder(
         models, config.space, config.camera.is_known, config.shift_known, config.method
     )
     with Summary(config.out, config.to_json(), of_all=config.shard is None) as summary:
-        task = _Recovery(config, models)
+        task = _Recovery(config, models, chunking.maps_at_once(len(files)))
         if config.shared_camera and not config.merge:
             task.share_camera(files)  # from all maps, so that every shard gets the same camera
         if config.shard:
@@ -114,15 +115,15 @@ def _links(config: RecoveryConfig, row: _Row) -> dict[str, str]:
     links = {"json": f"{row.file.name}.json"}
     if row.answer["error"] is None:
         for kind in config.saving.kinds:
-            links[kind] = f"{row.file.name}{saving.ENDINGS[kind]}"
+            links[kind] = f"{row.file.name}{ENDINGS[kind]}"
     return links
 
 
 class _Recovery:
     """One run over a folder."""
 
-    def __init__(self, config: RecoveryConfig, models: Sequence[Model]):
-        self._config, self._models = config, models
+    def __init__(self, config: RecoveryConfig, models: Sequence[Model], at_once: int):
+        self._config, self._models, self._at_once = config, models, at_once
         self._origin = one_map.origin_of(config, models)
         self._shared: shared_camera.SharedCamera | None = None
 
@@ -214,13 +215,17 @@ class _Recovery:
     ) -> Iterator[Future[_Row]]:
         """Solves the maps of a batch, and hands the batch to the writers in its order."""
         maps = [result for result in batch if isinstance(result, Map)]
-        solved = iter(one_map.solve(maps, self._config, self._models, self._shared) if maps else ())
+        solved = iter(self._solve(maps) if maps else ())
         for result in batch:
             if isinstance(result, _Row):
                 yield writers.submit(lambda row: row, result)
             else:
                 recovered = next(solved) if isinstance(result, Map) else result
                 yield writers.submit(self._write, recovered)
+
+    def _solve(self, maps: list[Map]) -> list[Recovered]:
+        # As many at once as in any shard of the folder, or when it is resumed: the same digits.
+        return one_map.solve(maps, self._config, self._models, self._shared, at_once=self._at_once)
 
     def _write(self, recovered: Recovered) -> _Row:
         """Writes the files of a map; where that fails, an answer that says why."""

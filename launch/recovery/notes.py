@@ -7,9 +7,9 @@ import numpy as np
 
 from launch.recovery import saving
 from launch.recovery.summary import Outcome
+from train3d_jax.evidence import forms
 from train3d_jax.inference import map_checks
 from train3d_jax.inference.map_checks import MapCheck
-from train3d_jax.networks import forms
 
 
 class Note(NamedTuple):

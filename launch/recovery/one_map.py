@@ -80,8 +80,9 @@ def solve(
     models: Sequence[Model],
     shared: SharedCamera | None = None,
     known_shift: float | None = None,
+    at_once: int = 1,
 ) -> list[Recovered]:
-    """Solves up to `config.batch_size` maps at once.
+    """Solves several maps.
 
     Args:
       maps: at least one.
@@ -89,24 +90,23 @@ def solve(
       models: networks of `config.runs`.
       shared: the camera that took all maps.
       known_shift: in canonical units; overrides `config.shift_known`.
+      at_once: maps that one program computes, on which last digits depend.
 
     Returns:
       Each map with its estimate, or with the reason why it has none.
     """
-    # Always a full batch: another size would be compiled anew, and its last digits differ.
-    full = [*maps, *[maps[0]] * (config.batch_size - len(maps))]
-    intrinsics = [each.intrinsics for each in full]
+    intrinsics = [each.intrinsics for each in maps]
     focal = None
     if config.camera.is_known:
         focal = np.array([camera[1, 1] for camera in intrinsics if camera is not None])
     elif shared is not None:
-        focal = np.full(len(full), shared.focal)
-    shift = config.shift_known if known_shift is None else np.full(len(full), known_shift)
-    blocks = recovery.make_blocks([each.values for each in full], intrinsics=intrinsics)
+        focal = np.full(len(maps), shared.focal)
+    shift = config.shift_known if known_shift is None else np.full(len(maps), known_shift)
+    blocks = recovery.make_blocks([each.values for each in maps], intrinsics=intrinsics)
     batch = recovery.recover_blocks(
-        models, blocks, recovery.Known(focal, shift), config.method, config.space
+        models, blocks, recovery.Known(focal, shift), config.method, config.space, at_once
     )
-    checks = map_checks.check([each.values for each in maps], blocks, config.space)
+    checks = map_checks.check([each.values for each in maps], blocks, config.space, at_once)
     return [
         _recovered(each, batch, number, check, shared)
         for number, (each, check) in enumerate(zip(maps, checks, strict=True))

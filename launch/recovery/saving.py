@@ -6,27 +6,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
 
 from data.user_maps.depth_files import DepthFile
-from launch.recovery.config import RecoveryConfig
+from launch.recovery.config import ENDINGS, RecoveryConfig
 from launch.recovery.recovered import Recovered
 from train3d_jax.errors import DataError, UserError
 from train3d_jax.export import cameras, point_clouds
 from train3d_jax.export.depth_files import write_depth
-from train3d_jax.formats.pictures import read_colours
 from train3d_jax.geometry import camera, depth_maps
-
-ENDINGS = {
-    "ply": ".ply",
-    "npz": ".npz",
-    "glb": ".glb",
-    "colmap": ".colmap",
-    "nerfstudio": ".nerfstudio",
-    "picture": ".png",
-    "turntable": ".gif",
-}
-"""The kinds of files, and the endings of their names; COLMAP's and nerfstudio's are folders."""
 
 _FOLDERS = (ENDINGS["colmap"], ENDINGS["nerfstudio"])
 _IN_FOLDERS = (*cameras.COLMAP_FILES, "transforms.json")
@@ -123,6 +110,8 @@ def check_images(rgb: Path | None, maps: int) -> None:
             f"--rgb={rgb}: is one image, and there are {maps} depth maps; give a folder with "
             "images of their names"
         )
+    from train3d_jax.formats.pictures import read_colours  # start-up: it imports Pillow
+
     try:
         read_colours(rgb)
     except DataError as error:
@@ -142,6 +131,10 @@ def colours_of(file: DepthFile, size: tuple[int, int], rgb: Path | None) -> Colo
     """
     if rgb is None:
         return Colours(file.path, size)
+    from PIL import Image  # start-up: few runs have pictures
+
+    from train3d_jax.formats.pictures import read_colours
+
     image: Path | None = rgb
     if not rgb.is_file():
         bare = rgb / Path(file.relative).with_suffix("")

@@ -12,6 +12,7 @@ from tqdm import tqdm
 from data.user_maps.depth_files import DepthFile
 from launch import compiling, program
 from launch.recovery.config import RecoveryConfig
+from train3d_jax import chunking
 from train3d_jax.errors import UserError
 from train3d_jax.formats.depth import read_depth_file
 from train3d_jax.inference import recovery
@@ -68,6 +69,7 @@ def estimate(
     Raises:
       UserError: maps differ in size, or no map can be solved.
     """
+    at_once = chunking.maps_at_once(len(files))
     chosen = np.unique(np.linspace(0, len(files) - 1, min(len(files), MOST_MAPS)).round())
     first: tuple[Path, tuple[int, ...]] | None = None
     unread: str | None = None
@@ -75,14 +77,14 @@ def estimate(
 
     def take_batch() -> None:
         nonlocal total, used
-        full = batch + batch[:1] * (config.batch_size - len(batch))
         evidence = recovery.focal_evidence(
             models,
-            recovery.make_blocks(full),
+            recovery.make_blocks(batch),
             config.method,
             recovery.Known(shift=config.shift_known),
             config.space,
-        )[: len(batch)]
+            at_once,
+        )
         total = total + evidence.sum(0)
         used += int(evidence.any(-1).sum())  # all 0 is a map that cannot be solved
         batch.clear()

@@ -4,8 +4,7 @@ from pathlib import Path
 
 from absl import flags
 
-from launch.recovery.config import SaveSettings
-from launch.recovery.saving import ENDINGS
+from launch.recovery.config import ENDINGS, SaveSettings
 from train3d_jax.formats.depth import ReadSettings
 from train3d_jax.inference.models import DEFAULT
 

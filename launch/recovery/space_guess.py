@@ -12,14 +12,11 @@ from data.user_maps.depth_files import DepthFile
 from launch import program
 from launch.recovery.notes import flags_of
 from train3d_jax.errors import UserError
+from train3d_jax.evidence import forms
 from train3d_jax.formats.depth import ReadSettings, read_depth_file
 from train3d_jax.geometry import clouds
 from train3d_jax.geometry.affine import Space
 from train3d_jax.inference import map_checks
-from train3d_jax.networks import forms
-
-GUESS = "guess"
-"""The value of --space."""
 
 MOST_MAPS = 64
 """Maps that are classified; of more, an even share of the folder.  Chosen for its time."""

@@ -14,8 +14,9 @@ from data.loading.splits import split_sets
 from data.prepared.prepared_set import PreparedSet
 from launch import compiled
 from train3d_jax import __version__
+from train3d_jax.evidence.forms import Model
 from train3d_jax.geometry.affine import Space
-from train3d_jax.networks import forms
+from train3d_jax.networks.forms import log_likelihood
 from train3d_jax.storage import weights
 from train3d_jax.training import form_training
 
@@ -56,7 +57,7 @@ def make(sets: Sequence[Path], out: Path, steps: int) -> None:
             if len(losses) == SHOWN_EVERY:
                 bar.set_postfix(loss=f"{np.mean(losses):.3f}", right=f"{np.mean(shares):.3f}")
                 losses, shares = [], []
-    seen, true = _validated(forms.Model(state.average, 1.0), validation, jax.random.key(SEED + 1))
+    seen, true = _validated(Model(state.average, 1.0), validation, jax.random.key(SEED + 1))
     temper = form_training.fitted_temper(seen, true)
     contents = {
         "version": __version__,
@@ -82,13 +83,13 @@ def _batches(subsets: Sequence[Any]) -> Iterator[dict[Space, dict[str, np.ndarra
 
 
 def _validated(
-    model: forms.Model, subsets: Sequence[Any], key: jax.Array
+    model: Model, subsets: Sequence[Any], key: jax.Array
 ) -> tuple[np.ndarray, np.ndarray]:
     """Log-likelihoods of damaged validation maps, (N, 4), and the numbers of their forms, (N,)."""
     seen, true = [], []
     examples = jax.jit(form_training.examples)
     for number, batches in enumerate(itertools.islice(_batches(subsets), VALIDATION_BATCHES)):
         values, mask, form = examples(jax.random.fold_in(key, number), batches)
-        seen.append(forms.log_likelihood(model, values, mask))
+        seen.append(log_likelihood(model, values, mask))
         true.append(form)
     return np.concatenate(seen), np.concatenate(true)

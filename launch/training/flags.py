@@ -6,26 +6,23 @@ They include those of the original Train-3D; its misspellings are aliases.
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
-import jax
 from absl import flags
 
 from launch import program
-from launch.training.run import RunSettings
-from train3d_jax.geometry.clouds import CloudSettings
-from train3d_jax.training.config import Range, TrainingConfig
+from launch.training.config import RunSettings
+from train3d_jax.training.choices import AUGMENTATIONS, Range
+
+if TYPE_CHECKING:
+    from train3d_jax.training.config import TrainingConfig
 
 LERES_RANGES: tuple[Range, Range] = ((-0.25, 0.8), (0.6, 1.25))
 """Of shift and alpha in training, as published (LeReS, section 3.2)."""
 
-POINT_SET_SIZE, POINT_SET_VOXELS = CloudSettings.num_points, CloudSettings.voxel_size
-
 WORKERS_BESIDE_GPU = 16
 """Worker processes.  An H100 trains on 5,000 samples a second; threads read 750, and so many
 processes 7,300 (`benchmarks.gpu`)."""
-
-AUGMENTATIONS = TrainingConfig.augmentation
 
 _DATA = flags.DEFINE_list("data", None, "Folder of a prepared set; several as A,B.", required=True)
 _MIX = flags.DEFINE_list(
@@ -136,6 +133,8 @@ program.define_aliases(
 
 def num_workers() -> int:
     """Processes that read; known once JAX has its devices."""
+    import jax  # start-up: not before flags are checked
+
     beside_gpu = WORKERS_BESIDE_GPU if jax.default_backend() == "gpu" else 0
     return _or(_NUM_WORKERS.value, beside_gpu)
 
@@ -156,8 +155,13 @@ def run_settings() -> RunSettings:
     )
 
 
-def configuration() -> TrainingConfig:
+def configuration() -> "TrainingConfig":
     """How the network is trained, as the flags say."""
+    import jax  # start-up: not before flags are checked
+
+    from train3d_jax.geometry.clouds import POINT_SETS, CloudSettings
+    from train3d_jax.training.config import TrainingConfig
+
     targets = [int(number) for number in _TARGETS.value]
     weights = dict(zip(targets, _numbers(_TARGET_WEIGHTS.value), strict=False))
     published = LERES_RANGES if _RANGES.value == "leres" else (None, None)
@@ -166,8 +170,10 @@ def configuration() -> TrainingConfig:
     clouds = CloudSettings(
         space=cast(Any, _SPACE.value),
         input_channels=_INPUT_CHANNELS.value,
-        voxel_size=_or(_VOXEL_SIZE.value, 0.0 if encoder == "surfaces" else POINT_SET_VOXELS),
-        num_points=_or(_NUM_POINTS.value, 0 if encoder == "surfaces" else POINT_SET_SIZE),
+        voxel_size=_or(
+            _VOXEL_SIZE.value, 0.0 if encoder == "surfaces" else CloudSettings.voxel_size
+        ),
+        num_points=_or(_NUM_POINTS.value, 0 if encoder == "surfaces" else POINT_SETS.num_points),
         init_fov=_INIT_FOV.value,
         shift_known=0 not in targets and not _DISTORT_S.value,
         focal_known=2 not in targets and not _DISTORT_F.value,

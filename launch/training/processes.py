@@ -18,22 +18,12 @@ from typing import Any, NoReturn
 
 import jax
 import numpy as np
-from absl import flags
 from jax.experimental import multihost_utils
 
 from data.loading.pipeline import Part
 from launch import program
+from launch.training.process_flags import COORDINATOR, NUM_PROCESSES, PROCESS_ID
 from train3d_jax.errors import UserError, is_lost_process
-
-_COORDINATOR = flags.DEFINE_string(
-    "coordinator", None,
-    "host:port of process 0 where several train together; auto where the cluster knows it (SLURM, "
-    "Open MPI, Kubernetes, TPUs).",
-)  # fmt: skip
-_NUM_PROCESSES = flags.DEFINE_integer(
-    "num_processes", None, "How many train together.", lower_bound=1
-)
-_PROCESS_ID = flags.DEFINE_integer("process_id", None, "Number of this one, from 0.", lower_bound=0)
 
 AUTO = "auto"
 
@@ -49,9 +39,6 @@ to 60 s (acdirmax)."""
 
 AGREE_EVERY = 10
 """Steps between two agreements on whether to stop; chosen, as one takes a millisecond."""
-
-FLAGS = ("coordinator", "num_processes", "process_id")
-"""Flags on where a run is trained; run.flags leaves them out."""
 
 _NOT_COME = (
     "--coordinator={}: not to be reached, or not all have come within "
@@ -73,7 +60,7 @@ def together() -> Iterator[None]:
     Raises:
       UserError: flags that do not fit, or others that do not come.
     """
-    coordinator, count, number = _COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value
+    coordinator, count, number = COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value
     if coordinator is None:
         if count is not None or number is not None:
             raise UserError("--num_processes and --process_id need --coordinator=host:port or auto")

@@ -2,19 +2,18 @@
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from importlib import metadata
-from pathlib import Path
 
 import grain
 
 from data.loading import pipeline, splits
 from data.prepared.prepared_set import PreparedSet
 from launch import compiling, program
-from launch.training import processes, run_data
+from launch.training import process_flags, processes, run_data
+from launch.training.config import RunSettings
 from train3d_jax import locks
 from train3d_jax.files import write_whole
-from train3d_jax.storage import checkpoint
+from train3d_jax.storage import checkpoint, run_config
 from train3d_jax.training import loop, trainer
 from train3d_jax.training.config import TrainingConfig
 from train3d_jax.training.examples import Batch
@@ -22,35 +21,6 @@ from train3d_jax.training.run_log import RunLog, Silence
 
 LIBRARIES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
 """Whose versions config.json keeps."""
-
-
-@dataclass(frozen=True)
-class RunSettings:
-    """What surrounds a training: data, folders, and how often the loop reports and saves.
-
-    Attributes:
-      folder: of the run.
-      data: folders of prepared sets.
-      mix: weight of each set; empty where their sizes decide.
-      train_split: share of the samples to train on.
-      init_from: folder of a run whose weights a new run begins with; None for random weights.
-      num_workers: processes that read; 0 reads in threads.
-      evaluate_every: steps between validations; 0 for one after each epoch.
-      save_every: steps between checkpoints.
-      record_every: steps between two rows about the loss.
-      events: write TensorBoard events too.
-    """
-
-    folder: Path
-    data: tuple[Path, ...]
-    mix: tuple[float, ...] = ()
-    train_split: float = 0.9
-    init_from: Path | None = None
-    num_workers: int = 0
-    evaluate_every: int = 0
-    save_every: int = 500
-    record_every: int = 150
-    events: bool = True
 
 
 def train(config: TrainingConfig, settings: RunSettings) -> int:
@@ -89,12 +59,13 @@ def train(config: TrainingConfig, settings: RunSettings) -> int:
     with contextlib.ExitStack() as stack:
         if processes.is_first():
             stack.enter_context(locks.hold(run, "trains"))
-        checkpoint.refuse_other_settings(run, config)
+        run_config.refuse_other_settings(run, config)
         run_data.refuse_other(run, described)
         if processes.is_first():
             libraries = {name: metadata.version(name) for name in LIBRARIES}
-            checkpoint.save_config(run, config, {**described, "libraries": libraries})
-            write_whole(run / "run.flags", program.flags_of_this_program(processes.FLAGS).encode())
+            run_config.save_config(run, config, {**described, "libraries": libraries})
+            given = program.flags_of_this_program(process_flags.FLAGS)
+            write_whole(run / "run.flags", given.encode())
         checkpoints = stack.enter_context(checkpoint.Checkpoints(run))
         stop = stack.enter_context(program.stop_when_asked())
         asked = (config, described["data"], described["split"], plan, checkpoints.last_step)

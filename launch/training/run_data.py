@@ -8,7 +8,7 @@ from typing import Any
 
 from data.loading.splits import Subset
 from train3d_jax.errors import UserError
-from train3d_jax.storage import checkpoint
+from train3d_jax.storage import run_config
 
 
 def describe(
@@ -54,7 +54,7 @@ def refuse_other(run: Path, described: dict[str, Any]) -> None:
     Raises:
       UserError: it was not; the message names the sets and the flags.
     """
-    before = checkpoint.load_facts(run)
+    before = run_config.load_facts(run)
     if before is None:
         return
     differences = _of_data(before, described) or _of_split(before, described)

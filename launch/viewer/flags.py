@@ -2,16 +2,14 @@
 
 import dataclasses
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from absl import flags
 
-from launch.recovery import shared_flags, space_guess
-from launch.recovery.config import RecoveryConfig
-from launch.recovery.one_map import find_maps
+from launch.recovery import shared_flags
+from launch.recovery.config import GUESS, RecoveryConfig
 from launch.viewer.config import ViewConfig
 from train3d_jax.errors import UserError
-from train3d_jax.geometry.affine import Space
 
 _INPUT = flags.DEFINE_string(
     "input", None, "A depth map, a folder of them, or a pattern in quotes ('a/**/depth_*.png')."
@@ -20,7 +18,7 @@ _DATA = flags.DEFINE_string(
     "data", None, "In place of --input: a prepared set or a folder with a manifest.json."
 )
 _SPACE = flags.DEFINE_enum(
-    "space", None, ["depth", "disparity", space_guess.GUESS],
+    "space", None, ["depth", "disparity", GUESS],
     "What the maps hold, up to scale and shift: depth (metric networks, sensors) or disparity "
     "(MiDaS, DPT, Depth Anything); guess decides from the statistics of all maps.  With --data, "
     "the space that depth is converted to.", required=True,
@@ -46,7 +44,10 @@ def configuration() -> ViewConfig:
     Raises:
       UserError: there is no map, or the space cannot be guessed.
     """
-    guessed = _SPACE.value == space_guess.GUESS
+    from launch.recovery import space_guess  # start-up: they import JAX
+    from launch.recovery.one_map import find_maps
+
+    guessed = _SPACE.value == GUESS
     if guessed and _DATA.value is not None:
         raise UserError("--space=guess: the maps of --data hold depth; give depth or disparity")
     runs = shared_flags.runs()
@@ -54,7 +55,7 @@ def configuration() -> ViewConfig:
         input=Path(_INPUT.value or _DATA.value or ""),
         out=Path(_OUT.value),
         runs=runs,
-        space=cast(Space, "depth" if guessed else _SPACE.value),
+        space=cast(Any, "depth" if guessed else _SPACE.value),
         method="learned" if runs else "geometric",
         reading=shared_flags.reading(),
         saving=shared_flags.saving(),

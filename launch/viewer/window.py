@@ -19,9 +19,8 @@ import viser
 from data.user_maps.known_cameras import KnownCamera
 from launch import program
 from launch.recovery import one_map
-from launch.recovery.config import METHODS, RecoveryConfig
+from launch.recovery.config import ENDINGS, METHODS, RecoveryConfig
 from launch.recovery.recovered import Recovered
-from launch.recovery.saving import ENDINGS
 from launch.viewer import maps
 from launch.viewer.drawings import Thumbnail
 from launch.viewer.maps import Entry, MapView, Values

@@ -8,63 +8,65 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from train3d_jax.evidence.settings import solver_settings
-from train3d_jax.geometry import affine, points
-from train3d_jax.geometry.affine import Canonical, Either, Space
-from train3d_jax.geometry.clouds import Blocks, block_rays
+from train3d_jax.evidence.settings import EvidenceSettings
+from train3d_jax.evidence.window_fit import WindowFit
+from train3d_jax.geometry import affine
+from train3d_jax.geometry.affine import Either, Space
 from train3d_jax.windows import planes
-from train3d_jax.windows.block_windows import (
-    WindowSettings,
-    fit_block_windows,
-    with_noise_floor,
-)
 
-WINDOWS = WindowSettings(grids=((11, 11),))
-"""The windows whose directions are compared.  Chosen: one scale, so that areas count once."""
+SCALE = 1
+"""Which grid's windows are compared.  Chosen: one alone, so that areas count once; the second."""
 
 FLAT_RESIDUAL = 0.003
 """Residual relative to w below which a window is flat on any map.  Chosen."""
+
+TYPICAL_QUANTILE = 0.2
+"""Of the relative residuals of a map, as `WindowSettings.noise_quantile`.  Chosen."""
 
 ONE_DIRECTION_COSINE = 0.985
 """Planes within ten degrees have one direction.  Chosen."""
 
 
 def plane_share(
-    blocks: Blocks,
-    canonical: Canonical,
+    fit: WindowFit,
     space: Space,
+    settings: EvidenceSettings,
     shift: Float[Either, " b"],
-    focal: Float[Either, " b"],
+    alpha: Float[Either, " b"],
 ) -> Float[Array, " b"]:
     """The largest share of the flat windows whose planes have one direction.
 
     Args:
-      blocks: the maps, leading axis B.
-      canonical: their canonical form.
-      space: of their values.
+      fit: the windows of the maps, leading axis B.
+      space: of the maps' values.
+      settings: that the windows were fitted with.
       shift: canonical units, shape (B,).
-      focal: pixels, shape (B,).
+      alpha: focal length over that of the rays that the windows were fitted to, shape (B,).
 
     Returns:
       Shape (B,), in [0, 1]; 1 where no window is flat.
     """
-    least_depth = solver_settings(space).curvature.least_depth
-
-    def one(rays: jax.Array, values: jax.Array, mask: jax.Array, shift: Either) -> jax.Array:
-        true = values + shift
-        mask = mask & (true > least_depth)
-        w = jnp.where(mask, true, 1.0)
-        w = 1 / w if space == "depth" else w
-        windows = fit_block_windows(rays, w, mask, points.BLOCKS, WINDOWS)
-        windows = with_noise_floor(windows, WINDOWS.noise_quantile)
-        g, m = planes.plane_normals(windows, jnp.zeros(()), space)
-        normal = jnp.concatenate([g, m[:, None]], -1)
-        normal = normal / jnp.sqrt((normal**2).sum(-1, keepdims=True) + 1e-12)
-        relative = windows.residual / windows.value
-        (typical,) = affine.masked_quantiles(relative, windows.mask, (WINDOWS.noise_quantile,))
-        weight = windows.count * (windows.mask & (relative < 3 * typical + FLAT_RESIDUAL))
-        alike = jnp.abs(normal @ normal.T) > ONE_DIRECTION_COSINE
-        total = weight.sum()
-        return jnp.where(total > 0, (alike * weight).sum(-1).max() / jnp.maximum(total, 1), 1.0)
-
-    return jax.vmap(one)(block_rays(blocks, focal), canonical.values, canonical.mask, shift)
+    grids = settings.windows.grids
+    start = sum(across * down for across, down in grids[:SCALE])
+    part = slice(start, start + grids[SCALE][0] * grids[SCALE][1])
+    windows = jax.tree.map(lambda of_all: of_all[:, part], fit.windows)
+    moved = (shift - fit.base)[:, None]
+    # What w is divided by under the shift, and its tangent plane by the square of it.
+    if space == "depth":
+        divisor = 1 + moved * windows.value
+        mask = windows.mask & (divisor > settings.curvature.least_depth * windows.value)
+        true = windows.value / jnp.where(mask, divisor, 1.0)
+        residual = windows.residual / jnp.where(mask, divisor, 1.0) ** 2
+    else:
+        true, residual = windows.value + moved, windows.residual
+        mask = windows.mask & (true > settings.curvature.least_depth)
+    relative = residual / jnp.where(mask, true, 1.0)
+    (typical,) = affine.masked_quantiles(relative, mask, (TYPICAL_QUANTILE,))
+    weight = windows.count * (mask & (relative < 3 * typical[:, None] + FLAT_RESIDUAL))
+    g, m = planes.plane_normals(windows, moved[:, 0], space)
+    normal = jnp.concatenate([alpha[:, None, None] * g, m[..., None]], -1)
+    normal = normal / jnp.sqrt((normal**2).sum(-1, keepdims=True) + 1e-12)
+    cosine = jnp.einsum("bic,bjc->bij", normal, normal, precision="highest")
+    alike = ((jnp.abs(cosine) > ONE_DIRECTION_COSINE) * weight[:, None]).sum(-1)
+    total = weight.sum(-1)
+    return jnp.where(total > 0, alike.max(-1) / jnp.maximum(total, 1), 1.0)

@@ -61,3 +61,22 @@ def point_mass(value: Float[Either, "*b"], bins: Float[np.ndarray, " n"]) -> Flo
     """All probability in the bin of a value; value of shape (...), result (..., len(bins))."""
     place = jnp.abs(jnp.asarray(bins) - value[..., None]).argmin(-1)
     return jnp.where(jnp.arange(len(bins)) == place[..., None], 0.0, IMPOSSIBLE)
+
+
+def or_known(
+    log_probability: Float[Either, "*b n"],
+    value: Float[Either, "*b"] | None,
+    bins: Float[np.ndarray, " n"],
+) -> Float[Array, "*b n"]:
+    """A distribution, or a `point_mass` where the value is known.
+
+    Args:
+      log_probability: where it is not, shape (..., len(bins)).
+      value: shape (...); NaN, and None for all, where it is not known.
+      bins: of the distribution.
+    """
+    if value is None:
+        return jnp.asarray(log_probability)
+    unknown = jnp.isnan(value)
+    mass = point_mass(jnp.where(unknown, bins[0], value), bins)
+    return jnp.where(unknown[..., None], log_probability, mass)

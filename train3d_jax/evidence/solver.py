@@ -21,7 +21,7 @@ from jaxtyping import Float, Float64
 
 from train3d_jax.evidence import likelihoods
 from train3d_jax.evidence.joint_posterior import marginals, shift_nodes
-from train3d_jax.evidence.prior import focal_prior, point_mass
+from train3d_jax.evidence.prior import focal_prior, or_known
 from train3d_jax.evidence.settings import EvidenceSettings, solver_settings
 from train3d_jax.evidence.targets import (
     FOCAL_BINS,
@@ -70,8 +70,8 @@ def solve(
       blocks: the maps, leading axis B.
       canonical: their canonical form.
       space: of their values.
-      known_shift: canonical units, shape (B,); None where it is estimated.
-      known_focal: pixels, shape (B,); None where it is estimated.
+      known_shift: canonical units, shape (B,); NaN, and None for all, where it is estimated.
+      known_focal: pixels, shape (B,); the same.
       settings: of the evidence; None for `settings.solver_settings`.
 
     Returns:
@@ -82,14 +82,12 @@ def solve(
     rays = block_rays(blocks, first_guess)
     ratio = None if known_shift is None else affine.shift_to_ratio(known_shift)
     fit = fit_maps(rays, canonical.values, canonical.mask, space, settings, ratio)
-    if ratio is None:
-        # Not in the fit: networks weight pairs themselves, and take its windows alone.
-        shift = fit.curvature + likelihoods.parallelism(fit.windows, fit.base, space, settings)
-    else:
-        shift = point_mass(ratio, ratio_bins())
-    prior = focal_prior()
-    if known_focal is not None:
-        prior = point_mass(jnp.log(known_focal / first_guess), focal_bins())[:, None]
+    # Not in the fit: networks weight pairs themselves, and take its windows alone.
+    shift = fit.curvature + likelihoods.parallelism(fit.windows, fit.base, space, settings)
+    shift = or_known(shift, ratio, ratio_bins())
+    log_alpha = None if known_focal is None else jnp.log(known_focal / first_guess)
+    prior = jnp.broadcast_to(focal_prior(), (len(shift), FOCAL_BINS))
+    prior = or_known(prior, log_alpha, focal_bins())[:, None]
     nodes = jax.lax.stop_gradient(shift_nodes(shift, settings.angles))
     angles = likelihoods.right_angles(fit.windows, fit.base, nodes, space, settings)
     return GeometricPosterior(*marginals(shift, nodes, at_focal_bins(angles) + prior), fit)

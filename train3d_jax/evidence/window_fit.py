@@ -5,10 +5,11 @@
 # pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false
 
 import functools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Bool, Float
 
 from train3d_jax import chunking
@@ -65,12 +66,12 @@ def fit_maps(
       mask: shape (B, P).
       space: of the values.
       settings: of windows and curvature.
-      ratio: in depth space, the near/far ratio to fit at, shape (B,); None for the one at which
-        most windows are flat.
+      ratio: in depth space, the near/far ratio to fit at, shape (B,); NaN, and None for all, for
+        the one at which most windows are flat.
     """
-    ratios = () if ratio is None else (ratio,)
+    ratio = jnp.full(len(values), jnp.nan, values.dtype) if ratio is None else ratio
     fit = lambda *of_map: fit_map(*of_map, space=space, settings=settings)  # noqa: E731
-    return chunking.over_maps(fit, rays, values, mask, *ratios)
+    return chunking.over_maps(fit, rays, values, mask, ratio)
 
 
 def fit_true_maps(
@@ -91,40 +92,40 @@ def fit_map(
     rays: Float[Either, "p 2"],
     values: Float[Either, " p"],
     mask: Bool[Either, " p"],
-    ratio: Float[Either, ""] | None = None,
+    ratio: Float[Either, ""],
     *,
     space: Space,
     settings: EvidenceSettings,
 ) -> WindowFit:
     """Fits the windows of one map; arguments as of `fit_maps` without the leading axis."""
-    positive = mask & (values > affine.SMALLEST_VALUE)
     if space == "disparity":
+        positive = mask & (values > affine.SMALLEST_VALUE)
         return _without_curvature(_fit(rays, values, positive, settings.windows, consensus=True))
-    if ratio is None:
-        # A quadric omits the cubic part of 1 / d, which vanishes as the shift is taken off.
-        windows = _fit(rays, 1 / jnp.where(mask, values, 1), positive, settings.windows)
-        base = jnp.zeros((), values.dtype)
-        first = likelihoods.curvature(windows, base, settings.curvature)
-        ratio = jnp.asarray(ratio_bins())[first.argmax()]
-    base = jax.lax.stop_gradient(affine.ratio_to_shift(jnp.clip(ratio, *SAFE_BASE)))
-    positive = mask & (values + base > settings.curvature.least_depth)
-    inverse = 1 / jnp.where(positive, values + base, 1)
-    windows = _fit(rays, inverse, positive, settings.windows, consensus=True)
-    return WindowFit(
-        likelihoods.curvature(windows, base, settings.curvature),
-        _votes(windows, base, settings),
-        windows,
-        base,
-    )
+
+    def fit_again(base: jax.Array, last: jax.Array) -> tuple[jax.Array, Any]:
+        least = jnp.where(last, settings.curvature.least_depth, affine.SMALLEST_VALUE)
+        positive = mask & (values + base > least)
+        inverse = 1 / jnp.where(positive, values + base, 1)
+        windows = _fit(rays, inverse, positive, settings.windows, consensus=last)
+        curve = likelihoods.curvature(windows, base, settings.curvature)
+        flattest = jnp.asarray(ratio_bins(), base.dtype)[curve.argmax()]
+        chosen = jnp.clip(jnp.where(jnp.isnan(ratio), flattest, ratio), *SAFE_BASE)
+        return jax.lax.stop_gradient(affine.ratio_to_shift(chosen)), (windows, curve, base)
+
+    # Twice: a quadric omits the cubic part of 1 / d, which vanishes as the shift is taken off.  A
+    # loop, so that the fit is compiled once.
+    none = jnp.zeros((), values.dtype)
+    _, both = jax.lax.scan(fit_again, none, np.array([False, True]))
+    windows, curve, base = jax.tree.map(lambda of_fits: of_fits[1], both)
+    return WindowFit(curve, _votes(windows, base, settings), windows, base)
 
 
-@functools.partial(jax.jit, static_argnames=("settings", "consensus"))
 def _fit(
     rays: Either,
     w: jax.Array,
     mask: Either,
     settings: block_windows.WindowSettings,
-    consensus: bool = False,
+    consensus: bool | jax.Array,
 ) -> Windows:
     """Fits the windows of all grids to w, (P,), no residual less than most of the map's."""
     w = jnp.where(mask, w, 1.0)

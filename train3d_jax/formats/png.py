@@ -8,7 +8,6 @@ from typing import NamedTuple
 import numpy as np
 
 from train3d_jax.errors import DataError
-from train3d_jax.formats.pictures import opened
 from train3d_jax.formats.pixels import brief, check_size, mute, one_map
 
 _PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
@@ -84,6 +83,8 @@ def _png_head(path: Path, contents: bytes) -> _PngHead:
 
 def _few_bits(path: Path, contents: bytes) -> np.ndarray:
     """A PNG of up to 8 bits, as far as it is grey, (H, W) uint8."""
+    from train3d_jax.formats.pictures import opened  # start-up: 16 bits need no Pillow
+
     with opened(path, contents, "PNG") as image:
         if image.mode not in _GREY_MODES:
             raise DataError(path, f"is a PNG of mode {image.mode}; it cannot hold depth")

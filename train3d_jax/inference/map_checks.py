@@ -5,24 +5,26 @@ value fills much of it, and whether it shows 360 degrees.  Its flags stand besid
 estimate (`recovery.Estimates`).
 """
 
+import functools
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
+from train3d_jax import chunking
+from train3d_jax.evidence import forms
 from train3d_jax.geometry import clouds
 from train3d_jax.geometry.affine import Space
-from train3d_jax.networks import forms
+from train3d_jax.inference import estimation
 from train3d_jax.storage import weights
+from train3d_jax.stored_programs import QuickFirst
 
 REPEATED_VALUE, PANORAMA = "repeated_value", "panorama"
 
 FLAGS = (*forms.FLAGS, REPEATED_VALUE, PANORAMA)
 """Those of `forms`; one extreme value fills much of the map, as missing pixels do; the map shows
 all directions, which no pinhole camera does."""
-
-CHUNK = 16
-"""Maps whose forms are looked at together: one size, so that one program is compiled."""
 
 REPEATED_SHARE = 0.03
 """Share of a map's pixels that hold one extreme value from which on it is reported.  Chosen: a
@@ -64,13 +66,16 @@ class MapCheck(NamedTuple):
     flags: tuple[str, ...]
 
 
-def check(maps: Sequence[np.ndarray], blocks: clouds.Blocks, space: Space) -> list[MapCheck]:
+def check(
+    maps: Sequence[np.ndarray], blocks: clouds.Blocks, space: Space, at_once: int | None = None
+) -> list[MapCheck]:
     """Checks maps that are said to hold depth or disparity.
 
     Args:
       maps: each of shape (H, W) of its own; 0 and what is not finite is missing.
       blocks: the same maps, as `inference.make_blocks` gives them; more may follow.
       space: what they are said to hold.
+      at_once: see `recovery.recover_blocks`.
     """
     seen, mask_seen = (np.array(rows[: len(maps)]) for rows in (blocks.values, blocks.mask))
     masks, repeated, negative = [], [], np.zeros(len(maps), bool)
@@ -84,7 +89,7 @@ def check(maps: Sequence[np.ndarray], blocks: clouds.Blocks, space: Space) -> li
             rest = clouds.blocks_of(values, mask)
             seen[number], mask_seen[number] = rest.values, rest.mask
         negative[number] = mask.any() and values[mask].max() < 0
-    probability = forms.posterior(form_evidence(seen, mask_seen), space, negative)
+    probability = forms.posterior(form_evidence(seen, mask_seen, at_once), space, negative)
     raised = forms.flags(probability, space)
     checks = []
     for number, (values, mask) in enumerate(zip(maps, masks, strict=True)):
@@ -97,21 +102,35 @@ def check(maps: Sequence[np.ndarray], blocks: clouds.Blocks, space: Space) -> li
     return checks
 
 
-def form_evidence(values: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """`forms.log_likelihood` by the network that comes with the package.
+def form_evidence(values: np.ndarray, mask: np.ndarray, at_once: int | None = None) -> np.ndarray:
+    """`networks.forms.log_likelihood` by the network that comes with the package.
 
     Args:
       values: blocks of maps, shape (B, P).
       mask: blocks that hold a value, shape (B, P).
+      at_once: see `recovery.recover_blocks`.
 
     Returns:
       Shape (B, 4).
     """
+    at_once = at_once or chunking.maps_at_once(len(values))
+    program, model = _form_program(at_once), weights.form_model()
+    model = model._replace(temper=np.float32(model.temper))
     parts = []
-    for start in range(0, len(values), CHUNK):
-        rows = np.arange(start, start + CHUNK) % len(values)
-        parts.append(forms.log_likelihood(weights.form_model(), values[rows], mask[rows]))
+    for start in range(0, len(values), at_once):
+        rows = np.minimum(np.arange(start, start + at_once), len(values) - 1)
+        parts.append(program(model, values[rows], mask[rows])[0])
     return np.concatenate(parts)[: len(values)]
+
+
+@functools.cache
+def _form_program(at_once: int) -> QuickFirst:
+    def run(*arguments: Any) -> list[jax.Array]:
+        from train3d_jax.networks.forms import log_likelihood  # start-up: it imports flax
+
+        return [log_likelihood(*arguments)]
+
+    return QuickFirst(run, "forms.log_likelihood", estimation.PATIENCE if at_once == 1 else 0)
 
 
 class Repeated(NamedTuple):

@@ -6,18 +6,18 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import jax
 import numpy as np
 
 from train3d_jax.errors import Argument, ArgumentError
-from train3d_jax.evidence.calibration import Calibration
-from train3d_jax.evidence.fusion import Method
-from train3d_jax.evidence.targets import Target
-from train3d_jax.geometry.affine import Space
-from train3d_jax.storage import checkpoint, weights
-from train3d_jax.training.config import TrainingConfig
+
+if TYPE_CHECKING:  # start-up: flags need `DEFAULT` before JAX
+    from train3d_jax.evidence.calibration import Calibration
+    from train3d_jax.evidence.fusion import Method
+    from train3d_jax.evidence.targets import Target
+    from train3d_jax.geometry.affine import Space
+    from train3d_jax.training.config import TrainingConfig
 
 DEFAULT = "default"
 """Name of the weights of the package."""
@@ -35,9 +35,9 @@ class Model:
     """
 
     name: str
-    config: TrainingConfig
+    config: "TrainingConfig"
     params: Any
-    calibration: Mapping[Target, Calibration] = dataclasses.field(default_factory=dict)
+    calibration: "Mapping[Target, Calibration]" = dataclasses.field(default_factory=dict)
 
     @functools.cached_property
     def digest(self) -> str:
@@ -45,6 +45,8 @@ class Model:
 
         A run and the weights that `weights.pack` makes of it have the same digest.
         """
+        import jax  # start-up, see above
+
         described = {
             "config": dataclasses.asdict(self.config),
             "calibration": {name: self.calibration[name] for name in sorted(self.calibration)},
@@ -58,7 +60,7 @@ class Model:
         return digest.hexdigest()
 
 
-def load_model(run: str | Path = DEFAULT, space: Space = "depth") -> Model:
+def load_model(run: str | Path = DEFAULT, space: "Space" = "depth") -> Model:
     """Loads the best checkpoint of a run, or the weights of the package.
 
     Args:
@@ -68,19 +70,25 @@ def load_model(run: str | Path = DEFAULT, space: Space = "depth") -> Model:
     Raises:
       UserError: there is none, or it cannot be read.
     """
+    from train3d_jax.storage import weights  # start-up, see above
+
     name = str(run) if str(run) == DEFAULT and not Path(run).exists() else None
     run = Path(run) if name is None else weights.bundled(space)
-    load = weights.load if (run / weights.WEIGHTS).is_file() else checkpoint.load_params
-    config, step, params, factors = load(run)
+    if (run / weights.WEIGHTS).is_file():
+        config, step, params, factors = weights.load(run)
+    else:
+        from train3d_jax.storage import checkpoint  # start-up: it imports Orbax
+
+        config, step, params, factors = checkpoint.load_params(run)
     return Model(f"{name or run.resolve().name}@{step}", config, params, factors)
 
 
 def check_models(
     models: Sequence[Model],
-    space: Space,
+    space: "Space",
     focal_known: bool,
     shift_known: bool = False,
-    method: Method = "learned",
+    method: "Method" = "learned",
 ) -> None:
     """Checks that the networks can estimate together what is unknown.
 

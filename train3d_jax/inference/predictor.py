@@ -7,17 +7,17 @@ network that covers several targets estimates them in one pass.
 Each map and its mirror image are encoded, and their log-probabilities averaged.
 """
 
+import dataclasses
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from train3d_jax import chunking
 from train3d_jax.evidence.calibration import Calibration
 from train3d_jax.evidence.fusion import NetworkPosterior
-from train3d_jax.evidence.prior import Prior, focal_prior, point_mass
+from train3d_jax.evidence.prior import Prior, focal_prior, or_known
 from train3d_jax.evidence.settings import solver_settings
 from train3d_jax.evidence.solver import GeometricPosterior
 from train3d_jax.evidence.targets import (
@@ -30,14 +30,27 @@ from train3d_jax.evidence.targets import (
 )
 from train3d_jax.evidence.window_fit import WindowFit
 from train3d_jax.geometry import affine, camera, clouds
-from train3d_jax.inference.models import Model
-from train3d_jax.networks.encoder import encode
-from train3d_jax.networks.surface_encoder import SurfaceEncoder
 from train3d_jax.training.config import TrainingConfig, build_encoder
 from train3d_jax.windows import block_windows
 
+if TYPE_CHECKING:
+    from train3d_jax.networks.surface_encoder import SurfaceEncoder
+
 _SAMPLE_SEED = 0
 """Of the points of point sets; the same for every map, so estimates do not depend on the batch."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """A trained network without its weights.
+
+    Attributes:
+      config: of its training.
+      calibration: of a target's posterior; none where it is unknown.
+    """
+
+    config: TrainingConfig
+    calibration: tuple[tuple[Target, Calibration], ...] = ()
 
 
 class Batch(NamedTuple):
@@ -46,14 +59,14 @@ class Batch(NamedTuple):
     Attributes:
       blocks: the maps, leading axis B.
       canonical: their canonical form.
-      known_shift: canonical units, shape (B,); None where it is estimated.
-      known_focal: pixels, shape (B,); None where it is estimated.
+      known_shift: canonical units, shape (B,); NaN where it is estimated.
+      known_focal: pixels, shape (B,); the same.
     """
 
     blocks: clouds.Blocks
     canonical: affine.Canonical
-    known_shift: jax.Array | None
-    known_focal: jax.Array | None
+    known_shift: jax.Array
+    known_focal: jax.Array
 
 
 class _Prediction(NamedTuple):
@@ -73,48 +86,55 @@ class _Prediction(NamedTuple):
 
 
 def predict(
-    models: Sequence[Model], batch: Batch, geometry: GeometricPosterior
+    networks: Sequence[Network],
+    params: Sequence[Any],
+    batch: Batch,
+    geometry: GeometricPosterior,
 ) -> tuple[NetworkPosterior, jax.Array | None]:
     """Evaluates the networks in LeReS' order.
 
     Args:
-      models: networks that together cover what is estimated; may be none.
+      networks: that together cover what is estimated; may be none.
+      params: the weights of each.
       batch: the maps.
       geometry: of the solver, whose windows the default network shares.
 
     Returns:
       The posteriors, and metres at the far value, (B,), where a network covers the scale.
     """
-    shift, focal = batch.known_shift, batch.known_focal
+    unknown_shift, unknown_focal = jnp.isnan(batch.known_shift), jnp.isnan(batch.known_focal)
+    shift = jnp.where(unknown_shift, 0.0, batch.known_shift)
+    # Without a network for the focal length it is known.
+    estimates_focal = any("focal" in network.config.heads for network in networks)
+    focal = None if estimates_focal else batch.known_focal
     predictions: dict[int, _Prediction] = {}
     posterior = NetworkPosterior()
 
     def of(target: Target) -> tuple[_Prediction | None, Calibration]:
-        covering = [i for i, model in enumerate(models) if target in model.config.heads]
+        covering = [i for i, each in enumerate(networks) if target in each.config.heads]
         if not covering:
             return None, Calibration()
-        number, model = covering[0], models[covering[0]]
-        settings = model.config.clouds
+        number, network = covering[0], networks[covering[0]]
+        settings = network.config.clouds
         # A network that is shown neither shift nor focal length predicts the same each time.
         if number not in predictions or settings.shift_known or settings.focal_known:
-            run = _predictor(model.config, settings.focal_known and focal is not None)
-            shown = jnp.zeros(len(batch.blocks.size)) if shift is None else shift
-            predictions[number] = run(model.params, batch, geometry.fit, shown, focal)
-        return predictions[number], model.calibration.get(target, Calibration())
+            run = _predictor(network.config, settings.focal_known and focal is not None)
+            predictions[number] = run(params[number], batch, geometry.fit, shift, focal)
+        return predictions[number], dict(network.calibration).get(target, Calibration())
 
     targets: tuple[Target, ...] = ("focal", "shift", "focal")
     for target in targets:
-        if (batch.known_focal if target == "focal" else batch.known_shift) is not None:
-            continue
         prediction, calibration = of(target)
         if prediction is None:
             continue
         calibrated = calibration.factor * prediction.log_probability[target]
         if target == "shift":
-            shift = affine.ratio_to_shift(prediction.medians["shift"])
+            found = affine.ratio_to_shift(prediction.medians["shift"])
+            shift = jnp.where(unknown_shift, found, batch.known_shift)
             posterior = posterior._replace(shift=calibrated, finest_shift=calibration.finest)
         else:
-            focal = jnp.exp(prediction.medians["focal"]) * prediction.first_guess
+            found = jnp.exp(prediction.medians["focal"]) * prediction.first_guess
+            focal = jnp.where(unknown_focal, found, batch.known_focal)
             posterior = posterior._replace(
                 focal=calibrated,
                 first_guess=prediction.first_guess,
@@ -126,7 +146,9 @@ def predict(
 
 @functools.lru_cache
 def _predictor(config: TrainingConfig, focal_shown: bool) -> Callable[..., _Prediction]:
-    """The compiled function of a network; compiled once for each configuration and batch size."""
+    """The function of a network."""
+    from train3d_jax.networks.surface_encoder import SurfaceEncoder  # start-up: it imports flax
+
     encoder = build_encoder(config, inference=True)
     encode_batch = (
         _windows_encoder(encoder, config, focal_shown)
@@ -153,10 +175,10 @@ def _predictor(config: TrainingConfig, focal_shown: bool) -> Callable[..., _Pred
             metres = jnp.exp(medians["scale"]) * config.init_scale
         return _Prediction(medians, logs, first_guess, metres)
 
-    return jax.jit(run, compiler_options=chunking.COMPILER_OPTIONS)
+    return run
 
 
-def _windows_encoder(encoder: SurfaceEncoder, config: TrainingConfig, focal_shown: bool):
+def _windows_encoder(encoder: "SurfaceEncoder", config: TrainingConfig, focal_shown: bool):
     """Encodes windows, with the prior in the joint posterior."""
     settings = config.clouds
     # The solver's windows, where the network would fit the same.
@@ -188,6 +210,8 @@ def _windows_encoder(encoder: SurfaceEncoder, config: TrainingConfig, focal_show
 
 def _clouds_encoder(encoder, config: TrainingConfig, focal_shown: bool):
     """Encodes clouds of point sets."""
+    from train3d_jax.networks.encoder import encode  # start-up: it imports flax
+
     settings = config.clouds
 
     def encode_batch(params, batch: Batch, fit: WindowFit, shift, focal):
@@ -224,13 +248,11 @@ def _prior(
     shown_focal: jax.Array,
     first_guess: jax.Array,
     known_shift: jax.Array | None,
-    known_focal: jax.Array | None,
+    known_focal: jax.Array,
 ) -> Prior:
     """The known values, or else the prior of focal lengths over `shown_focal`."""
     shift = jnp.zeros((len(shown_focal), SHIFT_BINS))
     if known_shift is not None:
-        shift = point_mass(affine.shift_to_ratio(known_shift), ratio_bins())
+        shift = or_known(shift, affine.shift_to_ratio(known_shift), ratio_bins())
     focal = focal_prior(focal_bins() + jnp.log(shown_focal / first_guess)[:, None])
-    if known_focal is not None:
-        focal = point_mass(jnp.log(known_focal / shown_focal), focal_bins())
-    return Prior(shift, focal)
+    return Prior(shift, or_known(focal, jnp.log(known_focal / shown_focal), focal_bins()))

@@ -1,20 +1,18 @@
 """Estimates of shift and focal length for batches of depth maps."""
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from train3d_jax import chunking
-from train3d_jax.evidence import fusion, solver
-from train3d_jax.evidence.fusion import INTERVAL, Method, NetworkPosterior
+from train3d_jax.evidence.fusion import INTERVAL, Method
 from train3d_jax.evidence.prior import focal_prior
-from train3d_jax.evidence.solver import GeometricPosterior
 from train3d_jax.evidence.targets import quantiles
 from train3d_jax.geometry import affine, camera, clouds
-from train3d_jax.inference import predictor
+from train3d_jax.inference import estimation, predictor
 from train3d_jax.inference.models import Model
 
 CAMERA_CORRELATION = 0.1
@@ -37,11 +35,16 @@ class Known(NamedTuple):
     focal: np.ndarray | None = None
     shift: bool | np.ndarray = False
 
-    def canonical_shift(self, canonical: affine.Canonical) -> jax.Array | None:
-        """The known shift in canonical units, shape (B,); None where it is estimated."""
-        if isinstance(self.shift, bool | np.bool_):
-            return -canonical.offset if self.shift else None
-        return jnp.asarray(self.shift, jnp.float32)
+    def values(self, count: int) -> estimation.KnownValues:
+        """The same for each of so many maps."""
+        keeps = isinstance(self.shift, bool | np.bool_)
+        shift = np.nan if keeps else self.shift
+        focal = np.nan if self.focal is None else self.focal
+        return estimation.KnownValues(
+            np.broadcast_to(np.float32(focal), count),
+            np.broadcast_to(np.float32(shift), count),
+            np.full(count, keeps and bool(self.shift)),
+        )
 
 
 class Estimate(NamedTuple):
@@ -156,6 +159,7 @@ def recover_blocks(
     known: Known = Known(),  # noqa: B008  # immutable
     method: Method = "learned",
     space: affine.Space | None = None,
+    at_once: int | None = None,
 ) -> Estimates:
     """Estimates shift and focal length of a batch.
 
@@ -167,38 +171,27 @@ def recover_blocks(
       method: "learned": by the networks, and geometry only raises a flag where it disagrees;
         "geometric": by geometry.
       space: of the values; that of the models where there are any.
+      at_once: maps that one program computes; None for what suits B.  Last digits depend on it.
 
     Returns:
       The estimates, as numpy arrays.
     """
-    space = _space_of(models, space)
-    batch, geometry, network, metres = _posteriors(models, blocks, known, space)
-    fused = fusion.estimate(
-        geometry, network, blocks, batch.canonical, method, space,
-        batch.known_shift, batch.known_focal,
-    )  # fmt: skip
-    shift = fused.shift[:, 1]
-    unit = jnp.ones_like(shift)
-    if metres is not None:
-        unit = metres if space == "depth" else 1 / metres
-        unit = unit / (affine.FAR_VALUE + shift)
-    solvable = np.asarray(batch.canonical.solvable & fused.has_evidence)
+    found = _run(estimation.estimate, models, blocks, known, method, space, at_once)
+    solvable = found["solvable"]
 
-    def on_host(values: jax.Array) -> np.ndarray:
-        array = np.array(values, np.float64)
-        array[~solvable] = np.nan
-        return array
+    def of_solvable(values: np.ndarray) -> np.ndarray:
+        return np.where(solvable.reshape(-1, *[1] * (values.ndim - 1)), np.float64(values), np.nan)
 
     return Estimates(
         solvable,
-        on_host(shift),
-        on_host(fused.focal[:, 1]),
-        on_host(fused.shift[:, ::2]),
-        on_host(fused.focal[:, ::2]),
-        on_host(batch.canonical.scale),
-        on_host(batch.canonical.offset),
-        on_host(unit),
-        flags={name: np.asarray(raised) for name, raised in fused.flags.items()},
+        of_solvable(found["shift"][:, 1]),
+        of_solvable(found["focal"][:, 1]),
+        of_solvable(found["shift"][:, ::2]),
+        of_solvable(found["focal"][:, ::2]),
+        of_solvable(found["scale"]),
+        of_solvable(found["offset"]),
+        of_solvable(found["unit"]),
+        found["flags"],
     )
 
 
@@ -208,6 +201,7 @@ def focal_evidence(
     method: Method = "learned",
     known: Known = Known(),  # noqa: B008
     space: affine.Space | None = None,
+    at_once: int | None = None,
 ) -> np.ndarray:
     """The evidence of each map on the focal length, for `shared_focal` to add up.
 
@@ -217,16 +211,15 @@ def focal_evidence(
       method: as of `recover_blocks`.
       known: of the shift.
       space: as of `recover_blocks`.
+      at_once: as of `recover_blocks`.
 
     Returns:
       Log-likelihood, without any prior, at `targets.focal_bins`, which are log(focal / f0) with f0
       of 60 degrees; shape (B, FOCAL_BINS).  0 throughout for a map without an estimate.
     """
-    space = _space_of(models, space)
     known = known._replace(focal=None)
-    batch, geometry, network, _ = _posteriors(models, blocks, known, space)
-    likelihood, has_evidence = fusion.focal_log_likelihood(geometry, network, blocks, method)
-    return np.where((batch.canonical.solvable & has_evidence)[:, None], likelihood, 0.0)
+    evidence = _run(estimation.focal_evidence, models, blocks, known, method, space, at_once)
+    return evidence["log_likelihood"]
 
 
 def shared_focal(total: np.ndarray, count: int, height: int) -> tuple[float, tuple[float, float]]:
@@ -256,17 +249,29 @@ def _space_of(models: Sequence[Model], space: affine.Space | None) -> affine.Spa
     return space
 
 
-def _posteriors(
-    models: Sequence[Model], blocks: clouds.Blocks, known: Known, space: affine.Space
-) -> tuple[predictor.Batch, GeometricPosterior, NetworkPosterior, jax.Array | None]:
-    """The posteriors of geometry and networks, and metres at the far value by the networks."""
-    canonical = _canonicalise(blocks.values, blocks.mask)
-    known_focal = None if known.focal is None else jnp.asarray(known.focal, jnp.float32)
-    batch = predictor.Batch(blocks, canonical, known.canonical_shift(canonical), known_focal)
-    geometry = _solve(blocks, canonical, space, batch.known_shift, known_focal)
-    network, metres = predictor.predict(models, batch, geometry)
-    return batch, geometry, network, metres
-
-
-_canonicalise = jax.jit(affine.canonicalise)
-_solve = jax.jit(solver.solve, static_argnames="space", compiler_options=chunking.COMPILER_OPTIONS)
+def _run(
+    function: Callable[..., dict[str, Any]],
+    models: Sequence[Model],
+    blocks: clouds.Blocks,
+    known: Known,
+    method: Method,
+    space: affine.Space | None,
+    at_once: int | None,
+) -> Any:
+    """The result of a program of `estimation` for all maps, on the host."""
+    networks = tuple(
+        predictor.Network(model.config, tuple(sorted(model.calibration.items())))
+        for model in models
+    )
+    setup = estimation.Setup(networks, method, _space_of(models, space))
+    count = len(blocks.values)
+    arrays = jax.tree.map(np.asarray, (blocks, known.values(count)))
+    at_once = at_once or chunking.maps_at_once(count)
+    program = estimation.program(function, setup, at_once)
+    parts = []
+    for start in range(0, count, at_once):
+        rows = np.minimum(np.arange(start, start + at_once), count - 1)
+        chosen = jax.tree.map(lambda values, rows=rows: values[rows], arrays)
+        parts.append(program([model.params for model in models], *chosen))
+    joined = jax.tree.map(lambda *values: np.concatenate(values), *jax.device_get(parts))
+    return jax.tree.map(lambda values: values[:count], joined)

@@ -18,7 +18,12 @@ import jax
 import jax.numpy as jnp
 
 from train3d_jax.evidence import likelihoods
-from train3d_jax.evidence.joint_posterior import marginals, shift_nodes, with_known_shift
+from train3d_jax.evidence.joint_posterior import (
+    interpolate,
+    marginals,
+    shift_nodes,
+    with_known_shift,
+)
 from train3d_jax.evidence.prior import Prior, point_mass
 from train3d_jax.evidence.settings import EvidenceSettings, network_settings
 from train3d_jax.evidence.targets import (
@@ -144,4 +149,4 @@ class SurfaceEncoder(Encoder):
 def _at_nodes(nodes: jax.Array, curve: jax.Array) -> jax.Array:
     """A curve over `ratio_bins`, (B, SHIFT_BINS), at ratios (B, K)."""
     bins = jnp.asarray(ratio_bins(), curve.dtype)
-    return jax.vmap(lambda x, y: jnp.interp(x, bins, y))(nodes, curve)
+    return interpolate(nodes, bins, curve)

@@ -55,31 +55,30 @@ def continuation(windows: quadrics.Windows, grids: tuple[Grid, ...]) -> jax.Arra
       here, over that value, as a logarithm of order one; shape (B, M, 8).  0 where there is no
       neighbour.
     """
-    parts, start = [], 0
+    neighbour, inside = _neighbours(grids)
+    other = jax.tree.map(lambda of_windows: of_windows[:, neighbour], windows)
+    here = jax.tree.map(lambda of_windows: of_windows[:, :, None], windows)
+    both = inside & here.mask & other.mask
+    apart, rise = other.centre - here.centre, other.value - here.value
+    gradients = jnp.stack(jnp.broadcast_arrays(here.gradient, other.gradient), 3)
+    values = jnp.stack(jnp.broadcast_arrays(other.value, here.value), 3)
+    residual = jnp.abs(rise[..., None] - (gradients * apart[..., None, :]).sum(-1))
+    residual = residual / jnp.maximum(values, LEAST_VALUE)
+    residual = jnp.log(jnp.minimum(residual, LARGEST_RESIDUAL) + LEAST_RESIDUAL)
+    features = jnp.where(both[..., None], (residual + 4) / 3, 0.0)
+    return features.reshape(*features.shape[:2], -1)
+
+
+def _neighbours(grids: tuple[Grid, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """The windows left, right, above and below of each, and whether there are any, (M, 4)."""
+    neighbours, inside, start = [], [], 0
     for across, down in grids:
-        part = slice(start, start + across * down)
-        start = part.stop
-        grid = (x[:, part].reshape(len(x), down, across, *x.shape[2:]) for x in windows)
-        parts.append(_residuals(quadrics.Windows(*grid)))
-    return jnp.concatenate(parts, 1)
-
-
-def _residuals(grid: quadrics.Windows) -> jax.Array:
-    """`continuation` of one grid, (B, rows, columns) to (B, rows * columns, 8)."""
-    rows, columns = grid.value.shape[1:]
-    row, column = np.mgrid[:rows, :columns]
-    residuals = []
-    for down, right in ((0, -1), (0, 1), (-1, 0), (1, 0)):
-        inside = (row + down >= 0) & (row + down < rows)
-        inside &= (column + right >= 0) & (column + right < columns)
-        other = quadrics.Windows(*(jnp.roll(x, (-down, -right), (1, 2)) for x in grid))
-        both = inside & grid.mask & other.mask
-        apart, rise = other.centre - grid.centre, other.value - grid.value
-        for gradient, value in ((grid.gradient, other.value), (other.gradient, grid.value)):
-            residual = jnp.abs(rise - (gradient * apart).sum(-1)) / jnp.maximum(value, LEAST_VALUE)
-            residual = jnp.log(jnp.minimum(residual, LARGEST_RESIDUAL) + LEAST_RESIDUAL)
-            residuals.append(jnp.where(both, (residual + 4) / 3, 0.0))
-    return jnp.stack(residuals, -1).reshape(len(grid.value), rows * columns, -1)
+        row, column = np.mgrid[:down, :across].reshape(2, -1, 1)
+        row, column = row + np.array([0, 0, -1, 1]), column + np.array([-1, 1, 0, 0])
+        inside.append((row >= 0) & (row < down) & (column >= 0) & (column < across))
+        neighbours.append(start + row.clip(0, down - 1) * across + column.clip(0, across - 1))
+        start += across * down
+    return np.concatenate(neighbours), np.concatenate(inside)
 
 
 class SurfaceNetwork(nn.Module):

@@ -1,14 +1,10 @@
-"""Runs on disk: `config.json` and Orbax checkpoints.  The only module that imports Orbax.
-
-<run>/config.json    the settings of training, which inference repeats
-<run>/checkpoints/   the latest checkpoint and the one with the lowest validation loss
+"""The checkpoints of a run, see `run_config`.  The only module that imports Orbax.
 
 In each checkpoint SHA256SUMS holds the hashes of its files, for `sha256sum --check`: Orbax takes a
 damaged file for another kind of checkpoint, or loads its contents as weights.
 """
 
 import contextlib
-import dataclasses
 import functools
 import hashlib
 import json
@@ -24,18 +20,14 @@ import jax
 from absl import logging
 from orbax.checkpoint import v1 as ocp
 
-from train3d_jax import __version__
 from train3d_jax.errors import Argument, ArgumentError, UserError, is_lost_process
-from train3d_jax.evidence import settings
 from train3d_jax.evidence.calibration import Calibration
 from train3d_jax.evidence.targets import TARGETS, Target
 from train3d_jax.files import write_whole
-from train3d_jax.geometry.clouds import CloudSettings
+from train3d_jax.storage.run_config import CHECKPOINTS, CONFIG, load_config, named_settings
 from train3d_jax.training.config import TrainingConfig, initial_params
 from train3d_jax.training.trainer import TrainState
 
-CONFIG = "config.json"
-CHECKPOINTS = "checkpoints"
 _SUMS = "SHA256SUMS"
 _METRICS = "metrics"  # Orbax's folder in a checkpoint, and the file in it
 
@@ -209,73 +201,6 @@ def _sha256(file: Path) -> str:
         return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
-def save_config(run: Path, config: TrainingConfig, facts: dict[str, Any]) -> None:
-    """Writes config.json: the configuration, and facts about the run."""
-    contents = {"version": __version__, "training": dataclasses.asdict(config.resolved()), **facts}
-    write_whole(run / CONFIG, (json.dumps(contents, indent=2) + "\n").encode())
-
-
-def load_config(run: Path) -> TrainingConfig:
-    """Reads config.json.
-
-    Raises:
-      UserError: the folder holds no run, or one of another version of this program.
-    """
-    path = run / CONFIG
-    if not path.is_file():
-        raise UserError(f"{run}: is not a run, it has no {CONFIG}; train one with launch.train")
-    try:
-        contents = json.loads(path.read_text())["training"]
-        clouds = CloudSettings(**contents.pop("clouds"))
-        evidence = contents.pop("evidence", None)
-        if evidence is not None:
-            evidence = settings.from_json(evidence)
-        elif contents["encoder"] == "surfaces":
-            evidence = settings.before_records(clouds.space)
-        fields: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value
-            for name, value in contents.items()
-        }
-        return TrainingConfig(**fields, clouds=clouds, evidence=evidence)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{path}: is not a run of this version ({__version__}): {error}") from None
-
-
-def load_facts(run: Path) -> dict[str, Any] | None:
-    """The facts of config.json, besides the configuration; None where there is no run yet.
-
-    Raises:
-      UserError: it is damaged, or of another version of this program.
-    """
-    if not (run / CONFIG).exists():
-        return None
-    load_config(run)
-    contents = json.loads((run / CONFIG).read_text())
-    return {name: value for name, value in contents.items() if name != "training"}
-
-
-def refuse_other_settings(run: Path, config: TrainingConfig) -> None:
-    """Checks that an existing run has the same settings.
-
-    Args:
-      run: its folder.
-      config: the settings now.
-
-    Raises:
-      UserError: it has others; the message shows every difference.
-    """
-    if not (run / CONFIG).exists():
-        return
-    before, now = _flat(load_config(run)), _flat(config.resolved())
-    changed = [f"{name} {before[name]} -> {now[name]}" for name in now if before[name] != now[name]]
-    if changed:
-        raise ArgumentError(
-            f"{run}: was trained with other settings ({'; '.join(changed)}); use another ",
-            Argument("run"),
-            ", or the same settings to go on with it",
-        )
-
-
 def params_of_other_run(init_from: Path, config: TrainingConfig) -> Any:
     """The weights of another run with the same network, on the host.
 
@@ -284,7 +209,7 @@ def params_of_other_run(init_from: Path, config: TrainingConfig) -> Any:
     """
     other, _, params, _ = load_params(init_from)
     shaping = ("targets", "encoder", "width", "space", "input_channels", "shift_known")
-    before, now = _flat(other), _flat(config)
+    before, now = named_settings(other), named_settings(config)
     changed = [
         f"{name} {before[name]} -> {now[name]}" for name in shaping if before[name] != now[name]
     ]
@@ -356,8 +281,3 @@ def _loss(saved: Any) -> float:
 
 def _reason(error: Exception) -> str:
     return " ".join(f"{type(error).__name__}: {error}".split())[:300]
-
-
-def _flat(config: TrainingConfig) -> dict[str, Any]:
-    fields = dataclasses.asdict(config)
-    return {**fields.pop("clouds"), **fields}

@@ -10,20 +10,20 @@ import functools
 import hashlib
 import io
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
-from flax import traverse_util
 
 from train3d_jax.errors import Argument, ArgumentError, UserError
+from train3d_jax.evidence import forms
 from train3d_jax.evidence.calibration import Calibration
 from train3d_jax.evidence.targets import Target
 from train3d_jax.files import write_whole
 from train3d_jax.geometry.affine import Space
-from train3d_jax.networks import forms
-from train3d_jax.storage import checkpoint
+from train3d_jax.storage import run_config
 from train3d_jax.training.config import TrainingConfig
 
 FOLDER = Path(__file__).parents[1] / "weights"
@@ -40,8 +40,10 @@ def pack(run: Path, folder: Path) -> None:
     Raises:
       UserError: the run cannot be read or is not finished, or the folder cannot be written.
     """
+    from train3d_jax.storage import checkpoint  # start-up: it imports Orbax
+
     config, step, params, calibration = checkpoint.load_params(run)
-    contents = json.loads((run / checkpoint.CONFIG).read_text())
+    contents = json.loads((run / run_config.CONFIG).read_text())
     total = config.total_steps(contents["samples"][0])
     with checkpoint.Checkpoints(run) as saved:
         if (last := saved.last_step or 0) < total:
@@ -61,13 +63,13 @@ def write(folder: Path, params: Any, contents: dict[str, Any]) -> None:
     Raises:
       UserError: the folder cannot be written.
     """
-    flat = traverse_util.flatten_dict(jax.device_get(params), sep="/")
+    flat = _flat(jax.device_get(params))
     file = io.BytesIO()
     arrays: dict[str, Any] = {name: np.asarray(flat[name], np.float32) for name in sorted(flat)}
     np.savez(file, **arrays)
     contents = {**contents, "sha256": hashlib.sha256(file.getvalue()).hexdigest()}
     write_whole(folder / WEIGHTS, file.getbuffer())
-    write_whole(folder / checkpoint.CONFIG, (json.dumps(contents, indent=2) + "\n").encode())
+    write_whole(folder / run_config.CONFIG, (json.dumps(contents, indent=2) + "\n").encode())
 
 
 def load(folder: Path) -> tuple[TrainingConfig, int, Any, dict[Target, Calibration]]:
@@ -76,7 +78,7 @@ def load(folder: Path) -> tuple[TrainingConfig, int, Any, dict[Target, Calibrati
     Raises:
       UserError: a file is missing, or the weights do not have the hash of config.json.
     """
-    config = checkpoint.load_config(folder)
+    config = run_config.load_config(folder)
     params, about = read(folder)
     calibration = {name: Calibration(**factors) for name, factors in about["calibration"].items()}
     return config, about["step"], params, calibration
@@ -90,7 +92,7 @@ def read(folder: Path) -> tuple[Any, dict[str, Any]]:
     """
     try:
         contents = (folder / WEIGHTS).read_bytes()
-        about = json.loads((folder / checkpoint.CONFIG).read_text())
+        about = json.loads((folder / run_config.CONFIG).read_text())
     except OSError as error:
         raise UserError(f"{error.filename}: cannot be read: {error.strerror}") from None
     if hashlib.sha256(contents).hexdigest() != about["sha256"]:
@@ -98,7 +100,28 @@ def read(folder: Path) -> tuple[Any, dict[str, Any]]:
             f"{folder / WEIGHTS}: is damaged; install the package again, or pack the run again"
         )
     with np.load(io.BytesIO(contents)) as arrays:
-        return traverse_util.unflatten_dict(dict(arrays), sep="/"), about
+        return _nested(arrays), about
+
+
+def _flat(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """The leaves of a nested dictionary by their path."""
+    flat = {}
+    for name, value in tree.items():
+        inner = _flat(value) if isinstance(value, Mapping) else {"": value}
+        flat |= {f"{name}/{path}".rstrip("/"): leaf for path, leaf in inner.items()}
+    return flat
+
+
+def _nested(leaves: Mapping[str, Any]) -> dict[str, Any]:
+    """The nested dictionary of leaves by their path."""
+    tree: dict[str, Any] = {}
+    for path, leaf in leaves.items():
+        *parents, name = path.split("/")
+        inner = tree
+        for parent in parents:
+            inner = inner.setdefault(parent, {})
+        inner[name] = leaf
+    return tree
 
 
 @functools.cache

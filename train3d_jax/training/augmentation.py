@@ -16,10 +16,7 @@ from train3d_jax.geometry import points
 from train3d_jax.geometry.affine import Space
 from train3d_jax.geometry.clouds import Blocks
 from train3d_jax.training import network_errors, sensor_errors
-
-KINDS = ("bias", "ripple", "blur", "lens", "noise", "quantisation", "outliers", "holes", "reach")
-"""In the order of application: errors of a network or a lens, then those of a sensor.  The place of
-a kind is the number of its random key."""
+from train3d_jax.training.choices import KINDS
 
 UNTOUCHED_SHARE = 0.15
 """Share of the maps that stay as they are."""
@@ -43,7 +40,7 @@ def augment(
     Args:
       key: random key.
       blocks: true depth or inverse depth, up to scale, > 0 where valid; P as in `points.BLOCKS`.
-      kinds: names out of `KINDS`, in any order.
+      kinds: names out of `choices.KINDS`, in any order.
       strength: multiplies every amplitude, shape (); 0 changes nothing, 1 is the recipe.
       space: of the values; the result is the same map in either.
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -12,17 +12,18 @@ from train3d_jax.evidence.settings import EvidenceSettings, network_settings
 from train3d_jax.evidence.targets import TARGETS, Target
 from train3d_jax.geometry import affine, points
 from train3d_jax.geometry.clouds import CloudSettings, Observation
-from train3d_jax.networks.encoder import Encoder
-from train3d_jax.networks.point_set_encoder import PointSetEncoder
-from train3d_jax.networks.serial_encoder import SerialEncoder
-from train3d_jax.networks.surface_encoder import SurfaceEncoder
-from train3d_jax.training import augmentation, losses, recipe
+from train3d_jax.training.choices import (
+    AUGMENTATIONS,
+    EncoderName,
+    Loss,
+    Optimizer,
+    Precision,
+    Range,
+    Schedule,
+)
 
-Range = tuple[float, float]
-
-EncoderName = Literal["surfaces", "points", "serial"]
-
-Precision = Literal["float32", "bfloat16"]
+if TYPE_CHECKING:
+    from train3d_jax.networks.encoder import Encoder
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,8 +48,7 @@ class TrainingConfig:
         (LeReS, section 3.2); None for no shift.  The canonical form undoes it.
       alpha_range: clouds are made with the true focal length over an alpha drawn log-uniformly from
         it; None for the first guess f0, from which inference starts.
-      augmentation: names out of `augmentation.KINDS`, and "crop" and "mirror", which the loader
-        does.
+      augmentation: names out of `choices.AUGMENTATIONS`.
       augmentation_strength: factor on all amplitudes.
       epochs: passes over the training part.
       init_scale: metres that a scale of 1 stands for.
@@ -65,18 +65,18 @@ class TrainingConfig:
     targets: tuple[int, ...] = (0, 2)
     clouds: CloudSettings = dataclasses.field(default_factory=CloudSettings)
     batch_size: int = 20
-    optimizer: recipe.Optimizer = "adamw"
+    optimizer: Optimizer = "adamw"
     learning_rate: float = 0.003
     learning_rate_decay: float = 0.1
-    schedule: recipe.Schedule = "linear"
+    schedule: Schedule = "linear"
     warmup_steps: int = 50
     clip_norm: float = 1.0
     average_decay: float = 0.99
-    loss: losses.Loss = "posterior"
+    loss: Loss = "posterior"
     target_weights: tuple[float, ...] = ()
     shift_range: Range | None = None
     alpha_range: Range | None = None
-    augmentation: tuple[str, ...] = ("crop", "mirror", *augmentation.KINDS)
+    augmentation: tuple[str, ...] = AUGMENTATIONS
     augmentation_strength: float = 1.0
     epochs: int = 5
     init_scale: float = 1.0
@@ -112,7 +112,7 @@ class TrainingConfig:
 
 def build_encoder(
     config: TrainingConfig, precision: Precision = "float32", inference: bool = False
-) -> Encoder:
+) -> "Encoder":
     """The encoder of a configuration.
 
     Args:
@@ -136,10 +136,17 @@ def build_encoder(
         )
     clouds = config.clouds
     shared = (config.heads, clouds.space, clouds.shift_known, config.width, dtype)
+    # Imported here for start-up: they import flax, which a compiled network does not need.
     if config.encoder == "points":
+        from train3d_jax.networks.point_set_encoder import PointSetEncoder
+
         return PointSetEncoder(*shared)
     if config.encoder == "serial":
+        from train3d_jax.networks.serial_encoder import SerialEncoder
+
         return SerialEncoder(*shared)
+    from train3d_jax.networks.surface_encoder import SurfaceEncoder
+
     evidence = config.resolved().evidence
     assert evidence is not None
     if inference and evidence.inference_pairs is not None:

@@ -10,6 +10,7 @@ from train3d_jax.evidence.targets import Target
 from train3d_jax.geometry import affine
 from train3d_jax.geometry.clouds import Blocks, Observation, observe
 from train3d_jax.training import augmentation
+from train3d_jax.training.choices import KINDS
 from train3d_jax.training.config import TrainingConfig
 
 Batch = dict[str, Any]
@@ -63,7 +64,7 @@ def make_examples(
     blocks = Blocks(batch["pixels"], batch["values"], batch["mask"], batch["size"], batch["centre"])
     added, first_guess = jnp.zeros(len(batch["focal"])), None
     if augmented:
-        kinds = tuple(kind for kind in config.augmentation if kind in augmentation.KINDS)
+        kinds = tuple(kind for kind in config.augmentation if kind in KINDS)
         blocks = augmentation.augment(
             augment_key, blocks, kinds, config.augmentation_strength, settings.space
         )

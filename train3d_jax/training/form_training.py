@@ -9,11 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from train3d_jax.evidence import forms
 from train3d_jax.geometry import points
 from train3d_jax.geometry.affine import Space
 from train3d_jax.geometry.clouds import Blocks
-from train3d_jax.networks import forms
+from train3d_jax.networks.forms import FormNetwork, channels_of
 from train3d_jax.training import augmentation
+from train3d_jax.training.choices import KINDS
 
 LEARNING_RATE, WARM_UP, LAST_RATE = 2e-3, 100, 1e-5
 """Of AdamW: the peak rate, the steps of the warm-up (half of a shorter training), and the last rate
@@ -56,8 +58,8 @@ def optimiser(steps: int) -> optax.GradientTransformation:
 def initial_state(key: jax.Array, steps: int) -> State:
     """Random weights."""
     count = points.BLOCKS[0] * points.BLOCKS[1]
-    channels = forms.channels_of(jnp.zeros((1, count)), jnp.zeros((1, count), bool))
-    params = forms.FormNetwork().init(key, channels)
+    channels = channels_of(jnp.zeros((1, count)), jnp.zeros((1, count), bool))
+    params = FormNetwork().init(key, channels)
     average = jax.tree.map(jnp.copy, params)  # buffers of its own: a step donates all of them
     return State(params, average, optimiser(steps).init(params))
 
@@ -79,9 +81,7 @@ def examples(
     for number, (space, batch) in enumerate(batches.items()):
         keys = jax.random.split(jax.random.fold_in(key, number), 3)
         fields = (batch[name] for name in ("pixels", "values", "mask", "size", "centre"))
-        blocks = augmentation.augment(
-            keys[0], Blocks(*fields), augmentation.KINDS, AUGMENTATION_STRENGTH, space
-        )
+        blocks = augmentation.augment(keys[0], Blocks(*fields), KINDS, AUGMENTATION_STRENGTH, space)
         inverted = jax.random.bernoulli(keys[1], shape=(len(blocks.size), 1))
         images = jnp.where(inverted, -blocks.values, blocks.values), jnp.asarray(blocks.mask)
         images = [image.reshape(-1, *points.BLOCKS) for image in images]
@@ -104,10 +104,10 @@ def train_step(
 ) -> tuple[State, jax.Array, jax.Array]:
     """One step; also the mean cross-entropy in nats, and the accuracy."""
     values, mask, form = examples(key, batches)
-    channels = jax.lax.stop_gradient(forms.channels_of(values, mask))
+    channels = jax.lax.stop_gradient(channels_of(values, mask))
 
     def loss(params) -> tuple[jax.Array, jax.Array]:
-        logits: Any = forms.FormNetwork().apply(params, channels)
+        logits: Any = FormNetwork().apply(params, channels)
         cross_entropy = optax.softmax_cross_entropy_with_integer_labels(logits, form).mean()
         return cross_entropy, (logits.argmax(-1) == form).mean()
 

@@ -1,13 +1,10 @@
 """Losses of posteriors over binned quantities."""
 
-from typing import Literal
-
 import jax
 import jax.numpy as jnp
 
 from train3d_jax.evidence.targets import BINS, RANGES, Posterior, Target, bin_centres, median
-
-Loss = Literal["posterior", "l1"]
+from train3d_jax.training.choices import Loss
 
 
 def soft_bins(value: jax.Array, target: Target, bins: int = BINS) -> jax.Array:

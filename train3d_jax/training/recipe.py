@@ -4,14 +4,13 @@ All of optax; the weights' average is a field of `trainer.TrainState`, not of th
 so that a checkpoint keeps it apart under the name `params`.
 """
 
-from typing import Any, Literal, Protocol
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 
-Optimizer = Literal["adamw", "sgd"]
-Schedule = Literal["linear", "cosine"]
+from train3d_jax.training.config import TrainingConfig
 
 WEIGHT_DECAY = 1e-4
 """Of AdamW, per step and unit of learning rate; optax's default.  Chosen."""
@@ -27,51 +26,34 @@ AVERAGE_WARM_UP = 9.0
 decay is at most (1 + n) / (10 + n) after n updates."""
 
 
-class Recipe(Protocol):
-    """What this module needs of a `training.TrainingConfig`; its attributes are described there."""
-
-    @property
-    def optimizer(self) -> Optimizer: ...  # noqa: D102
-    @property
-    def learning_rate(self) -> float: ...  # noqa: D102
-    @property
-    def learning_rate_decay(self) -> float: ...  # noqa: D102
-    @property
-    def schedule(self) -> Schedule: ...  # noqa: D102
-    @property
-    def warmup_steps(self) -> int: ...  # noqa: D102
-    @property
-    def clip_norm(self) -> float: ...  # noqa: D102
-
-
-def learning_rate(recipe: Recipe, total_steps: int) -> optax.Schedule:
+def learning_rate(config: TrainingConfig, total_steps: int) -> optax.Schedule:
     """A linear warm-up from 0, then a linear or cosine decay to the last share of the rate.
 
     In a run shorter than twice the warm-up, the warm-up is the first half of it.
     """
-    warmup = min(recipe.warmup_steps, total_steps // 2)
+    warmup = min(config.warmup_steps, total_steps // 2)
     decay_steps = max(total_steps - warmup, 1)
-    if recipe.schedule == "linear":
-        last = recipe.learning_rate * recipe.learning_rate_decay
-        decay = optax.linear_schedule(recipe.learning_rate, last, decay_steps)
+    if config.schedule == "linear":
+        last = config.learning_rate * config.learning_rate_decay
+        decay = optax.linear_schedule(config.learning_rate, last, decay_steps)
     else:
         decay = optax.cosine_decay_schedule(
-            recipe.learning_rate, decay_steps, recipe.learning_rate_decay
+            config.learning_rate, decay_steps, config.learning_rate_decay
         )
-    warm_up = optax.linear_schedule(0.0, recipe.learning_rate, max(warmup, 1))
+    warm_up = optax.linear_schedule(0.0, config.learning_rate, max(warmup, 1))
     return optax.join_schedules([warm_up, decay], [warmup])
 
 
-def build_optimizer(recipe: Recipe, total_steps: int) -> optax.GradientTransformation:
+def build_optimizer(config: TrainingConfig, total_steps: int) -> optax.GradientTransformation:
     """AdamW, or SGD with momentum as the original, on gradients clipped by their global norm."""
-    rate = learning_rate(recipe, total_steps)
-    if recipe.optimizer == "adamw":
+    rate = learning_rate(config, total_steps)
+    if config.optimizer == "adamw":
         steps = optax.adamw(rate, b2=SECOND_MOMENT_DECAY, weight_decay=WEIGHT_DECAY)
     else:
         steps = optax.sgd(rate, MOMENTUM)
-    if not recipe.clip_norm:
+    if not config.clip_norm:
         return steps
-    return optax.chain(optax.clip_by_global_norm(recipe.clip_norm), steps)
+    return optax.chain(optax.clip_by_global_norm(config.clip_norm), steps)
 
 
 def move_average(average: Any, params: Any, step: jax.Array, decay: float) -> Any:

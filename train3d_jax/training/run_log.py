@@ -13,7 +13,6 @@ from tqdm import tqdm
 from train3d_jax.errors import UserError
 from train3d_jax.files import write_whole
 from train3d_jax.geometry import affine
-from train3d_jax.pictures import cloud_plots, curves, figures
 from train3d_jax.training.config import TrainingConfig
 from train3d_jax.training.validation import Validation
 
@@ -134,6 +133,8 @@ class RunLog:
         """Writes predictions against the truth, and one cloud, for TensorBoard."""
         if self._writer is None:
             return
+        from train3d_jax.pictures import cloud_plots, curves, figures  # start-up: matplotlib
+
         for target, true in validation.true.items():
             predicted = validation.predicted[target]
             self._writer.add_histogram(f"{target}/true", true, step)
@@ -147,6 +148,8 @@ class RunLog:
 
     def draw_curves(self) -> None:
         """Writes curves.png from metrics.jsonl."""
+        from train3d_jax.pictures import curves  # start-up: matplotlib
+
         rows = [json.loads(line) for line in (self._run / METRICS).read_text().splitlines()]
         if rows:
             write_whole(self._run / CURVES, curves.render_curves(rows))

@@ -11,8 +11,8 @@ surfaces can turn to the one that most of its points agree on, in place of one b
 # pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false
 
 import functools
-import itertools
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +20,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from train3d_jax.geometry.affine import Either, masked_quantiles
-from train3d_jax.windows.quadrics import COEFFICIENTS, Cut, Windows, concatenate, fit_quadrics
+from train3d_jax.windows.quadrics import COEFFICIENTS, Cut, Windows, fit_quadrics
 
 Grid = tuple[int, int]
 
@@ -74,7 +74,7 @@ def fit_block_windows(
     mask: Bool[Either, " p"],
     shape: Grid,
     settings: WindowSettings,
-    consensus: bool = False,
+    consensus: bool | jax.Array = False,
 ) -> Windows:
     """Fits a quadric in every window of the grid of blocks.
 
@@ -88,7 +88,7 @@ def fit_block_windows(
       settings: grids and tolerances.
       consensus: whether a window that sees several surfaces turns to the one that most of its
         points agree on.  Its centre, extent, residual and count are then those of the weighted
-        points.
+        points.  A traced bool is one program for both.
 
     Returns:
       The windows of all grids, one after the other.
@@ -96,24 +96,41 @@ def fit_block_windows(
     rays, w = (
         jnp.where(mask.reshape(-1, *[1] * (x.ndim - 1)), x, 0.0) for x in (rays, inverse_depth)
     )
-    weights, grids = jnp.asarray(mask, w.dtype), settings.grids
-    if not consensus:
-        return concatenate([_fit_grid(rays, w, weights, shape, grid)[0] for grid in grids])
-    # From the smallest windows, which mostly see one surface, to ever larger ones: each time the
-    # planes of the windows within a window are the candidates for its points.
-    parts = [_fit_grid(rays, w, weights, shape, grids[0])[0]]
-    residuals = []
-    for smaller, larger in itertools.pairwise(grids):
-        near = _near_best_planes(rays, w, weights, parts[-1], shape, smaller, larger, settings)
-        fits, residual = _fit_grid(rays, w, jnp.where(mask, near, 0.0), shape, larger)
-        parts.append(fits)
-        residuals.append(residual)
-    # Once more about the resulting surfaces, which may be curved.
-    for number, (grid, residual) in enumerate(zip(grids[1:], residuals, strict=True), 1):
-        sigma = _point_sigma(parts[number], settings.least_surface_sigma)[_window_of(shape, grid)]
-        near = jnp.where(mask, _robust_weight(residual / sigma, settings.far_residual), 0.0)
-        parts[number], _ = _fit_grid(rays, w, near, shape, grid)
-    return concatenate(parts)
+    all_points = jnp.asarray(mask, w.dtype)
+    tables = jax.tree.map(jnp.asarray, _tables(shape, settings.grids))
+
+    def step(last: _Fit, number_and_kind: jax.Array) -> tuple[_Fit, Windows]:
+        number, kind = number_and_kind
+        grid = jax.tree.map(lambda of_grids: of_grids[number], tables)
+
+        def near_best_plane() -> jax.Array:
+            near = _near_best_planes(rays, w, all_points, last.windows, grid, settings)
+            return jnp.where(mask, near, 0.0)
+
+        def near_own_surface() -> jax.Array:
+            sigma = _point_sigma(last.windows, settings.least_surface_sigma)
+            distance = last.residuals / _spread(grid, sigma[None])[0]
+            near = _robust_weight(distance, settings.far_residual)
+            return jnp.where(mask, near, 0.0)
+
+        def fit() -> _Fit:
+            choices = (lambda: all_points, near_best_plane, near_own_surface)
+            weights = jax.lax.switch(kind, choices)
+            return _Fit(*fit_quadrics(w, _cut_blocks(rays, weights, grid)))
+
+        new = jax.lax.cond(kind == _LEFT_OUT, lambda: last, fit)
+        # What is fitted again is no candidate for larger windows.
+        kept = jax.tree.map(lambda x, y: jnp.where(kind == _NEAR_OWN_SURFACE, x, y), last, new)
+        return kept, new.windows
+
+    # A loop over fits of grids that are padded alike: its body is traced and compiled once.
+    plain, robust = _steps(len(settings.grids))
+    steps = jnp.where(consensus, robust, plain)
+    if consensus is False:
+        steps = plain[plain[:, 1] != _LEFT_OUT]
+    padded = tables.down.shape[1] * tables.across.shape[1]
+    _, windows = jax.lax.scan(step, _no_fit(padded, w), steps)
+    return _of_grids(windows, len(steps), settings.grids)
 
 
 def with_noise_floor(windows: Windows, quantile: float) -> Windows:
@@ -155,35 +172,135 @@ def mirrored(windows: Windows, grids: tuple[Grid, ...]) -> Windows:
     )
 
 
-# Traced once for all the fits of a grid: tracing is most of the time to a first answer.
-@functools.partial(jax.jit, static_argnames=("shape", "grid"))
-def _fit_grid(
-    rays: jax.Array, w: jax.Array, weights: jax.Array, shape: Grid, grid: Grid
-) -> tuple[Windows, jax.Array]:
-    return fit_quadrics(w, _cut_blocks(rays, weights, shape, grid))
+class _Fit(NamedTuple):
+    """Windows of one padded grid, and the residual of each point, shape (P,)."""
+
+    windows: Windows
+    residuals: jax.Array
 
 
-def _window_of(shape: Grid, grid: Grid) -> np.ndarray:
-    """The window that each block lies in, shape (P,)."""
-    columns, rows = grid
-    down, across = (
-        np.floor((np.arange(size) + 0.5) * number / size)
-        for number, size in zip((rows, columns), shape, strict=True)
+_ALL_POINTS, _NEAR_BEST_PLANE, _NEAR_OWN_SURFACE, _LEFT_OUT = range(4)
+"""What weights the points of a fit."""
+
+
+def _steps(grids: int) -> tuple[np.ndarray, np.ndarray]:
+    """The fits of all grids, without consensus and with it: rows of grid and kind.
+
+    Consensus goes from the smallest windows, which mostly see one surface, to ever larger ones:
+    each time the planes of the windows within a window are the candidates for its points.  Then
+    the window is fitted once more about its surface, which may be curved.
+    """
+    plain, robust = [(0, _ALL_POINTS)], [(0, _ALL_POINTS)]
+    for grid in range(1, grids):
+        plain += [(grid, _LEFT_OUT), (grid, _ALL_POINTS)]
+        robust += [(grid, _NEAR_BEST_PLANE), (grid, _NEAR_OWN_SURFACE)]
+    return np.array(plain, np.int32), np.array(robust, np.int32)
+
+
+def _of_grids(fits: Windows, steps: int, grids: tuple[Grid, ...]) -> Windows:
+    """The windows of all grids without padding, from those of all steps, shapes (steps, M)."""
+    columns = max(across for across, _ in grids)
+    padded = columns * max(down for _, down in grids)
+    last_steps = np.arange(len(grids)) * (1 if steps == len(grids) else 2)
+    taken = np.concatenate(
+        [
+            step * padded + (np.arange(down)[:, None] * columns + np.arange(across)).ravel()
+            for step, (across, down) in zip(last_steps, grids, strict=True)
+        ]
     )
-    return (down[:, None] * columns + across).astype(np.int32).ravel()
+    return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[taken], fits)
 
 
-def _cut_blocks(rays: jax.Array, weights: jax.Array, shape: Grid, grid: Grid) -> Cut:
-    (columns, rows), index = grid, _window_of(shape, grid)
-    down = np.float32(np.arange(rows)[:, None] == index[:: shape[1]] // columns)
-    across = np.float32(np.arange(columns)[:, None] == index[: shape[1]])
+def _no_fit(windows: int, w: jax.Array) -> _Fit:
+    of_windows, pairs = jnp.zeros(windows, w.dtype), jnp.zeros((windows, 2), w.dtype)
+    none = Windows(
+        centre=pairs,
+        extent=pairs,
+        value=of_windows,
+        gradient=pairs,
+        hessian=jnp.zeros((windows, 3), w.dtype),
+        residual=of_windows,
+        count=of_windows,
+        mask=of_windows > 0,
+    )
+    return _Fit(none, jnp.zeros_like(w))
+
+
+class _Tables(NamedTuple):
+    """How grids of windows lie in the grid of blocks; leading axis of grids, padded alike.
+
+    Padded to R rows and C columns of windows, numbered row by row.
+
+    Attributes:
+      down: 1 where a row of blocks lies in a row of windows, shape (R, rows of blocks).
+      across: the same for columns, shape (C, columns of blocks).
+      row_of: the row of windows that each row of blocks lies in, shape (rows of blocks,).
+      within: the windows of the grid before about the middle of each window, shape (R * C, 9).
+    """
+
+    down: np.ndarray
+    across: np.ndarray
+    row_of: np.ndarray
+    within: np.ndarray
+
+
+def _tables(shape: Grid, grids: tuple[Grid, ...]) -> _Tables:
+    columns, rows = np.max(grids, 0)
+    parts = []
+    for smaller, larger in zip((grids[0], *grids), grids, strict=False):
+        (across, down), (row, column) = larger, _places(shape, larger)
+        within = np.zeros((rows, columns, 9), np.int32)
+        within[:down, :across] = _windows_within(smaller, larger, columns)
+        parts.append(
+            _Tables(
+                np.float32(np.arange(rows)[:, None] == row),
+                np.float32(np.arange(columns)[:, None] == column),
+                row.astype(np.int32),
+                within.reshape(-1, 9),
+            )
+        )
+    return _Tables(*map(np.stack, zip(*parts, strict=True)))
+
+
+def _places(shape: Grid, grid: Grid) -> tuple[np.ndarray, np.ndarray]:
+    """The row of windows that each row of blocks lies in, and the same for columns."""
+    row, column = (
+        np.floor((np.arange(size) + 0.5) * number / size)
+        for number, size in zip(reversed(grid), shape, strict=True)
+    )
+    return row, column
+
+
+def _windows_within(smaller: Grid, larger: Grid, columns: int) -> np.ndarray:
+    """The windows of one grid about the middle of each window of a grid of larger ones.
+
+    Those up to a window's width away, two or three in a row: the same from either side.  Where
+    there are two, one is repeated.
+
+    Returns:
+      Numbers in rows of so many columns, shape (rows, columns of the larger windows, 9).
+    """
+    nearest = []
+    for many, few in zip(smaller, larger, strict=True):
+        middle = (np.arange(few) + 0.5) * many / few - 0.5
+        first, last = np.ceil(middle - 1 - 1e-6), np.floor(middle + 1 + 1e-6)
+        rows = np.stack([first, first + 1, last], -1)
+        nearest.append(np.clip(rows, 0, many - 1).astype(np.int32))
+    across, down = nearest
+    index = down[:, None, :, None] * columns + across[None, :, None, :]
+    return index.reshape(*index.shape[:2], 9)
+
+
+def _cut_blocks(rays: jax.Array, weights: jax.Array, grid: _Tables) -> Cut:
+    (rows, height), (columns, width) = grid.down.shape, grid.across.shape
 
     def sum_up(values: jax.Array) -> jax.Array:
         # Across, then down: two small matrix products in place of one large one.  With all digits
         # of float32: a GPU would otherwise keep three, and curvature needs six.
-        values = jnp.matmul((values * weights).reshape(-1, shape[1]), across.T, precision="highest")
-        values = values.reshape(-1, shape[0], columns)
-        values = jnp.einsum("krx,yr->yxk", values, down, precision="highest")
+        values = (values * weights).reshape(-1, width)
+        values = jnp.matmul(values, grid.across.T, precision="highest")
+        values = values.reshape(-1, height, columns)
+        values = jnp.einsum("krx,yr->yxk", values, grid.down, precision="highest")
         return values.reshape(rows * columns, -1)
 
     def sums(*parts: jax.Array) -> jax.Array:
@@ -193,87 +310,64 @@ def _cut_blocks(rays: jax.Array, weights: jax.Array, shape: Grid, grid: Grid) ->
     total = sums(jnp.stack([jnp.ones_like(rays[:, 0]), *rays.T]))
     count = jnp.maximum(total[:, :1], 1)
     centre = total[:, 1:] / count
-    offset = rays - centre[index]
+    spread = functools.partial(_spread, grid)
+    offset = rays - spread(centre.T).T
     # Of points spread evenly over [-h, h] the variance is h^2 / 3.
     extent = jnp.sqrt(3 * sums(offset.T**2) / count + LEAST_EXTENT**2)
-    return Cut(offset / extent[index], centre, extent, sums, lambda of_windows: of_windows[index])
+    return Cut(offset / spread(extent.T).T, centre, extent, sums, spread)
 
 
-def _windows_within(smaller: Grid, larger: Grid) -> np.ndarray:
-    """The windows of one grid about the middle of each window of a grid of larger ones, (M, 9).
-
-    Those up to a window's width away, two or three in a row: the same from either side.  Where
-    there are two, one is repeated.
-    """
-    nearest = []
-    for many, few in zip(smaller, larger, strict=True):
-        middle = (np.arange(few) + 0.5) * many / few - 0.5
-        first, last = np.ceil(middle - 1 - 1e-6), np.floor(middle + 1 + 1e-6)
-        rows = np.stack([first, first + 1, last], -1)
-        nearest.append(np.clip(rows, 0, many - 1).astype(np.int32))
-    across, down = nearest
-    index = down[:, None, :, None] * smaller[0] + across[None, :, None, :]
-    return index.reshape(-1, 9)
-
-
-def _members(shape: Grid, grid: Grid) -> tuple[np.ndarray, np.ndarray]:
-    """The blocks of each window, padded to the same number, and which of them are no padding.
-
-    Shapes (M, K) both.
-    """
-    window_of = _window_of(shape, grid)
-    in_turn = np.argsort(window_of, kind="stable")
-    count = np.bincount(window_of, minlength=int(np.prod(grid)))
-    place = np.arange(count.max())
-    index = (np.cumsum(count) - count)[:, None] + place
-    return in_turn[np.minimum(index, len(in_turn) - 1)], place < count[:, None]
+def _spread(grid: _Tables, of_windows: jax.Array) -> jax.Array:
+    """Gives each point the values of its window, (K, R * C) to (K, P)."""
+    (rows, _), (columns, _) = grid.down.shape, grid.across.shape
+    # A matrix product, then whole rows: picking single values takes ten times as long.
+    values = of_windows.reshape(-1, rows, columns)
+    values = jnp.matmul(values, grid.across, precision="highest")
+    return values[:, grid.row_of].reshape(len(of_windows), -1)
 
 
 def _near_best_planes(
     rays: jax.Array,
     w: jax.Array,
     weights: jax.Array,
-    fits: Windows,
-    shape: Grid,
-    smaller: Grid,
-    larger: Grid,
+    smaller: Windows,
+    grid: _Tables,
     settings: WindowSettings,
 ) -> jax.Array:
     """How near points are to the plane that most points of their window agree on, 0 to 1, (P,).
 
-    The candidates are the tangent planes of the smaller windows within it (`fits`).  Points of a
-    window without a candidate count as near.
+    The candidates are the tangent planes of the smaller windows within it.  Points of a window
+    without a candidate count as near.
     """
-    within = _windows_within(smaller, larger)
-    index, inside = _members(shape, larger)
-    window_of, extent = _window_of(shape, larger), _cut_blocks(rays, weights, shape, larger).extent
-    gradient, count = fits.gradient[within], jnp.maximum(fits.count[within], 1.0)
+    within, cut = grid.within, _cut_blocks(rays, weights, grid)
+    gradient, count = smaller.gradient[within], jnp.maximum(smaller.count[within], 1.0)
     # How far off a plane is where it is extrapolated to, over the noise: slopes are the less
     # certain the smaller the window in which they were measured.
-    reach = extent[:, None] / fits.extent[within]
+    reach = cut.extent[:, None] / smaller.extent[within]
     extrapolation = jnp.sqrt(1 + 3 * (reach**2).sum(-1) / count)
-    sigma = _point_sigma(fits, settings.least_plane_sigma)[within] * extrapolation
-    offset = fits.value[within] - (gradient * fits.centre[within]).sum(-1)
-    usable = fits.mask[within]
+    sigma = _point_sigma(smaller, settings.least_plane_sigma)[within] * extrapolation
+    offset = smaller.value[within] - (gradient * smaller.centre[within]).sum(-1)
+    usable = smaller.mask[within]
     sigma = jnp.where(usable, sigma, 1.0)
-
-    def near(planes: jax.Array, places: jax.Array) -> jax.Array:
-        (offset, along_u, along_v, sigma), (u, v, w) = planes, places
-        distance = (offset + along_u * u + along_v * v - w) / sigma
-        return _robust_weight(distance, settings.far_residual)
-
     planes = jnp.stack([offset, gradient[..., 0], gradient[..., 1], sigma])
-    places = jnp.stack([*rays.T, w])
-    # The points of a window side by side, for all its planes alike.
-    of_windows = places[:, index][:, :, None]
-    odds = settings.stray_sigma * of_windows[2] / sigma[..., None]
-    agree = jnp.log1p(odds * near(planes[..., None], of_windows))
-    agree = (agree * (weights[index] * inside)[:, None]).sum(-1)
+
+    def near(plane: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Weights of points by a plane of their window, (4, R * C), and the plane's sigma there."""
+        offset, along_u, along_v, sigma = cut.spread(plane)
+        distance = (offset + along_u * rays[:, 0] + along_v * rays[:, 1] - w) / sigma
+        return _robust_weight(distance, settings.far_residual), sigma
+
+    def agreement(plane: jax.Array) -> jax.Array:
+        weight, sigma = near(plane)
+        odds = settings.stray_sigma * w / sigma
+        return cut.sums(jnp.log1p(odds * weight)[None])[:, 0]
+
+    agree = jax.lax.map(agreement, jnp.moveaxis(planes, -1, 0)).T
     best = jnp.where(usable, agree, 0.0).argmax(-1)[:, None]
-    best_planes = jnp.take_along_axis(planes, best[None], -1)[..., 0]
+    best_plane = jnp.take_along_axis(planes, best[None], -1)[..., 0]
     best_usable = jnp.take_along_axis(usable, best, -1)[:, 0]
-    nearest = best_usable[window_of] * near(best_planes[:, window_of], places)
-    return jnp.where(usable.any(-1)[window_of], nearest, 1.0)
+    usable_here = cut.spread(jnp.float32(jnp.stack([usable.any(-1), best_usable]))) > 0
+    return jnp.where(usable_here[0], usable_here[1] * near(best_plane)[0], 1.0)
 
 
 def _robust_weight(distance: jax.Array, far: float) -> jax.Array:

@@ -118,7 +118,7 @@ class Cut(NamedTuple):
       extent: half width and half height of the windows, shape (M, 2).
       sums: adds values up over the points of each window; any number of arrays (K, N) to (M, sum
         of K).
-      spread: gives each point the values of its window; (M, ...) to (N, ...).
+      spread: gives each point the values of its window; (K, M) to (K, N).
     """
 
     local: jax.Array
@@ -150,7 +150,7 @@ def _cut(rays: Either, mask: Either, low: jax.Array, span: jax.Array, grid: np.n
         low + (2 * cells + 1) * half,
         jnp.broadcast_to(half, cells.shape),
         sums,
-        lambda of_windows: of_windows[index],
+        lambda of_windows: of_windows[:, index],
     )
 
 
@@ -168,13 +168,14 @@ def fit_quadrics(w: Float[Either, " n"], cut: Cut) -> tuple[Windows, Float[Array
     count, total = cut.sums(jnp.stack([jnp.ones_like(w), w])).T
     mean = total / jnp.maximum(count, 1)
     # About the mean: in float32 the curvature would drown in the rounding of w itself.
-    centred = w - cut.spread(mean)
+    centred = w - cut.spread(mean[None])[0]
     products = [part * centred for part in _monomials(cut.local, 2)]
     moments = cut.sums(*_monomials(cut.local, 4), *products)
     matrix, right = moments[:, : len(_POWERS)], moments[:, len(_POWERS) :]
     ridge = jnp.eye(COEFFICIENTS) * (RIDGE * count + 1e-6)[:, None, None]
     coefficients = solve_positive_definite(matrix[:, _NORMAL_MATRIX] + ridge, right)
-    residuals = centred - _polynomial(cut.local, cut.spread(coefficients))
+    residuals = centred - _polynomial(cut.local, cut.spread(coefficients.T))
+    mean_square = cut.sums(residuals[None] ** 2)[:, 0] / jnp.maximum(count, 1)
     width, height = cut.extent.T
     areas = jnp.stack([width**2, width * height, height**2], -1)
     windows = Windows(
@@ -183,7 +184,8 @@ def fit_quadrics(w: Float[Either, " n"], cut: Cut) -> tuple[Windows, Float[Array
         value=mean + coefficients[:, 0],
         gradient=coefficients[:, np.array(_SLOPES)] / cut.extent,
         hessian=coefficients[:, np.array(_CURVATURES)] * np.array([2, 1, 2], np.float32) / areas,
-        residual=jnp.sqrt(cut.sums(residuals[None] ** 2)[:, 0] / jnp.maximum(count, 1)),
+        # Where there is no point the derivative would be infinite.
+        residual=jnp.where(count > 0, jnp.sqrt(jnp.where(count > 0, mean_square, 1.0)), 0.0),
         count=count,
         mask=count >= MINIMUM_POINTS,
     )
@@ -198,9 +200,9 @@ def _monomials(local: jax.Array, degree: int) -> list[jax.Array]:
 
 
 def _polynomial(local: jax.Array, coefficients: jax.Array) -> jax.Array:
-    """Values at points (N, 2), each of a quadric of its own, coefficients (N, 6) as `_BASIS`."""
+    """Values at points (N, 2), each of a quadric of its own, coefficients (6, N) as `_BASIS`."""
     p, q = local.T
-    terms = [c * p**i * q**j for c, (i, j) in zip(coefficients.T, _BASIS, strict=True)]
+    terms = [c * p**i * q**j for c, (i, j) in zip(coefficients, _BASIS, strict=True)]
     return functools.reduce(jnp.add, terms)
 
 
