@@ -1,3 +1,4 @@
+import gc
 import os
 import tempfile
 from importlib.metadata import version
@@ -25,6 +26,7 @@ jaxtyping.install_import_hook([f"train3d_jax.{name}" for name in CHECKED], "chec
 import pytest  # noqa: E402
 from absl import flags  # noqa: E402
 
+gc.set_threshold(100_000)  # as `launch.program` does: most of what is traced stays
 flags.FLAGS.mark_as_parsed()  # grain asks absl's flags when it starts worker processes
 
 FIRST = (
