@@ -23,7 +23,7 @@ demo: .venv/installed
 	$(BIN)/python -m launch.demo $(DEMO_FLAGS)
 
 test: .venv/installed
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 check: .venv/installed
 	$(BIN)/ruff check .

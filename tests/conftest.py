@@ -1,3 +1,4 @@
+import gc
 import os
 import tempfile
 from importlib.metadata import version
@@ -25,7 +26,22 @@ jaxtyping.install_import_hook([f"train3d_jax.{name}" for name in CHECKED], "chec
 import pytest  # noqa: E402
 from absl import flags  # noqa: E402
 
+gc.set_threshold(100_000)  # as `launch.program` does: most of what is traced stays
 flags.FLAGS.mark_as_parsed()  # grain asks absl's flags when it starts worker processes
+
+FIRST = (
+    "test_documentation", "test_processes", "test_train_program", "test_evaluate_program",
+    "test_programs", "test_shared_windows", "test_solver", "test_surface_encoder",
+    "test_infer_program", "test_training", "test_viewer_server", "test_cluster", "test_rooms",
+    "test_inference", "test_api", "test_prepare_resume",
+)  # fmt: skip
+"""Files that take longest, begun first: two processes then end together."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    place = {name: number for number, name in enumerate(FIRST)}
+    items.sort(key=lambda item: place.get(item.path.stem, len(FIRST)))
+
 
 REAL_DATA = Path(__file__).parents[2] / "shared" / "real"
 

@@ -179,7 +179,7 @@ def test_one_plane_has_one_direction_and_a_room_has_several():
     blocks = blocks_of([1 / (0.4 + 0.1 * u + 0.05 * v), ROOMS[0][0]])
     focal = np.array([96 / 1.0, FOCALS[0]], np.float32)
     first_guess = np.asarray(camera.initial_focal(blocks.size[:, 0]))
-    fit = jax.jit(solve, static_argnames="space")(blocks).fit
+    fit = solved(blocks, "depth").fit
     share = plane_share(
         fit, "depth", solver_settings("depth"), true_shifts(blocks), focal / first_guess
     )

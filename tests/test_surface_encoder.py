@@ -1,4 +1,5 @@
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -27,10 +28,14 @@ SIZES = {"shift": SHIFT_BINS, "focal": FOCAL_BINS, "scale": BINS}
 
 
 @pytest.fixture(scope="module")
-def evaluated():
+def evaluate():
+    return functools.partial(make_evaluation(SURFACES), initial_params(SURFACES))
+
+
+@pytest.fixture(scope="module")
+def evaluated(evaluate):
     """Fresh weights, asked about whole rooms without noise."""
-    evaluate = make_evaluation(SURFACES)
-    return evaluate(initial_params(SURFACES), rooms_batch(tuple(range(12))))
+    return evaluate(rooms_batch(tuple(range(12))))
 
 
 def test_fresh_weights_answer_as_the_solver_that_they_begin_at(evaluated):
@@ -40,10 +45,9 @@ def test_fresh_weights_answer_as_the_solver_that_they_begin_at(evaluated):
     assert np.median(evaluated.errors["focal_error"]) < 0.03
 
 
-def test_an_answer_does_not_depend_on_the_rest_of_the_batch(evaluated):
-    evaluate = make_evaluation(SURFACES)
+def test_an_answer_does_not_depend_on_the_rest_of_the_batch(evaluate, evaluated):
     batch = jax.tree.map(lambda column: column[::-1], rooms_batch(tuple(range(12))))
-    turned = evaluate(initial_params(SURFACES), batch)
+    turned = evaluate(batch)
     for name, posterior in turned.log_probability.items():
         # Probabilities; sums in another order, through the curvature of the fits.
         np.testing.assert_allclose(
@@ -51,12 +55,17 @@ def test_an_answer_does_not_depend_on_the_rest_of_the_batch(evaluated):
         )
 
 
+@jax.jit
+def continuation_of(rays, values):
+    everywhere = jnp.ones(64 * 64, bool)
+    windows = fit_block_windows(rays, values, everywhere, (64, 64), WindowSettings())
+    return continuation(jax.tree.map(lambda x: x[None], windows), GRIDS)[0]
+
+
 def continuations(w):
     """`continuation` of an inverse depth w(u, v): of each grid, shape (down, across, 8)."""
     v, u = (np.mgrid[:64, :64].reshape(2, -1) - 31.5) / 64
-    rays, everywhere = np.float32(np.stack([u, v], -1)), np.ones(64 * 64, bool)
-    windows = fit_block_windows(rays, np.float32(w(u, v)), everywhere, (64, 64), WindowSettings())
-    found = np.asarray(continuation(jax.tree.map(lambda x: x[None], windows), GRIDS))[0]
+    found = np.asarray(continuation_of(np.float32(np.stack([u, v], -1)), np.float32(w(u, v))))
     ends = np.cumsum([across * down for across, down in GRIDS])[:-1]
     return [
         of_grid.reshape(down, across, 8)

@@ -1,11 +1,8 @@
 """What the viewer's server shows to whom, without a browser."""
 
 import dataclasses
-import os
 import signal
 import socket
-import subprocess
-import sys
 import time
 import urllib.request
 from pathlib import Path
@@ -15,6 +12,7 @@ import numpy as np
 import pytest
 from box_rooms import box_room
 from PIL import Image
+from programs import Started
 
 from data.user_maps.depth_files import DepthFile
 from launch.recovery.config import RecoveryConfig, SaveSettings
@@ -165,19 +163,20 @@ def test_scores_peak_and_errors_vanish_at_the_truth(config, space):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_the_program_shows_a_folder_until_it_is_asked_to_end(config, number):
-    command = [sys.executable, "-m", "launch.view", "--input", str(config.input), "--model="]
-    with subprocess.Popen(
-        [*command, "--space", "depth", "--port", "0"],
-        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}, cwd=config.input.parent,
-        text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    ) as program:  # fmt: skip
-        try:
-            line = program.stdout.readline()
-            address = line.split()[0]
-            assert address.startswith("http://127.0.0.1:") and "shows 1 map of" in line
-            with Browser(int(address.rsplit(":", 1)[1])):
-                program.send_signal(number)
-                out, errors = program.communicate(timeout=60)
-        finally:
+    flags = ("--input", config.input, "--model=", "--space", "depth", "--port", 0)
+    program = Started(config.input.parent, "view", *flags)
+    try:
+        while "\n" not in program.stdout:
+            assert program.poll() is None, program.communicate()
+            time.sleep(0.01)
+        line = program.stdout
+        address = line.split()[0]
+        assert address.startswith("http://127.0.0.1:") and "shows 1 map of" in line
+        with Browser(int(address.rsplit(":", 1)[1])):
+            program.send_signal(number)
+            program.wait(timeout=60)
+    finally:
+        if program.poll() is None:
             program.kill()
-    assert (program.returncode, out.strip(), errors) == (0, "", "")
+    out, errors = program.communicate()
+    assert (program.returncode, out.strip(), errors) == (0, line.strip(), "")
