@@ -52,13 +52,13 @@ def solver(monkeypatch):
     """Lists the blocks and what was known of each batch."""
     batches = []
 
-    def recover_blocks(models, blocks, known, method, space):
+    def recover_blocks(models, blocks, known, method, space, at_once):
         batches.append((blocks, known))
         return Solved(blocks, known)
 
     monkeypatch.setattr(recovery, "recover_blocks", recover_blocks)
     monkeypatch.setattr(
-        map_checks, "form_evidence", lambda values, mask: np.zeros((len(values), 4))
+        map_checks, "form_evidence", lambda values, mask, at_once=None: np.zeros((len(values), 4))
     )
     return batches
 

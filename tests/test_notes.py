@@ -85,7 +85,7 @@ def test_the_form_of_a_folder_is_guessed_from_all_of_its_maps(tmp_path, form):
 def test_a_guess_that_is_not_sure_or_has_nothing_to_go_by_is_an_error(tmp_path, monkeypatch):
     files = write(tmp_path / "maps", "depth", count=2)
     undecided = np.log([[0.5, 0.4, 0.05, 0.05]] * 2)
-    monkeypatch.setattr(map_checks, "form_evidence", lambda values, mask: undecided)
+    monkeypatch.setattr(map_checks, "form_evidence", lambda *_: undecided)
     with pytest.raises(UserError, match=r"--space=guess: .*of 2 maps.*--space=depth or"):
         space_guess.guess(files, ReadSettings())
     for file in files:

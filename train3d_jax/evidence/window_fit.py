@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Bool, Float
 
 from train3d_jax import chunking
@@ -70,7 +69,7 @@ def fit_maps(
         the one at which most windows are flat.
     """
     ratio = jnp.full(len(values), jnp.nan, values.dtype) if ratio is None else ratio
-    fit = lambda *of_map: fit_map(*of_map, space=space, settings=settings)  # noqa: E731
+    fit = functools.partial(fit_map, space=space, settings=settings)
     return chunking.over_maps(fit, rays, values, mask, ratio)
 
 
@@ -100,7 +99,9 @@ def fit_map(
     """Fits the windows of one map; arguments as of `fit_maps` without the leading axis."""
     if space == "disparity":
         positive = mask & (values > affine.SMALLEST_VALUE)
-        return _without_curvature(_fit(rays, values, positive, settings.windows, consensus=True))
+        return _without_curvature(
+            _fit(rays, jnp.asarray(values), positive, settings.windows, consensus=True)
+        )
 
     def fit_again(base: jax.Array, last: jax.Array) -> tuple[jax.Array, Any]:
         least = jnp.where(last, settings.curvature.least_depth, affine.SMALLEST_VALUE)
@@ -115,7 +116,7 @@ def fit_map(
     # Twice: a quadric omits the cubic part of 1 / d, which vanishes as the shift is taken off.  A
     # loop, so that the fit is compiled once.
     none = jnp.zeros((), values.dtype)
-    _, both = jax.lax.scan(fit_again, none, np.array([False, True]))
+    _, both = jax.lax.scan(fit_again, none, jnp.array([False, True]))
     windows, curve, base = jax.tree.map(lambda of_fits: of_fits[1], both)
     return WindowFit(curve, _votes(windows, base, settings), windows, base)
 

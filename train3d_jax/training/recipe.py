@@ -94,7 +94,7 @@ def take_step(
         return jax.tree.map(join, tree, is_leaf=is_weights)
 
     updates, memory = optimizer.update(joined(gradient), joined(before.memory), params)
-    params = optax.apply_updates(params, updates)
+    params = jnp.asarray(optax.apply_updates(params, updates))
     average = move_average(joined(before.average), params, step, decay)
     part = lambda old, new: restore(new) if is_weights(old) else new  # noqa: E731
     memory = jax.tree.map(part, before.memory, memory, is_leaf=is_weights)

@@ -129,7 +129,7 @@ def fit_block_windows(
     if consensus is False:
         steps = plain[plain[:, 1] != _LEFT_OUT]
     padded = tables.down.shape[1] * tables.across.shape[1]
-    _, windows = jax.lax.scan(step, _no_fit(padded, w), steps)
+    _, windows = jax.lax.scan(step, _no_fit(padded, w), jnp.asarray(steps))
     return _of_grids(windows, len(steps), settings.grids)
 
 
@@ -253,8 +253,8 @@ def _tables(shape: Grid, grids: tuple[Grid, ...]) -> _Tables:
         within[:down, :across] = _windows_within(smaller, larger, columns)
         parts.append(
             _Tables(
-                np.float32(np.arange(rows)[:, None] == row),
-                np.float32(np.arange(columns)[:, None] == column),
+                (np.arange(rows)[:, None] == row).astype(np.float32),
+                (np.arange(columns)[:, None] == column).astype(np.float32),
                 row.astype(np.int32),
                 within.reshape(-1, 9),
             )
