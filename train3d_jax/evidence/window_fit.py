@@ -5,6 +5,7 @@
 # pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false
 
 import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -69,7 +70,7 @@ def fit_maps(
         the one at which most windows are flat.
     """
     ratio = jnp.full(len(values), jnp.nan, values.dtype) if ratio is None else ratio
-    fit = functools.partial(fit_map, space=space, settings=settings)
+    fit: Callable[..., WindowFit] = functools.partial(fit_map, space=space, settings=settings)
     return chunking.over_maps(fit, rays, values, mask, ratio)
 
 
