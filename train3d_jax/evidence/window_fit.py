@@ -5,7 +5,6 @@
 # pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false
 
 import functools
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -70,7 +69,9 @@ def fit_maps(
         the one at which most windows are flat.
     """
     ratio = jnp.full(len(values), jnp.nan, values.dtype) if ratio is None else ratio
-    fit: Callable[..., WindowFit] = functools.partial(fit_map, space=space, settings=settings)
+    fit = lambda rays, values, mask, ratio: fit_map(  # noqa: E731
+        rays, values, mask, ratio, space=space, settings=settings
+    )
     return chunking.over_maps(fit, rays, values, mask, ratio)
 
 
