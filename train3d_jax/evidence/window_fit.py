@@ -4,7 +4,6 @@
 # pyright: strict, reportUnknownMemberType=false, reportUnknownVariableType=false
 # pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false
 
-import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -87,8 +86,6 @@ def fit_true_maps(
     return _without_curvature(windows)
 
 
-# Traced once for all who call it: tracing is most of the time to a first answer.
-@functools.partial(jax.jit, static_argnames=("space", "settings"))
 def fit_map(
     rays: Float[Either, "p 2"],
     values: Float[Either, " p"],
