@@ -3,6 +3,7 @@
 import dataclasses
 import signal
 import socket
+import threading
 import time
 import urllib.request
 from pathlib import Path
@@ -15,6 +16,7 @@ from PIL import Image
 from programs import Started
 
 from data.user_maps.depth_files import DepthFile
+from launch.recovery import one_map
 from launch.recovery.config import RecoveryConfig, SaveSettings
 from train3d_jax.errors import UserError
 
@@ -23,6 +25,7 @@ from benchmarks.view import Browser  # noqa: E402
 from launch.viewer import drawings as viewer_drawings  # noqa: E402
 from launch.viewer import maps as viewer_maps  # noqa: E402
 from launch.viewer import server as viewer_server  # noqa: E402
+from launch.viewer.config import ViewConfig  # noqa: E402
 from launch.viewer.window import ViewerContext  # noqa: E402
 
 
@@ -38,6 +41,17 @@ def server(config):
     entries = viewer_maps.entries_of_folder(config)
     running = viewer_server.Server(ViewerContext(entries, config, (), False, False), "127.0.0.1", 0)
     yield running
+    running.stop()
+
+
+def test_what_recover_needs_is_compiled_ahead(config, monkeypatch):
+    ahead = threading.Event()
+    recover = lambda *_, at_once, **__: at_once == 1 and ahead.set()  # noqa: E731
+    monkeypatch.setattr(viewer_server.recovery, "recover_blocks", recover)
+    monkeypatch.setattr(viewer_server.map_checks, "form_evidence", lambda *_, **__: None)
+    listing = one_map.find_maps(config)
+    running, _ = viewer_server.serve(ViewConfig(config, listing, "127.0.0.1", 0, False))
+    assert ahead.wait(60)
     running.stop()
 
 

@@ -11,6 +11,7 @@ import hashlib
 import math
 import os
 import pickle
+import threading
 import zlib
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
@@ -56,13 +57,15 @@ class Program:
         self._function, self._described, self._options = function, described, compiler_options
         self._donates = donates
         self._compiled: dict[Any, Callable[..., Any]] = {}
+        self._lock = threading.Lock()
 
     def __call__(self, *arguments: Any) -> Any:
         """The function's value for arrays of numpy or JAX."""
         leaves, key = _flat(arguments)
-        if key not in self._compiled:
-            path = self._path(key)
-            self._compiled[key] = (path and _read(path)) or self._compile(leaves, key, path)
+        with self._lock:  # another thread may be compiling it
+            if key not in self._compiled:
+                path = self._path(key)
+                self._compiled[key] = (path and _read(path)) or self._compile(leaves, key, path)
         return self._compiled[key](*leaves)
 
     def is_kept(self, *arguments: Any) -> bool:

@@ -3,9 +3,11 @@
 import contextlib
 import io
 import socket
+import threading
 import warnings
 from urllib.parse import urlsplit
 
+import numpy as np
 import viser
 from viser import _messages  # see `_bound_uploads`
 
@@ -14,6 +16,7 @@ from launch.viewer import maps
 from launch.viewer.config import ViewConfig
 from launch.viewer.window import ViewerContext, Window
 from train3d_jax.errors import UserError
+from train3d_jax.inference import map_checks, recovery
 from train3d_jax.inference import models as networks
 
 MOST_UPLOADED = 1 << 28
@@ -124,19 +127,31 @@ def serve(config: ViewConfig) -> tuple[Server, int]:
     Raises:
       UserError: a network cannot be loaded, there is no map, or the address cannot be had.
     """
-    recovery = config.recovery
+    settings = config.recovery
     entries = (
-        maps.entries_of_set(recovery)
+        maps.entries_of_set(settings)
         if config.listing is None
-        else maps.entries_of_folder(recovery, config.listing)
+        else maps.entries_of_folder(settings, config.listing)
     )
     try:
-        models = [networks.load_model(run, recovery.space) for run in recovery.runs]
+        models = [networks.load_model(run, settings.space) for run in settings.runs]
     except UserError as error:
         raise UserError(f"{program.message(error)}; --model= shows maps without networks") from None
     if models:
-        networks.check_models(models, recovery.space, focal_known=False)
+        networks.check_models(models, settings.space, focal_known=False)
     context = ViewerContext(
-        entries, recovery, models, config.geometry_with_networks, truth=config.listing is None
+        entries, settings, models, config.geometry_with_networks, truth=config.listing is None
     )
-    return Server(context, config.host, config.port), len(entries)
+    server = Server(context, config.host, config.port)
+    threading.Thread(target=_compile, args=(context,), daemon=True).start()
+    return server, len(entries)
+
+
+def _compile(context: ViewerContext) -> None:
+    """Compiles what Recover needs, while the user looks at the first map."""
+    method = context.methods()[0]
+    models, space = context.models_for(method), context.config.space
+    blocks = recovery.make_blocks([np.ones((8, 8))])
+    with contextlib.suppress(Exception):  # what is wrong is reported when it is asked for
+        recovery.recover_blocks(models, blocks, method=method, space=space, at_once=1)
+        map_checks.form_evidence(np.array(blocks.values), np.array(blocks.mask), at_once=1)

@@ -81,7 +81,7 @@ def fit_true_maps(
     settings: EvidenceSettings,
 ) -> WindowFit:
     """The same for maps whose shift is known and taken off; their base is 0."""
-    fit = lambda *of_map: _fit(*of_map, settings.windows, consensus=True)  # noqa: E731
+    fit = lambda rays, w, mask: _fit(rays, w, mask, settings.windows, True)  # noqa: E731
     windows = chunking.over_maps(fit, rays, inverse_depth, mask)
     return _without_curvature(windows)
 

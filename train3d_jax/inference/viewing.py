@@ -5,6 +5,7 @@ unprojects the sample, and one look into a table of scores.
 """
 
 import functools
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -126,10 +127,12 @@ class Scores(NamedTuple):
 
 def scores(blocks: Blocks, space: affine.Space) -> Scores:
     """Scores of every shift and focal length for a map; blocks of a batch of one."""
-    flat, right = (np.asarray(part)[0] for part in _scores(blocks, space))
+    flat, right = (np.asarray(part)[0] for part in _scores()(blocks, space))
     return Scores(flat / (flat.max() or 1), right / (right.max() or 1))
 
 
-_scores = jax.jit(
-    solver.scores, static_argnames="space", compiler_options=chunking.compiler_options()
-)
+@functools.cache
+def _scores() -> Callable[..., solver.Scores]:
+    # Not at the top: which options there are depends on the device.
+    options = chunking.compiler_options()
+    return jax.jit(solver.scores, static_argnames="space", compiler_options=options)
