@@ -14,7 +14,7 @@ from train3d_jax import compilation
 
 @contextlib.contextmanager
 def shown_on(bar: tqdm | None) -> Iterator[None]:
-    """Shows on a progress bar that programs are being compiled, which can take minutes.
+    """Shows on a progress bar that programs are being compiled, which can take a minute.
 
     Programs that take less than `SHOWN_SECONDS`, such as those in the cache, are not shown.
 
@@ -83,7 +83,7 @@ class _Watch:
         if now - began > SHOWN_SECONDS and self._shown_at is None:
             self._shown_at = self._bar.n
             once = "once on this machine, " if compilation.is_kept() else ""
-            self._bar.set_description_str(f"compiling ({once}a minute or two)")
+            self._bar.set_description_str(f"compiling ({once}up to a minute)")
         moved = self._shown_at is not None and self._bar.n != self._shown_at
         if moved or (not self._began and now - self._ended > QUIET_SECONDS):
             self.restore()
