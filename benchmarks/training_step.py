@@ -37,9 +37,10 @@ class Step:
             return make_examples(key, batch, config, augmented=True)
 
         def loss(params: Any, key: jax.Array, batch: trainer.Batch) -> jax.Array:
-            clouds, labels = examples(params, key, batch)
+            observation, labels = examples(params, key, batch)
             network = build_encoder(config)
-            posteriors = encoder.encode(network, params, clouds.points, clouds.mask)
+            inputs = network.inputs(trainer.sample_key(key), observation, config.clouds)
+            posteriors = encoder.encode(network, params, inputs)
             return sum(
                 losses.posterior_loss(posterior, labels.quantity(target), target).mean()
                 for target, posterior in posteriors.items()
