@@ -2,12 +2,12 @@
 
     python -m benchmarks.sizes [--record]
 
-Compiling takes as long as a program is large, and size, unlike time, is the same on every machine.
-The size is the number of operations of the StableHLO that a program is lowered to.  Programs are
-lowered on the CPU, not compiled: half a minute for all.
+The time to compile grows with the size of a program; size, unlike time, is the same on every
+machine.  It is the number of operations of the StableHLO that a program is lowered to.  Programs
+are lowered for a CPU and not compiled: 30 s of CPU for all.
 
-Recovery and forms are lowered for one map.  For 16 maps the same operations work on larger arrays:
-0.1 % fewer to 1.2 % more.
+Recovery and forms are lowered for one map.  Programs for 16 maps have 0.1 to 1.2 % more operations:
+the number of maps is a size of arrays.
 """
 
 import collections
