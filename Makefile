@@ -7,12 +7,13 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 BIN := .venv/bin
 DEMO_FLAGS ?=
 
-.PHONY: help demo test check format docs bench weights clean
+.PHONY: help demo test check sizes format docs bench weights clean
 
 help:
 	@echo "make demo    renders rooms, trains on them and recovers unseen ones; pictures in demo/"
 	@echo "make test    runs all tests"
 	@echo "make check   lint, format and types, as in continuous integration"
+	@echo "make sizes   fails where a compiled program has grown by more than a fifth"
 	@echo "make format  formats the code and mends what lint can mend"
 	@echo "make docs    builds the documentation in site/; open site/index.html"
 	@echo "make bench   measures speed, saves a table in bench/ and compares it with the last one"
@@ -29,6 +30,9 @@ check: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
+
+sizes: .venv/installed
+	$(BIN)/python -m benchmarks.sizes
 
 format: .venv/installed
 	$(BIN)/ruff check --fix .

@@ -20,7 +20,7 @@ from benchmarks.measuring import Row
 from benchmarks.table import differences, in_words, last_table, machine_in_words
 from train3d_jax.files import write_whole
 
-PARTS = ("operations", "sens", "train", "infer", "view", "programs", "growth")
+PARTS = ("operations", "sens", "train", "infer", "view", "programs", "sizes", "growth")
 _ONLY = flags.DEFINE_list("only", list(PARTS), f"Parts to measure: {', '.join(PARTS)}.")
 _TABLES = flags.DEFINE_string("tables", "bench", "Folder of saved tables.")
 

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.measuring import in_turns
+from train3d_jax import chunking
 from train3d_jax.geometry.clouds import CloudSettings
 from train3d_jax.networks import encoder
 from train3d_jax.training import losses, trainer
@@ -36,9 +37,10 @@ class Step:
             return make_examples(key, batch, config, augmented=True)
 
         def loss(params: Any, key: jax.Array, batch: trainer.Batch) -> jax.Array:
-            clouds, labels = examples(params, key, batch)
+            observation, labels = examples(params, key, batch)
             network = build_encoder(config)
-            posteriors = encoder.encode(network, params, clouds.points, clouds.mask)
+            inputs = network.inputs(trainer.sample_key(key), observation, config.clouds)
+            posteriors = encoder.encode(network, params, inputs)
             return sum(
                 losses.posterior_loss(posterior, labels.quantity(target), target).mean()
                 for target, posterior in posteriors.items()
@@ -66,8 +68,7 @@ class Step:
         # XLA counts the body of a loop once, so there must be none.
         at_once = lambda function, rows, **_: jax.vmap(function)(rows)  # noqa: E731
         with mock.patch.object(jax.lax, "map", at_once):
-            step = trainer.make_train_step(self.config, 1000, self._mesh)
-            counted = step.lower(self._state, batch).compile().cost_analysis()
+            counted = self._compiled(batch).cost_analysis()
         size = len(batch["focal"])
         plain, hard = counted["flops"] / size, counted["transcendentals"] / size
         matrix, many = jnp.ones((2048, 2048)), jnp.ones(2**16)
@@ -91,8 +92,12 @@ class Step:
 
     def operations(self, batch: trainer.Batch) -> tuple[float, float]:
         """Operations of a step as compiled, and the bytes that it moves, by XLA's account."""
-        counted = self._step.lower(self._state, batch).compile().cost_analysis()
+        counted = self._compiled(batch).cost_analysis()
         return counted["flops"], counted["bytes accessed"]
+
+    def _compiled(self, batch: trainer.Batch) -> Any:
+        step = jax.jit(trainer.train_step(self.config, 1000))
+        return step.lower(self._state, batch).compile(chunking.compiler_options(derivatives=True))
 
     def parts(self, batch: trainer.Batch) -> dict[str, Callable[[], object]]:
         """What each part takes, with the parts before it."""

@@ -20,9 +20,9 @@ def shown_on(bar: tqdm | None) -> Iterator[None]:
 
     Args:
       bar: its description is replaced until it moves on, or nothing was compiled for
-        `QUIET_SECONDS`; None for no bar.
+        `QUIET_SECONDS`; None, or one that is disabled (TQDM_DISABLE=1), for no bar.
     """
-    if bar is None:
+    if bar is None or bar.disable:
         yield
         return
     watch, done = _Watch(bar), threading.Event()

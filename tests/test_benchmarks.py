@@ -2,8 +2,12 @@ import dataclasses
 import json
 import zlib
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+import pytest
 
+from benchmarks import sizes
 from benchmarks.measuring import Row, in_turns, row
 from benchmarks.sens import depth_payloads
 from benchmarks.table import differences, in_words, last_table
@@ -61,3 +65,41 @@ def test_the_common_way_to_read_sens_reads_what_ours_does(tmp_path):
     for payload, frame in zip(depth_payloads(sens), frames, strict=True):
         depth = np.frombuffer(zlib.decompress(payload), np.uint16).reshape(48, 64) / 1000
         np.testing.assert_allclose(reader.read(scene, frame).depth, depth, rtol=1e-6)
+
+
+def test_a_program_that_grows_by_more_than_a_fifth_fails_the_gate(tmp_path, monkeypatch, capsys):
+    record = tmp_path / "sizes.json"
+    record.write_text(json.dumps({"jax": "0.1", "operations": {"fit": 1000, "loss": 100}}))
+    monkeypatch.setattr(sizes, "RECORD", record)
+    monkeypatch.setattr(sizes, "measure", lambda: {"fit": 1200, "loss": 90})
+    sizes.main([])
+    monkeypatch.setattr(sizes, "measure", lambda: {"fit": 1201, "loss": 121, "new": 5})
+    with pytest.raises(SystemExit) as ended:
+        sizes.main([])
+    fit, loss, new = str(ended.value.code).splitlines()
+    assert fit.startswith("fit: 1,201 operations, 20% more than the 1,000 recorded with jax 0.1;")
+    assert loss.startswith("loss: 121 operations, 21% more than the 100 recorded")
+    assert new.startswith("new: 5 operations, no size is recorded")
+    assert all(line.endswith("python -m benchmarks.sizes --record") for line in (fit, loss, new))
+
+
+def test_the_size_of_a_program_counts_calls_and_no_constants_and_loops_once():
+    @jax.jit
+    def shared(x):
+        return jnp.cos(jnp.sin(x))
+
+    def size(function):
+        return sizes.operations(jax.jit(function).lower(jnp.ones(3)))
+
+    assert size(lambda x: shared(x)) == 2
+    assert size(lambda x: shared(shared(x))) == 4
+    assert size(lambda x: x * np.float32([1, 2, 3])) == 1
+    loop = [size(lambda x, n=n: jax.lax.scan(lambda c, _: (shared(c), None), x, None, n)[0])
+            for n in (2, 50)]  # fmt: skip
+    assert loop[0] == loop[1] > 2
+
+
+def test_every_program_has_a_recorded_size():
+    record = json.loads(sizes.RECORD.read_text())
+    names = [name for space in sizes.SPACES for name in sizes._programs(space)]
+    assert sorted(record["operations"]) == sorted(names)

@@ -4,6 +4,7 @@ import threading
 
 import jax
 import pytest
+from tqdm import tqdm
 
 from launch import compiling
 
@@ -12,7 +13,7 @@ class Bar:
     """In the place of a tqdm bar."""
 
     def __init__(self):
-        self.n, self.desc = 0, "recovering"
+        self.n, self.desc, self.disable = 0, "recovering", False
 
     def set_description_str(self, text):
         self.desc = text
@@ -79,5 +80,9 @@ def test_a_bar_is_watched_while_the_block_lasts(monkeypatch):
         jax.monitoring.record_event_duration_secs(compiling._LOWERED, 0.1)
         assert shown.wait(60) and bar.desc.startswith("compiling")
     assert bar.desc == "recovering"
-    with compiling.shown_on(None):
-        pass
+
+
+@pytest.mark.parametrize("bar", [None, tqdm(disable=True)], ids=["none", "disabled"])
+def test_no_bar_is_watched_where_there_is_none(bar):
+    with compiling.shown_on(bar):
+        jax.monitoring.record_event_duration_secs(compiling._LOWERED, 0.1)

@@ -67,14 +67,10 @@ def no_sums(config: TrainingConfig) -> dict[str, jax.Array]:
     return {name: jnp.zeros((), jnp.float32) for name in names}
 
 
-def make_train_step(
-    config: TrainingConfig, total_steps: int, mesh: Mesh | None = None
+def train_step(
+    config: TrainingConfig, total_steps: int
 ) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]:
-    """A compiled step: (state, batch) to the next state and what it measured.
-
-    The old state is donated.  On a mesh (`device_mesh`) the state is replicated and the batch
-    divided; the result is the same but for rounding.
-    """
+    """A step as a pure function: (state, batch) to the next state and what it measured."""
     encoder = build_encoder(config, config.precision)
     optimizer = recipe.build_optimizer(config, total_steps)
 
@@ -107,7 +103,18 @@ def make_train_step(
         sums = {name: total + counted[name] for name, total in state.sums.items()}
         return TrainState(done, after.params, after.average, after.memory, sums), row
 
-    options = chunking.compiler_options(derivatives=True)
+    return step
+
+
+def make_train_step(
+    config: TrainingConfig, total_steps: int, mesh: Mesh | None = None
+) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]:
+    """`train_step`, compiled.
+
+    The old state is donated.  On a mesh (`device_mesh`) the state is replicated and the batch
+    divided; the result is the same but for rounding.
+    """
+    step, options = train_step(config, total_steps), chunking.compiler_options(derivatives=True)
     if jax.device_count() > 1:
         return jax.jit(
             step, donate_argnums=0, out_shardings=everywhere(mesh), compiler_options=options
