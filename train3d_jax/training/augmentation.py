@@ -63,8 +63,7 @@ def augment(
     far = far_depth(z, mask)[..., None, None]
     true = w = far / z
     kept = mask
-    # All at once: each call of the generator is compiled anew.
-    clean_key, *keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(len(KINDS) + 1))
+    clean_key, *keys = (jax.random.fold_in(key, number) for number in range(len(KINDS) + 1))
     drawn = jax.random.uniform(clean_key, (*lead, 1, 1))
     untouched = drawn < UNTOUCHED_SHARE
     of_network = drawn > 1 - NETWORK_SHARE
