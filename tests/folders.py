@@ -47,13 +47,21 @@ class Solved:
         )  # fmt: skip
 
 
+class Batches(list):
+    """Blocks and what was known of each batch; and of how many maps its program was."""
+
+    def __init__(self):
+        self.at_once = []
+
+
 @pytest.fixture
 def solver(monkeypatch):
-    """Lists the blocks and what was known of each batch."""
-    batches = []
+    """Lists the batches."""
+    batches = Batches()
 
     def recover_blocks(models, blocks, known, method, space, at_once):
         batches.append((blocks, known))
+        batches.at_once.append(at_once)
         return Solved(blocks, known)
 
     monkeypatch.setattr(recovery, "recover_blocks", recover_blocks)

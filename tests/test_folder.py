@@ -30,6 +30,7 @@ from data.user_maps.known_cameras import KnownCamera
 from launch.recovery import folder, one_map
 from launch.recovery.config import SaveSettings
 from launch.recovery.folder import recover_folder
+from train3d_jax import chunking
 from train3d_jax.errors import DataError, UserError
 from train3d_jax.export import point_clouds
 from train3d_jax.formats.depth import ReadSettings
@@ -45,8 +46,9 @@ def test_every_map_has_an_answer_and_a_row_in_the_order_of_their_names(tmp_path,
     stems = [name.removesuffix(".npy") for name in NAMES]
     assert written(out) == REPORTS | {f"{s}{e}" for s in stems for e in (".json", ".ply")}
     assert [row["input"] for row in rows_of(out)] == NAMES
-    # Nine maps in batches of four: the last is filled up, so that nothing is compiled anew.
-    assert [len(blocks.size) for blocks, _ in solver] == [4, 4, 4]
+    # Nine maps in batches of four: programs of one size, so that nothing is compiled anew.
+    assert [len(blocks.size) for blocks, _ in solver] == [4, 4, 1]
+    assert solver.at_once == [chunking.MAPS] * 3
 
 
 def test_bad_files_between_good_ones_are_reported_and_counted_and_hinder_none(

@@ -19,7 +19,7 @@ from train3d_jax.inference import recovery
 def evidence(monkeypatch):
     """Stands in for the evidence: the sum of the numbers of valid blocks, and of maps."""
 
-    def focal_evidence(models, blocks, method, known, space):
+    def focal_evidence(models, blocks, method, known, space, at_once):
         votes = np.stack([np.asarray(blocks.mask).sum(-1), np.ones(len(blocks.size))], -1)
         return np.where(np.ptp(blocks.values, axis=-1, keepdims=True) > 0, votes, 0)
 
