@@ -153,5 +153,6 @@ def _compile(context: ViewerContext) -> None:
     models, space = context.models_for(method), context.config.space
     blocks = recovery.make_blocks([np.ones((8, 8))])
     with contextlib.suppress(Exception):  # what is wrong is reported when it is asked for
-        recovery.recover_blocks(models, blocks, method=method, space=space, at_once=1)
-        map_checks.form_evidence(np.array(blocks.values), np.array(blocks.mask), at_once=1)
+        at_once = context.at_once
+        recovery.recover_blocks(models, blocks, method=method, space=space, at_once=at_once)
+        map_checks.form_evidence(np.array(blocks.values), np.array(blocks.mask), at_once)

@@ -26,6 +26,7 @@ from launch.viewer.drawings import Thumbnail
 from launch.viewer.maps import Entry, MapView, Values
 from launch.viewer.panel import BACK, PAGE, Panel
 from launch.viewer.scene import Scene
+from train3d_jax import chunking
 from train3d_jax.errors import UserError
 from train3d_jax.evidence.fusion import Method
 from train3d_jax.inference.models import Model, check_models
@@ -56,6 +57,14 @@ class ViewerContext:
     models: Sequence[Model]
     named: bool
     truth: bool
+
+    @property
+    def at_once(self) -> int:
+        """Maps that one program computes: as in launch.infer, whose digits are shown.
+
+        Maps of a prepared set are never recovered there.
+        """
+        return 1 if self.truth else chunking.maps_at_once(len(self.entries))
 
     def methods(self) -> list[Method]:
         """The methods that can run, the default first."""
@@ -275,7 +284,9 @@ class Window:
         check_models(models, config.space, focal_known, shift_known, method)
         shown = view.map._replace(intrinsics=camera.of(view.map.file, view.size))
         shift = values.shift if shift_known else None
-        (recovered,) = one_map.solve([shown], config, models, known_shift=shift)
+        (recovered,) = one_map.solve(
+            [shown], config, models, known_shift=shift, at_once=self._context.at_once
+        )
         if recovered.error is not None:
             raise UserError(f"{view.name}: {recovered.error}")
         origin = one_map.origin_of(config, models)
