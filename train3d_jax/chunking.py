@@ -50,11 +50,16 @@ def over_maps(function: Callable[..., Any], *arrays: Any) -> Any:
         return jax.vmap(function)(*arrays)
     count = len(jax.tree.leaves(arrays)[0])
     chunks = max(1, -(-count // MAPS))
-    size = -(-count // chunks)
-    rows = np.minimum(np.arange(chunks * size), count - 1).reshape(chunks, size)
+    rows = rows_of_chunks(count, max(1, -(-count // chunks)))
     in_chunks = jax.tree.map(lambda values: jnp.asarray(values)[rows], arrays)
     results = jax.lax.map(lambda chunk: jax.vmap(function)(*chunk), in_chunks)
     return jax.tree.map(lambda values: values.reshape(-1, *values.shape[2:])[:count], results)
+
+
+def rows_of_chunks(count: int, size: int) -> np.ndarray:
+    """The rows of each chunk, shape (chunks, size); the last chunk repeats the last row."""
+    chunks = -(-count // size)
+    return np.minimum(np.arange(chunks * size), count - 1).reshape(chunks, size)
 
 
 def maps_at_once(count: int) -> int:

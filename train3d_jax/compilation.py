@@ -26,7 +26,7 @@ LEAST_SECONDS = 0.05
 LEAST_BYTES = 16 << 20
 """Free space below which the cache counts as full; what launch.infer compiles takes 1.3 MB."""
 
-_SECONDS = "jax_persistent_cache_min_compile_time_secs"
+SECONDS = "jax_persistent_cache_min_compile_time_secs"
 _SECONDS_OF_JAX = 1.0
 """JAX's default for `LEAST_SECONDS`."""
 
@@ -44,8 +44,8 @@ def keep_programs() -> None:
     if folder is None or why_not_writable(folder) is not None:
         return
     jax.config.update(FOLDER, str(folder))
-    if jax.config.values[_SECONDS] == _SECONDS_OF_JAX:
-        jax.config.update(_SECONDS, LEAST_SECONDS)
+    if jax.config.values[SECONDS] == _SECONDS_OF_JAX:
+        jax.config.update(SECONDS, LEAST_SECONDS)
 
 
 def is_kept() -> bool:

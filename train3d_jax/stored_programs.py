@@ -99,15 +99,12 @@ def _not_in_cache_of_jax() -> Iterator[None]:
 
     On a CPU such an executable is written without its code, and fails when it is run.
     """
-    before = jax.config.values[_LEAST_SECONDS]
-    jax.config.update(_LEAST_SECONDS, math.inf)
+    before = jax.config.values[compilation.SECONDS]
+    jax.config.update(compilation.SECONDS, math.inf)
     try:
         yield
     finally:
-        jax.config.update(_LEAST_SECONDS, before)
-
-
-_LEAST_SECONDS = "jax_persistent_cache_min_compile_time_secs"
+        jax.config.update(compilation.SECONDS, before)
 
 
 def _flat(arguments: Any) -> tuple[list[Any], Any]:

@@ -117,8 +117,7 @@ def form_evidence(values: np.ndarray, mask: np.ndarray, at_once: int | None = No
     program, model = _form_program(at_once), weights.form_model()
     model = model._replace(temper=np.float32(model.temper))
     parts = []
-    for start in range(0, len(values), at_once):
-        rows = np.minimum(np.arange(start, start + at_once), len(values) - 1)
+    for rows in chunking.rows_of_chunks(len(values), at_once):
         parts.append(program(model, values[rows], mask[rows])[0])
     return np.concatenate(parts)[: len(values)]
 

@@ -269,8 +269,7 @@ def _run(
     at_once = at_once or chunking.maps_at_once(count)
     program = estimation.program(function, setup, at_once)
     parts = []
-    for start in range(0, count, at_once):
-        rows = np.minimum(np.arange(start, start + at_once), count - 1)
+    for rows in chunking.rows_of_chunks(count, at_once):
         chosen = jax.tree.map(lambda values, rows=rows: values[rows], arrays)
         parts.append(program([model.params for model in models], *chosen))
     joined = jax.tree.map(lambda *values: np.concatenate(values), *jax.device_get(parts))
