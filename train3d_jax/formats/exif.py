@@ -105,7 +105,7 @@ def _tags(image: Image.Image) -> dict[int, Any] | None:
 def _focal(
     path: Path, tags: dict[int, Any], own_size: tuple[int, int], size: tuple[int, int]
 ) -> ExifFocal | None:
-    """The focal length of a picture of `own_size` (W, H) by its tags, for a map of `size` (H, W)."""
+    """The focal length by the tags of a picture; `own_size` is (W, H), the map's `size` (H, W)."""
     recorded = (
         _number(tags.get(ExifTags.Base.ExifImageWidth)),
         _number(tags.get(ExifTags.Base.ExifImageHeight)),
