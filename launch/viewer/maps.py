@@ -4,6 +4,7 @@ import base64
 import dataclasses
 import functools
 import io
+import math
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -243,9 +244,8 @@ class MapView:
         """The values as a known focal length and shift; depth is up to scale."""
         scale, offset = self._canonical
         focal, shift = values
-        return recovery.Estimate(
-            focal, shift, scale, offset + shift, (focal, focal), (shift, shift), flags=()
-        )
+        intervals = (focal, focal), (shift, shift), (math.nan,) * 3  # the map was not asked
+        return recovery.Estimate(focal, shift, scale, offset + shift, *intervals, flags=())
 
     def errors(self, values: Values) -> Errors | None:
         """Against the truth; None where it is not known."""
