@@ -137,7 +137,7 @@ def colours_of(file: DepthFile, size: tuple[int, int], rgb: Path | None) -> Colo
 
     image: Path | None = rgb
     if not rgb.is_file():
-        bare = rgb / Path(file.relative).with_suffix("")
+        bare = rgb / file.bare
         images = [bare.with_name(bare.name + suffix) for suffix in _COLOUR_SUFFIXES]
         image = next((path for path in images if path.is_file()), None)
         if image is None:
