@@ -213,11 +213,14 @@ def read_depth(
     invalid: Sequence[float] = (),
     negate: bool = False,
 ) -> Float32[np.ndarray, "h w"]:
-    """Reads a file of depth, as the programs do: .npy, .npz, .png, .tif, .tiff, .exr or .pfm.
+    """Reads a file of depth, as the programs do.
+
+    .npy, .npy.gz, .npz, .png, .tif, .tiff, .exr, .pfm, .h5, .hdf5, .mat, .depth and .r3d of
+    Record3D, .geometric.bin of COLMAP, and .heic.
 
     Args:
       path: the file.
-      key: array to take from an .npz that holds several.
+      key: array to take from an .npz, .h5 or .mat that holds several.
       channel: channel to take from an .exr where it is not clear which one holds depth.
       allow_8bit: 8-bit grey images are read too; 256 steps bend every surface.
       invalid: values that stand for missing, besides 0 and what is not finite.

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 from PIL import Image
 
-from data.user_maps.depth_files import DepthFile, Listing
+from data.user_maps.depth_files import DepthFile, Listing, bare_name
 from data.user_maps.true_maps import TrueMaps
 from launch.recovery import one_map, saving
 from launch.recovery.config import RecoveryConfig, SaveSettings
@@ -91,7 +91,7 @@ def entry_of_upload(folder: Path, name: str, content: bytes, config: RecoveryCon
     safe = printable(PurePosixPath(name.replace("\\", "/")).name)[-_LONGEST_NAME:].strip(".")
     safe = safe or "upload"
     write_whole(folder / safe, content)
-    file = DepthFile(folder, safe, f"{UPLOADS}/{Path(safe).stem}")
+    file = DepthFile(folder, safe, f"{UPLOADS}/{bare_name(safe)}")
     # Nothing lies beside it but temporary files of others, and it is not the map of --rgb.
     camera = dataclasses.replace(config.camera, automatic=False)
     config = dataclasses.replace(config, camera=camera, saving=saving_of(file, config))
@@ -244,8 +244,10 @@ class MapView:
         """The values as a known focal length and shift; depth is up to scale."""
         scale, offset = self._canonical
         focal, shift = values
-        intervals = (focal, focal), (shift, shift), (math.nan,) * 3  # the map was not asked
-        return recovery.Estimate(focal, shift, scale, offset + shift, *intervals, flags=())
+        nothing = (math.nan, math.nan, math.nan)  # the map was not asked
+        return recovery.Estimate(
+            focal, shift, scale, offset + shift, (focal, focal), (shift, shift), nothing, flags=()
+        )
 
     def errors(self, values: Values) -> Errors | None:
         """Against the truth; None where it is not known."""
