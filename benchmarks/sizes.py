@@ -126,7 +126,6 @@ def _measure(space: Space) -> dict[str, int]:
 def _programs(space: Space) -> dict[str, Callable[[], jax.stages.Lowered]]:
     """How each program of a space is lowered, by name; forms know no space."""
     recovery = functools.partial(_recovery, estimation.estimate, space)
-    evidence = functools.partial(_recovery, estimation.focal_evidence, space)
     each = {
         "recovery, learned": functools.partial(recovery, "learned"),
         "recovery, geometric": functools.partial(recovery, "geometric"),

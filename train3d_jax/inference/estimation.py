@@ -1,7 +1,7 @@
-"""The two programs of recovery, from blocks to estimates, as pure functions of arrays."""
+"""The program of recovery, from blocks to estimates and evidence, as a pure function of arrays."""
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -41,14 +41,15 @@ class KnownValues(NamedTuple):
       shift: canonical units, shape (B,); NaN where it is estimated.
       shift_sigma: its standard deviation over the far quantile of depth (or disparity); 0 where it
         is exact.
-      keeps_shift: the input's own shift is right, in place of `shift`; shape (B,).
+      offset: to be added to the input, in its unit, in place of `shift`; shape (B,); NaN where the
+        shift is estimated, 0 where the input's own is right.
     """
 
     focal: Any
     focal_sigma: Any
     shift: Any
     shift_sigma: Any
-    keeps_shift: Any
+    offset: Any
 
 
 def estimate(
@@ -65,19 +66,22 @@ def estimate(
     Returns:
       By name: `shift`, `focal` and `focal_by_map`, low end, median and high end, shape (B, 3);
       `solvable`, `scale`, `offset` and `unit` as of `recovery.Estimates`, `map_wins` as of
-      `fusion.Fused`, shape (B,); and `flags`, a dict.
+      `fusion.Fused`, shape (B,); `focal_evidence` and `shift_evidence` as of `recovery.Evidence`;
+      and `flags`, a dict.
     """
     batch, geometry, network, metres = _posteriors(setup, params, blocks, known)
     fused = fusion.estimate(
         geometry, network, blocks, batch.canonical, setup.method, setup.space,
         batch.known_shift, batch.known_focal, batch.hints,
     )  # fmt: skip
+    solvable = batch.canonical.solvable & fused.has_evidence
+    evidence = fusion.log_likelihoods(geometry, network, blocks, batch.hints, setup.method)
     unit = jnp.ones_like(fused.shift[:, 1])
     if metres is not None:
         unit = metres if setup.space == "depth" else 1 / metres
         unit = unit / (affine.FAR_VALUE + fused.shift[:, 1])
     return {
-        "solvable": batch.canonical.solvable & fused.has_evidence,
+        "solvable": solvable,
         "shift": fused.shift,
         "focal": fused.focal,
         "focal_by_map": fused.focal_by_map,
@@ -85,18 +89,10 @@ def estimate(
         "scale": batch.canonical.scale,
         "offset": batch.canonical.offset,
         "unit": unit,
+        "focal_evidence": jnp.where(solvable[:, None], evidence.focal, 0.0),
+        "shift_evidence": jnp.where(solvable[:, None], evidence.shift, 0.0),
         "flags": fused.flags,
     }
-
-
-def focal_evidence(
-    setup: Setup, params: Sequence[Any], blocks: clouds.Blocks, known: KnownValues
-) -> dict[str, Any]:
-    """`log_likelihood` of each focal length by each map, see `recovery.focal_evidence`."""
-    batch, geometry, network, _ = _posteriors(setup, params, blocks, known)
-    likelihood, has_evidence = fusion.focal_log_likelihood(geometry, network, blocks, setup.method)
-    usable = (batch.canonical.solvable & has_evidence)[:, None]
-    return {"log_likelihood": jnp.where(usable, likelihood, 0.0)}
 
 
 def _posteriors(
@@ -104,7 +100,8 @@ def _posteriors(
 ) -> tuple[predictor.Batch, GeometricPosterior, NetworkPosterior, jax.Array | None]:
     """The posteriors of geometry and networks, and metres at the far value by the networks."""
     canonical = affine.canonicalise(blocks.values, blocks.mask)
-    shift = jnp.where(known.keeps_shift, -canonical.offset, known.shift)
+    by_offset = canonical.scale * known.offset - canonical.offset
+    shift = jnp.where(jnp.isnan(known.offset), known.shift, by_offset)
     batch = predictor.Batch(
         blocks,
         canonical,
@@ -125,17 +122,17 @@ def _posteriors(
 
 
 @functools.cache
-def program(function: Callable[..., dict[str, Any]], setup: Setup, at_once: int) -> QuickFirst:
-    """`estimate` or `focal_evidence` for a setup: of parameters, blocks and `KnownValues`.
+def program(setup: Setup, at_once: int) -> QuickFirst:
+    """`estimate` for a setup: of parameters, blocks and `KnownValues`.
 
     A single map is computed by a program that is compiled quickly, until there were many of them.
     """
 
     def run(params: Sequence[Any], blocks: clouds.Blocks, known: KnownValues) -> dict[str, Any]:
-        return function(setup, params, blocks, known)
+        return estimate(setup, params, blocks, known)
 
-    run.__name__ = function.__name__
-    described = f"{function.__qualname__} {setup}"
+    run.__name__ = estimate.__name__
+    described = f"{estimate.__qualname__} {setup}"
     return QuickFirst(run, described, calls=PATIENCE if at_once == 1 else 0)
 
 
