@@ -15,7 +15,7 @@ FLAGS = {
     "train": ["data", "model_name", "targets", "input_channels", "learning_rate_decay", "logs"],
     "infer": [
         *("input", "out", "model", "space", "method", "batch_size", "key", "channel", "invalid"),
-        *("allow_8bit", "ray_depth", "focal_px", "fov_deg", "intrinsics", "shift_known"),
+        *("allow_8bit", "ray_depth", "camera", "focal_px", "fov_deg", "intrinsics", "shift_known"),
         *("shared_camera", "save", "rgb", "edge_filter", "resume"),
     ],
     "evaluate": [
@@ -24,7 +24,8 @@ FLAGS = {
     ],
     "view": [
         *("input", "data", "space", "model", "rgb", "out", "host", "port", "key", "channel"),
-        *("invalid", "allow_8bit", "negate", "save", "edge_filter"),
+        *("invalid", "allow_8bit", "negate", "save", "edge_filter", "camera", "focal_px"),
+        *("fov_deg", "intrinsics"),
     ],
     "weights": ["out", "epochs", "share"],
 }
@@ -59,7 +60,12 @@ def test_help_shows_what_the_program_is_for_and_its_flags(tmp_path, program):
             ["--input", "d", "--out", "o", *_RUN, "--focal_px", "5", "--fov_deg", "60"],
             "--focal_px",
         ),
-        ("infer", ["--input", "d", "--out", "o", *_RUN, "--ray_depth"], "--ray_depth"),
+        (
+            "infer",
+            ["--input", "d", "--out", "o", *_RUN, "--camera", "map", "--ray_depth"],
+            "--ray_depth",
+        ),
+        ("view", ["--data", "d", "--fov_deg", "60", "--space", "depth"], "--fov_deg"),
         ("infer", ["--input", "d", "--out", "o", *_RUN, "--method", "hybrid"], "was removed"),
         ("infer", ["--input", "nowhere", "--out", "o", *_RUN], "nowhere"),
         ("infer", ["--input", str(ROOT / "docs"), "--out", "o", *_RUN, "--rgb", "r"], "--rgb=r: "),
