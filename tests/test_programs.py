@@ -16,7 +16,7 @@ FLAGS = {
     "infer": [
         *("input", "out", "model", "space", "method", "batch_size", "key", "channel", "invalid"),
         *("allow_8bit", "ray_depth", "focal_px", "fov_deg", "intrinsics", "shift_known"),
-        *("shared_camera", "save", "rgb", "edge_filter", "resume"),
+        *("shared_camera", "save", "rgb", "edge_filter", "resume", "from"),
     ],
     "evaluate": [
         *("data", "model", "out", "space", "crop", "crops", "seed", "max_maps", "batch_size"),
@@ -24,7 +24,7 @@ FLAGS = {
     ],
     "view": [
         *("input", "data", "space", "model", "rgb", "out", "host", "port", "key", "channel"),
-        *("invalid", "allow_8bit", "negate", "save", "edge_filter"),
+        *("invalid", "allow_8bit", "negate", "save", "edge_filter", "from"),
     ],
     "weights": ["out", "epochs", "share"],
 }

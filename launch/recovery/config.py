@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from data.user_maps.known_cameras import KnownCamera
+from data.user_maps.producers import PRODUCERS
 from launch.recovery.shards import Shard
 from train3d_jax import __version__
 from train3d_jax.errors import UserError
@@ -81,6 +82,8 @@ class RecoveryConfig:
       resume: keep the answers that an earlier run with the same settings wrote.
       shard: the part of the maps to recover, without summaries; None for all.
       merge: only write the summaries, of answers that are there.
+      producer: the value of --from, whose table says the unit and which files hold depth; None
+        where it is not given.
     """
 
     input: Path
@@ -98,6 +101,7 @@ class RecoveryConfig:
     resume: bool = False
     shard: Shard | None = None
     merge: bool = False
+    producer: str | None = None
 
     def __post_init__(self):
         """Raises UserError where settings exclude each other."""
@@ -114,10 +118,12 @@ class RecoveryConfig:
             ),
             (
                 self.ray_depth and not known and not may_be_found,
-                "--ray_depth needs a known camera: give --focal_px, --fov_deg or --intrinsics",
+                "--ray_depth needs a known camera: give --focal_px, --fov_deg or --intrinsics"
+                + self.advice,
             ),
             (
-                self.shift_known and known,
+                # With the unit of a producer, what is known makes a cloud in metres.
+                self.shift_known and known and self.producer is None,
                 "--shift_known and a known camera leave nothing to recover; leave one out",
             ),
             (
@@ -128,6 +134,19 @@ class RecoveryConfig:
         ):
             if wrong:
                 raise UserError(message)
+
+    def metres_of(self, path: Path) -> float | None:
+        """Metres of one unit of a map, where that and its shift are known."""
+        if self.producer is None or self.shift_known is not True:
+            return None
+        producer = PRODUCERS[self.producer]
+        return producer.metres_of(path) if producer.space == self.space else None
+
+    @property
+    def advice(self) -> str:
+        """What the producer's table adds to an error."""
+        advice = PRODUCERS[self.producer].advice if self.producer is not None else ""
+        return f"; {advice}" if advice else ""
 
     def to_json(self) -> dict[str, Any]:
         """The settings as JSON; shards are left out, as they do not change any answer."""
