@@ -29,6 +29,7 @@ class Solved:
         ]
         self.canonical_scale = 0.5 / np.array(spread)
         least = [float(values.min()) if len(values) else 0.0 for values in present]
+        self.map_wins = [False] * len(present)
         self.canonical_offset = 0.5 - self.canonical_scale * least
 
     def at(self, index):
@@ -36,14 +37,15 @@ class Solved:
             return None
         if self.canonical_scale[index] < 1e-36:  # as float32 overflows
             nan = float("nan")
-            return recovery.Estimate(nan, nan, nan, nan, (nan, nan), (nan, nan), ())
-        focal = 30.0 if self.known.focal is None else float(self.known.focal[index])
+            return recovery.Estimate(nan, nan, nan, nan, (nan, nan), (nan, nan), (nan,) * 3, ())
+        focal = np.nan if self.known.focal is None else float(self.known.focal[index])
+        focal = 30.0 if np.isnan(focal) else focal  # NaN: of this map nothing is known
         scale, offset = float(self.canonical_scale[index]), float(self.canonical_offset[index])
         shift = -offset if self.known.shift else -0.2
         return recovery.Estimate(
             focal=focal, shift=shift, a=scale, b=offset + shift,
             focal_interval=(0.9 * focal, 1.1 * focal), shift_interval=(shift, shift + 0.1),
-            flags=(),
+            focal_by_map=(focal, focal, focal), flags=(),
         )  # fmt: skip
 
 

@@ -75,6 +75,8 @@ class RecoveryConfig:
       batch_size: maps solved at once.
       camera: what is known of the camera.
       shift_known: the maps' own shift is right; only the focal length is estimated.
+      shift_sigma: standard deviation of a known shift over the far quantile of depth (or
+        disparity); 0 where it is exact.
       shared_camera: one camera took all maps; its focal length is estimated from all together.
       ray_depth: maps hold the distance to the camera's centre, not depth.
       reading: how files are to be read.
@@ -94,6 +96,7 @@ class RecoveryConfig:
     batch_size: int = 16
     camera: KnownCamera = field(default_factory=KnownCamera)
     shift_known: bool = False
+    shift_sigma: float = 0.0
     shared_camera: bool = False
     ray_depth: bool = False
     reading: ReadSettings = field(default_factory=ReadSettings)
@@ -123,7 +126,7 @@ class RecoveryConfig:
             ),
             (
                 # With the unit of a producer, what is known makes a cloud in metres.
-                self.shift_known and known and self.producer is None,
+                self.shift_is_exact and known and self.producer is None,
                 "--shift_known and a known camera leave nothing to recover; leave one out",
             ),
             (
@@ -135,18 +138,23 @@ class RecoveryConfig:
             if wrong:
                 raise UserError(message)
 
-    def metres_of(self, path: Path) -> float | None:
-        """Metres of one unit of a map, where that and its shift are known."""
-        if self.producer is None or self.shift_known is not True:
-            return None
-        producer = PRODUCERS[self.producer]
-        return producer.metres_of(path) if producer.space == self.space else None
+    @property
+    def shift_is_exact(self) -> bool:
+        """Whether the maps' own shift needs no estimate."""
+        return self.shift_known and not self.shift_sigma
 
     @property
     def advice(self) -> str:
         """What the producer's table adds to an error."""
         advice = PRODUCERS[self.producer].advice if self.producer is not None else ""
         return f"; {advice}" if advice else ""
+
+    def metres_of(self, path: Path) -> float | None:
+        """Metres of one unit of a map, where that and its shift are known."""
+        if self.producer is None or not self.shift_known:
+            return None
+        producer = PRODUCERS[self.producer]
+        return producer.metres_of(path) if producer.space == self.space else None
 
     def to_json(self) -> dict[str, Any]:
         """The settings as JSON; shards are left out, as they do not change any answer."""
