@@ -223,6 +223,9 @@ def test_flags_that_are_given_win_over_the_table(tmp_path):
     )
     found = one_map.read_map(listing.files[0], config)
     assert not config.shift_known and found.metres is None and found.values[0, 0] == 0
+    config, _ = config_of(folder, "--from", "depth-pro", "--shift_known=0.05", *GIVEN)
+    assert (config.shift_known, config.shift_sigma) == (True, 0.05)
+    assert config.metres_of(listing.files[0].path) == 1
     config, _ = config_of(folder, "--from", "depth-pro", "--space", "disparity", *GIVEN)
     assert (config.space, config.shift_known) == ("disparity", False)
     assert config.metres_of(listing.files[0].path) is None
