@@ -1,6 +1,7 @@
 """Flags that launch.infer and launch.view share: networks, how files are read, what is saved."""
 
 from pathlib import Path
+from typing import Any, cast
 
 from absl import flags
 
@@ -110,8 +111,8 @@ def space() -> str:
     """
     flag, table = flags.FLAGS["space"], producer()
     if flag.value is not None or table is None or table.space is None:
-        return flag.value
-    if table.space not in flag.parser.enum_values:
+        return str(flag.value)
+    if table.space not in cast(Any, flag.parser).enum_values:
         raise UserError(
             f"--from={_FROM.value}: its maps are affine in {table.space} depth, which is not read; "
             "convert them to depth first"
@@ -119,7 +120,7 @@ def space() -> str:
     return table.space
 
 
-def of_table(flag: str, field: str) -> bool:
+def of_table(flag: str, field: str) -> Any:
     """The value of a flag; where it is not given, the field of --from in the table.
 
     The table knows nothing of maps that are in another space than its own.
