@@ -115,7 +115,7 @@ class Oracle:
         off = canonical.values[:, None] - self.canonical
         return (off**2).sum(-1).argmin(-1)
 
-    def solve(self, blocks, canonical, *_):
+    def solve(self, blocks, canonical, *_, **__):
         return jax.tree.map(lambda of_maps: of_maps[self.numbers(canonical)], self.geometry)
 
     def predictor(self, config, *_):
