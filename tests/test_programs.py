@@ -1,6 +1,7 @@
 """The programs as users start them: new processes, from another folder."""
 
 import json
+import shutil
 
 import jax
 import numpy as np
@@ -149,8 +150,9 @@ def test_what_prepare_makes_is_what_the_contract_says(folder):
     np.testing.assert_allclose(depth, box_room(seed, fov_degrees=50 + seed // 10)[0], atol=1e-3)
 
 
-def test_the_recipe_of_the_weights_makes_weights_and_begun_again_nothing_anew(tmp_path):
-    """A thousandth of the rooms: that it works, not how well."""
+def test_the_recipe_of_the_weights_makes_weights_and_begun_again_nothing_anew(folder, tmp_path):
+    """A thousandth of the rooms: that it works, not how well.  One of two sets is finished."""
+    shutil.copytree(folder / "prepared", tmp_path / "made" / "rooms78" / "prepared")
     arguments = ["--out", "made", "--space", "disparity", "--share", "0.001", "--epochs", "1"]
     message = run(tmp_path, "weights", *arguments)
     packed = tmp_path / "made" / "disparity"
