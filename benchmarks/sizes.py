@@ -129,7 +129,6 @@ def _programs(space: Space) -> dict[str, Callable[[], jax.stages.Lowered]]:
     each = {
         "recovery, learned": functools.partial(recovery, "learned"),
         "recovery, geometric": functools.partial(recovery, "geometric"),
-        "focal evidence": functools.partial(evidence, "learned"),
         "training step": functools.partial(_training_step, space),
         "validation": functools.partial(_validation, space),
         "scores of the viewer": functools.partial(_scores, space),
