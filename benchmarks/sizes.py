@@ -163,7 +163,7 @@ def _scores(space: Space) -> jax.stages.Lowered:
 
 def _training_step(space: Space) -> jax.stages.Lowered:
     config, params, batch = _training(space)
-    state = jax.eval_shape(functools.partial(trainer.initial_state, config, STEPS), params)
+    state = trainer.initial_state(config, STEPS, params)
     return jax.jit(trainer.train_step(config, STEPS)).lower(state, batch)
 
 
