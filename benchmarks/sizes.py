@@ -127,9 +127,11 @@ def _programs(space: Space) -> dict[str, Callable[[], jax.stages.Lowered]]:
     """How each program of a space is lowered, by name; forms know no space."""
     recovery = functools.partial(_recovery, estimation.estimate, space)
     evidence = functools.partial(_recovery, estimation.focal_evidence, space)
+    by_each = functools.partial(_recovery, estimation.estimate_by_each, space)
     each = {
         "recovery, learned": functools.partial(recovery, "learned"),
         "recovery, geometric": functools.partial(recovery, "geometric"),
+        "evaluation": functools.partial(by_each, "learned"),
         "focal evidence": functools.partial(evidence, "learned"),
         "training step": functools.partial(_training_step, space),
         "validation": functools.partial(_validation, space),
@@ -140,7 +142,7 @@ def _programs(space: Space) -> dict[str, Callable[[], jax.stages.Lowered]]:
 
 
 def _recovery(
-    function: Callable[..., dict[str, Any]], space: Space, method: Method
+    function: Callable[..., dict[Any, Any]], space: Space, method: Method
 ) -> jax.stages.Lowered:
     models = [load_model(space=space)] if method == "learned" else []
     networks = tuple(

@@ -8,12 +8,13 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from train3d_jax import chunking
 from train3d_jax.evidence import fusion, solver
 from train3d_jax.evidence.fusion import Method, NetworkPosterior
 from train3d_jax.evidence.solver import GeometricPosterior
 from train3d_jax.geometry import affine, clouds
 from train3d_jax.inference import predictor
-from train3d_jax.stored_programs import QuickFirst
+from train3d_jax.stored_programs import Program, QuickFirst
 
 
 @dataclass(frozen=True)
@@ -60,9 +61,31 @@ def estimate(
       By name: `shift` and `focal`, low end, median and high end, shape (B, 3); `solvable`, `scale`,
       `offset` and `unit` as of `recovery.Estimates`, shape (B,); and `flags`, a dict.
     """
-    batch, geometry, network, metres = _posteriors(setup, params, blocks, known)
+    return _estimate(setup.method, setup, blocks, _posteriors(setup, params, blocks, known))
+
+
+def estimate_by_each(
+    setup: Setup, params: Sequence[Any], blocks: clouds.Blocks, known: KnownValues
+) -> dict[Method, dict[str, Any]]:
+    """`estimate` by the geometric method, and by the learned one where there are networks."""
+    posteriors = _posteriors(setup, params, blocks, known)
+    return {
+        method: _estimate(method, setup, blocks, posteriors)
+        for method in methods_of(setup.networks)
+    }
+
+
+def methods_of(networks: Sequence[Any]) -> tuple[Method, ...]:
+    """The methods that there are with some networks, the best last."""
+    return ("geometric", "learned") if networks else ("geometric",)
+
+
+def _estimate(
+    method: Method, setup: Setup, blocks: clouds.Blocks, posteriors: "_Posteriors"
+) -> dict[str, Any]:
+    batch, geometry, network, metres = posteriors
     fused = fusion.estimate(
-        geometry, network, blocks, batch.canonical, setup.method, setup.space,
+        geometry, network, blocks, batch.canonical, method, setup.space,
         batch.known_shift, batch.known_focal,
     )  # fmt: skip
     unit = jnp.ones_like(fused.shift[:, 1])
@@ -90,16 +113,34 @@ def focal_evidence(
     return {"log_likelihood": jnp.where(usable, likelihood, 0.0)}
 
 
+class _Posteriors(NamedTuple):
+    """Of geometry and of networks, and metres at the far value by the networks."""
+
+    batch: predictor.Batch
+    geometry: GeometricPosterior
+    network: NetworkPosterior
+    metres: jax.Array | None
+
+
 def _posteriors(
     setup: Setup, params: Sequence[Any], blocks: clouds.Blocks, known: KnownValues
-) -> tuple[predictor.Batch, GeometricPosterior, NetworkPosterior, jax.Array | None]:
-    """The posteriors of geometry and networks, and metres at the far value by the networks."""
+) -> _Posteriors:
     canonical = affine.canonicalise(blocks.values, blocks.mask)
     shift = jnp.where(known.keeps_shift, -canonical.offset, known.shift)
     batch = predictor.Batch(blocks, canonical, shift, jnp.asarray(known.focal))
     geometry = solver.solve(blocks, canonical, setup.space, shift, batch.known_focal)
     network, metres = predictor.predict(setup.networks, params, batch, geometry)
-    return batch, geometry, network, metres
+    return _Posteriors(batch, geometry, network, metres)
+
+
+@functools.cache
+def program_by_each(setup: Setup, level: int) -> Program:
+    """`estimate_by_each` for a setup, at a level of `chunking.compiler_options`."""
+
+    def run(params: Sequence[Any], blocks: clouds.Blocks, known: KnownValues) -> dict[Method, Any]:
+        return estimate_by_each(setup, params, blocks, known)
+
+    return Program(run, f"estimate_by_each {setup}", chunking.compiler_options(level))
 
 
 @functools.cache
