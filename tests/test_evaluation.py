@@ -160,6 +160,7 @@ def test_a_view_without_an_answer_counts_as_the_constant_guess(monkeypatch):
         ends = np.array([0.9, 1.1])
         estimates = recovery.Estimates(
             ~np.isnan(focal), shift, focal, np.sort(shift[:, None] * ends), focal[:, None] * ends,
+            focal[:, None] * np.array([0.9, 1.0, 1.1]), np.zeros(count, bool),
             np.ones(count), np.zeros(count), np.ones(count), {},
         )  # fmt: skip
         return {"geometric": estimates}

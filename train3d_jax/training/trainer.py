@@ -4,6 +4,7 @@ The loader supplies blocks of true depth (`data.loading`).  Augmentation, distor
 made on the device by the step itself, with randomness from `fold_in(seed, step)`.
 """
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -91,7 +92,8 @@ class Truth(NamedTuple):
     weight: jax.Array
 
 
-class Parts(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Parts:
     """A training step as pure functions; each is a program of its own, see `make_train_step`.
 
     Attributes:
@@ -169,7 +171,7 @@ def make_train_step(
     if jax.device_count() > 1:
         options = chunking.compiler_options(derivatives=True)
         return jax.jit(
-            parts.__call__,
+            parts,
             donate_argnums=0,
             out_shardings=everywhere(mesh),
             compiler_options=options,
