@@ -127,11 +127,9 @@ def _programs(space: Space) -> dict[str, Callable[[], jax.stages.Lowered]]:
     """How each program of a space is lowered, by name; forms know no space."""
     recovery = functools.partial(_recovery, estimation.estimate, space)
     evidence = functools.partial(_recovery, estimation.focal_evidence, space)
-    by_each = functools.partial(_recovery, estimation.estimate_by_each, space)
     each = {
         "recovery, learned": functools.partial(recovery, "learned"),
         "recovery, geometric": functools.partial(recovery, "geometric"),
-        "evaluation": functools.partial(by_each, "learned"),
         "focal evidence": functools.partial(evidence, "learned"),
         "training step": functools.partial(_training_step, space),
         "validation": functools.partial(_validation, space),
