@@ -138,7 +138,7 @@ def _programs(space: Space) -> dict[str, Callable[[], jax.stages.Lowered]]:
 
 
 def _recovery(
-    function: Callable[..., dict[str, Any]], space: Space, method: Method
+    function: Callable[..., dict[Any, Any]], space: Space, method: Method
 ) -> jax.stages.Lowered:
     models = [load_model(space=space)] if method == "learned" else []
     networks = tuple(
@@ -161,7 +161,7 @@ def _scores(space: Space) -> jax.stages.Lowered:
 
 def _training_step(space: Space) -> jax.stages.Lowered:
     config, params, batch = _training(space)
-    state = jax.eval_shape(functools.partial(trainer.initial_state, config, STEPS), params)
+    state = trainer.initial_state(config, STEPS, params)
     return jax.jit(trainer.train_step(config, STEPS)).lower(state, batch)
 
 

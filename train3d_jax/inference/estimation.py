@@ -8,13 +8,14 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from train3d_jax import chunking
 from train3d_jax.evidence import fusion, solver
 from train3d_jax.evidence.fusion import Method, NetworkPosterior
 from train3d_jax.evidence.hints import Hints
 from train3d_jax.evidence.solver import GeometricPosterior
 from train3d_jax.geometry import affine, clouds
 from train3d_jax.inference import predictor
-from train3d_jax.stored_programs import QuickFirst
+from train3d_jax.stored_programs import Program, QuickFirst
 
 
 @dataclass(frozen=True)
@@ -69,13 +70,35 @@ def estimate(
       `fusion.Fused`, shape (B,); `focal_evidence` and `shift_evidence` as of `recovery.Evidence`;
       and `flags`, a dict.
     """
-    batch, geometry, network, metres = _posteriors(setup, params, blocks, known)
+    return _estimate(setup.method, setup, blocks, _posteriors(setup, params, blocks, known))
+
+
+def estimate_by_each(
+    setup: Setup, params: Sequence[Any], blocks: clouds.Blocks, known: KnownValues
+) -> dict[Method, dict[str, Any]]:
+    """`estimate` by the geometric method, and by the learned one where there are networks."""
+    posteriors = _posteriors(setup, params, blocks, known)
+    return {
+        method: _estimate(method, setup, blocks, posteriors)
+        for method in methods_of(setup.networks)
+    }
+
+
+def methods_of(networks: Sequence[Any]) -> tuple[Method, ...]:
+    """The methods that there are with some networks, the best last."""
+    return ("geometric", "learned") if networks else ("geometric",)
+
+
+def _estimate(
+    method: Method, setup: Setup, blocks: clouds.Blocks, posteriors: "_Posteriors"
+) -> dict[str, Any]:
+    batch, geometry, network, metres = posteriors
     fused = fusion.estimate(
-        geometry, network, blocks, batch.canonical, setup.method, setup.space,
+        geometry, network, blocks, batch.canonical, method, setup.space,
         batch.known_shift, batch.known_focal, batch.hints,
     )  # fmt: skip
     solvable = batch.canonical.solvable & fused.has_evidence
-    evidence = fusion.log_likelihoods(geometry, network, blocks, batch.hints, setup.method)
+    evidence = fusion.log_likelihoods(geometry, network, blocks, batch.hints, method)
     unit = jnp.ones_like(fused.shift[:, 1])
     if metres is not None:
         unit = metres if setup.space == "depth" else 1 / metres
@@ -95,10 +118,18 @@ def estimate(
     }
 
 
+class _Posteriors(NamedTuple):
+    """Of geometry and of networks, and metres at the far value by the networks."""
+
+    batch: predictor.Batch
+    geometry: GeometricPosterior
+    network: NetworkPosterior
+    metres: jax.Array | None
+
+
 def _posteriors(
     setup: Setup, params: Sequence[Any], blocks: clouds.Blocks, known: KnownValues
-) -> tuple[predictor.Batch, GeometricPosterior, NetworkPosterior, jax.Array | None]:
-    """The posteriors of geometry and networks, and metres at the far value by the networks."""
+) -> _Posteriors:
     canonical = affine.canonicalise(blocks.values, blocks.mask)
     by_offset = canonical.scale * known.offset - canonical.offset
     shift = jnp.where(jnp.isnan(known.offset), known.shift, by_offset)
@@ -118,7 +149,17 @@ def _posteriors(
         blocks, canonical, setup.space, batch.known_shift, batch.known_focal, hints=batch.hints
     )
     network, metres = predictor.predict(setup.networks, params, batch, geometry)
-    return batch, geometry, network, metres
+    return _Posteriors(batch, geometry, network, metres)
+
+
+@functools.cache
+def program_by_each(setup: Setup, level: int) -> Program:
+    """`estimate_by_each` for a setup, at a level of `chunking.compiler_options`."""
+
+    def run(params: Sequence[Any], blocks: clouds.Blocks, known: KnownValues) -> dict[Method, Any]:
+        return estimate_by_each(setup, params, blocks, known)
+
+    return Program(run, f"estimate_by_each {setup}", chunking.compiler_options(level))
 
 
 @functools.cache

@@ -207,6 +207,35 @@ def recover_blocks(
         anew = _run(models, blocks, known, method, space, at_once)
         anew["flags"]["hint_disagrees"] |= wins
         found = {**anew, "map_wins": wins}
+    return _estimates(found)
+
+
+def recover_by_each(
+    models: Sequence[Model],
+    blocks: clouds.Blocks,
+    known: Known,
+    space: affine.Space,
+    level: int,
+) -> dict[Method, Estimates]:
+    """`recover_blocks` by each method of `estimation.methods_of`, by one program for this B.
+
+    Args:
+      models: as of `recover_blocks`.
+      blocks: the maps, leading axis B.
+      known: what need not be estimated; no hints with a width, of which one may be wrong.
+      space: of the values.
+      level: of `chunking.compiler_options`.  Last digits depend on it.
+    """
+    count = len(blocks.values)
+    arrays = jax.tree.map(np.asarray, (blocks, known.values(count)))
+    setup = _setup(models, estimation.methods_of(models)[-1], space)
+    program = estimation.program_by_each(setup, level)
+    found = jax.device_get(program([model.params for model in models], *arrays))
+    return {method: _estimates(estimates) for method, estimates in found.items()}
+
+
+def _estimates(found: dict[str, Any]) -> Estimates:
+    """The value of `estimation.estimate` with NaN where a map is not solvable."""
     solvable = found["solvable"]
 
     def of_solvable(values: np.ndarray) -> np.ndarray:
@@ -219,7 +248,7 @@ def recover_blocks(
         of_solvable(found["shift"][:, ::2]),
         of_solvable(found["focal"][:, ::2]),
         of_solvable(found["focal_by_map"]),
-        wins,
+        found["map_wins"],
         of_solvable(found["scale"]),
         of_solvable(found["offset"]),
         of_solvable(found["unit"]),
@@ -281,6 +310,14 @@ def _space_of(models: Sequence[Model], space: affine.Space | None) -> affine.Spa
     return space
 
 
+def _setup(models: Sequence[Model], method: Method, space: affine.Space) -> estimation.Setup:
+    networks = tuple(
+        predictor.Network(model.config, tuple(sorted(model.calibration.items())))
+        for model in models
+    )
+    return estimation.Setup(networks, method, space)
+
+
 def _run(
     models: Sequence[Model],
     blocks: clouds.Blocks,
@@ -290,11 +327,7 @@ def _run(
     at_once: int | None,
 ) -> Any:
     """The result of `estimation.estimate` for all maps, on the host."""
-    networks = tuple(
-        predictor.Network(model.config, tuple(sorted(model.calibration.items())))
-        for model in models
-    )
-    setup = estimation.Setup(networks, method, _space_of(models, space))
+    setup = _setup(models, method, _space_of(models, space))
     count = len(blocks.values)
     arrays = jax.tree.map(np.asarray, (blocks, known.values(count)))
     at_once = at_once or chunking.maps_at_once(count)
