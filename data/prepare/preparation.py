@@ -5,6 +5,7 @@ are collected in the order of the plan, and replacements of broken samples are d
 So the result is the same, byte for byte, for any number of workers and interruptions.
 """
 
+import os
 import platform
 import time
 from bisect import bisect_right
@@ -12,6 +13,7 @@ from collections.abc import Iterator
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 from itertools import accumulate
+from pathlib import Path
 from typing import TypeVar
 
 from tqdm import tqdm
@@ -261,9 +263,9 @@ def _prepare_sample(reader: Reader, slot: Slot, config: PrepareConfig) -> manife
         # A damaged file can bring up anything in a decoder; a run of days does not end with it.
         rejected = DataError(file, f"{type(error).__name__}: {error}")
     else:
-        source = file.relative_to(reader.root).as_posix()
+        # A manifest's maps may lie beside its folder.
+        source = Path(os.path.relpath(file, reader.root)).as_posix()
         origin = manifest.Origin(reader.name, slot.scene.name, source, slot.frame)
-
         return writing.write_sample(config.out, slot.index, depth_map, origin, config.format)
     return quarantine.reject(rejected, stage, reader.name, reader.root, sample)
 

@@ -1,0 +1,35 @@
+"""Writes captures of users' cameras as their programs write them, with nothing of the project."""
+
+from raw_files import depth_units, png16, put
+
+
+def put_tum(root, capture, frames=3, calibration=None, size=(6, 8), **options):
+    """Depth of TUM RGB-D: 5000 units a metre, listed in depth.txt."""
+    names = [f"depth/{1305031102 + number / 30:.6f}.png" for number in range(frames)]
+    lines = ["# depth maps", "# file: 'x.bag'", "# timestamp filename"]
+    lines += [f"{name[6:-4]} {name}" for name in names]
+    put(root / capture / "depth.txt", ("\n".join(lines) + "\n").encode())
+    put(root / capture / "rgb.txt", b"# color images\n")
+    for number, name in enumerate(names):
+        put(root / capture / name, png16(depth_units(*size, base=5000, seed=number)))
+    if calibration is not None:
+        put(root / capture / "calibration.txt", calibration.encode())
+    return root / capture
+
+
+def manifest_row(depth, **fields):
+    """A row of a manifest.json for maps of 6 x 8 pixels in millimetres."""
+    camera = {"fx": 9.0, "fy": 9.5, "cx": 3.5, "cy": 2.5}
+    return {"depth": depth, "metres_per_unit": 0.001, **camera, **fields}
+
+
+def put_maps(root, scenes=("kitchen", "hall"), frames=3):
+    """A manifest.json, and its maps in `depth/`."""
+    rows = []
+    for scene in scenes:
+        for number in range(frames):
+            name = f"depth/{scene}_{number}.png"
+            put(root / name, png16(depth_units(6, 8, seed=number)))
+            rows.append(manifest_row(name, scene=scene))
+    put(root / "manifest.json", rows)
+    return rows
