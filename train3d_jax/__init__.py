@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from train3d_jax.api import read_depth as read_depth
     from train3d_jax.api import recover as recover
     from train3d_jax.errors import UserError as UserError
+    from train3d_jax.formats.exif import exif_focal as exif_focal
     from train3d_jax.shape import Shape as Shape
 
 __version__ = "0.1.0"
@@ -26,6 +27,7 @@ _HOME = {
     "Model": "api",
     "Shape": "shape",
     "UserError": "errors",
+    "exif_focal": "formats.exif",
     "load_model": "api",
     "read_depth": "api",
     "recover": "api",

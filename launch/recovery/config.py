@@ -101,7 +101,8 @@ class RecoveryConfig:
 
     def __post_init__(self):
         """Raises UserError where settings exclude each other."""
-        known = self.camera.is_known
+        known, given = self.camera.is_known, self.camera.is_given
+        may_be_found = self.camera.automatic and not self.shared_camera
         for wrong, message in (
             (
                 self.method not in METHODS,
@@ -112,7 +113,7 @@ class RecoveryConfig:
                 f"--method={self.method} needs --model; --method=geometric needs none",
             ),
             (
-                self.ray_depth and not known,
+                self.ray_depth and not known and not may_be_found,
                 "--ray_depth needs a known camera: give --focal_px, --fov_deg or --intrinsics",
             ),
             (
@@ -120,7 +121,7 @@ class RecoveryConfig:
                 "--shift_known and a known camera leave nothing to recover; leave one out",
             ),
             (
-                self.shared_camera and known,
+                self.shared_camera and given,
                 "--shared_camera estimates the focal length; leave out --focal_px, --fov_deg and "
                 "--intrinsics",
             ),

@@ -1,15 +1,13 @@
 """The flags of launch.infer, and the configuration that they make."""
 
 import dataclasses
-import math
 from pathlib import Path
 from typing import Any, cast
 
 from absl import flags
 
 from data.user_maps.depth_files import Listing
-from data.user_maps.known_cameras import KnownCamera
-from launch.recovery import shared_flags
+from launch.recovery import camera_flags, shared_flags
 from launch.recovery.config import GUESS, METHODS, REMOVED_METHODS, RecoveryConfig
 from launch.recovery.shards import shard_of
 
@@ -41,12 +39,6 @@ _METHOD = flags.DEFINE(
 )  # fmt: skip
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", 16, "Maps solved at once.", lower_bound=1)
 
-_FOCAL_PX = flags.DEFINE_float("focal_px", None, "Known focal length in pixels.")
-_FOV_DEG = flags.DEFINE_float("fov_deg", None, "Known horizontal field of view in degrees.")
-_INTRINSICS = flags.DEFINE_string(
-    "intrinsics", None,
-    "Known intrinsics: a 3x3 .npy or a .json for all maps, or a folder with one for each.",
-)  # fmt: skip
 _RAY_DEPTH = flags.DEFINE_bool(
     "ray_depth", False, "Maps hold distances to the camera's centre; needs a known camera."
 )
@@ -64,20 +56,8 @@ _SHARD = flags.DEFINE_string(
 _MERGE = flags.DEFINE_bool(
     "merge", False, "Write the summaries of answers that shards with the same flags have left."
 )
+flags.adopt_module_key_flags(camera_flags)
 flags.adopt_module_key_flags(shared_flags)
-
-
-@flags.multi_flags_validator(
-    ["focal_px", "fov_deg", "intrinsics"],
-    "give one of --focal_px (over 0), --fov_deg (1 to 179) and --intrinsics, or none",
-)
-def _one_known_camera(values: dict[str, float | None]) -> bool:
-    focal, fov = values["focal_px"], values["fov_deg"]
-    return (
-        sum(value is not None for value in values.values()) <= 1
-        and (focal is None or (math.isfinite(focal) and focal > 0))
-        and (fov is None or 1 <= fov <= 179)
-    )
 
 
 def configuration() -> tuple[RecoveryConfig, Listing]:
@@ -96,7 +76,7 @@ def configuration() -> tuple[RecoveryConfig, Listing]:
         space=cast(Any, "depth" if _SPACE.value == GUESS else _SPACE.value),
         method=cast(Any, _METHOD.value),
         batch_size=_BATCH_SIZE.value,
-        camera=KnownCamera(_FOCAL_PX.value, _FOV_DEG.value, shared_flags.path(_INTRINSICS.value)),
+        camera=camera_flags.known_camera(),
         shift_known=_SHIFT_KNOWN.value,
         shared_camera=_SHARED_CAMERA.value,
         ray_depth=_RAY_DEPTH.value,

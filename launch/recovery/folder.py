@@ -17,7 +17,7 @@ from tqdm import tqdm
 from data.parallel.work import run_in_order
 from data.user_maps.depth_files import DepthFile, Listing
 from launch import compiling
-from launch.recovery import one_map, shared_camera
+from launch.recovery import one_map, saving, shared_camera
 from launch.recovery.config import ENDINGS, RecoveryConfig
 from launch.recovery.notes import Note, notes_of
 from launch.recovery.recovered import Map, Recovered
@@ -49,12 +49,14 @@ class _Row(NamedTuple):
       answer: the contents of its JSON.
       resumed: an earlier run wrote the answer.
       notes: on flags that the map may have.
+      camera: lines on what is known of its camera.
     """
 
     file: DepthFile
     answer: dict[str, Any]
     resumed: bool = False
     notes: Mapping[str, Note] = MappingProxyType({})
+    camera: tuple[str, ...] = ()
 
 
 def recover_folder(
@@ -94,7 +96,14 @@ def recover_folder(
 
 
 def _print(row: _Row, printed: set[str]) -> None:
-    """Prints why a map failed, and notes on its flags whose remedy was not printed before."""
+    """Prints what is known of a map's camera, why it failed, and notes on its flags.
+
+    Lines on the camera, and notes of one remedy, are printed once.
+    """
+    for line in row.camera:
+        if line not in printed and len(printed) < _MOST_NOTES:
+            printed.add(line)
+            tqdm.write(printable(line))
     if row.answer["error"]:
         tqdm.write(printable(f"{row.file.relative}: {row.answer['error']}"))
     for flag in row.answer["flags"]:
@@ -188,7 +197,8 @@ class _Recovery:
         if self._shared is not None and not self._shared.is_of(answer):
             return None
         try:
-            sources = [file.path, *self._config.camera.sources(file)]
+            picture = saving.image_of(file, self._config.saving.rgb)
+            sources = [file.path, *self._config.camera.sources(file, picture)]
             newest = max(source.stat().st_mtime for source in sources)
             return answer if path.stat().st_mtime >= newest else None
         except OSError:
@@ -239,7 +249,8 @@ class _Recovery:
             answer = self._write_failure(recovered)
         negated = config.reading.negate
         notes = notes_of(recovered.check, negated) if recovered.check else {}
-        return _Row(recovered.file, answer, notes=notes)
+        camera = () if recovered.map is None else recovered.map.notes
+        return _Row(recovered.file, answer, notes=notes, camera=camera)
 
     def _write_failure(self, recovered: Recovered) -> dict[str, Any]:
         """The answer of a map that failed; the summary has it even where it cannot be written."""

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from data.user_maps.depth_files import DepthFile, Listing, search
+from data.user_maps.hints import CameraHint
 from data.user_maps.known_cameras import ray_length_to_depth
 from launch import program
 from launch.recovery import saving
@@ -64,14 +65,38 @@ def read_map(file: DepthFile, config: RecoveryConfig) -> Map:
     """Reads a map, and what is known of its camera.
 
     Raises:
-      UserError: the file cannot be read, or the known camera does not fit it.
+      UserError: the file cannot be read, the camera that flags give does not fit it, or ray lengths
+        have no camera.
     """
     values = read_depth_file(file.path, config.reading)
     height, width = values.shape
-    intrinsics = config.camera.of(file, (height, width))
-    if config.ray_depth and intrinsics is not None:
+    hints, notes = _hints_of(file, (height, width), config)
+    intrinsics = hints[0].intrinsics if hints and not hints[0].sigma else None
+    if config.ray_depth:
+        if intrinsics is None:
+            raise DataError(
+                file.path,
+                "--ray_depth needs the exact camera of each map: give --focal_px, --fov_deg or "
+                "--intrinsics",
+            )
         values = ray_length_to_depth(values, intrinsics, config.space)
-    return Map(file, values, intrinsics)
+    return Map(file, values, intrinsics, hints, notes)
+
+
+def _hints_of(
+    file: DepthFile, size: tuple[int, int], config: RecoveryConfig
+) -> tuple[tuple[CameraHint, ...], tuple[str, ...]]:
+    """What is known of the camera of a map, and lines on what was found without a flag."""
+    notes: list[str] = []
+    picture = saving.image_of(file, config.saving.rgb) if config.camera.automatic else None
+    hints = config.camera.hints(file, size, picture, report=notes.append)
+    found = [hint for hint in hints if hint.source != "flag"]
+    if config.shared_camera:  # flags exclude it
+        notes = [f"{hint.origin}: not used, --shared_camera estimates it" for hint in found]
+        hints = ()
+    else:
+        notes += map(str, found)
+    return hints, tuple(f"camera: {note}" for note in notes)
 
 
 def solve(
@@ -97,10 +122,10 @@ def solve(
     """
     intrinsics = [each.intrinsics for each in maps]
     focal = None
-    if config.camera.is_known:
-        focal = np.array([camera[1, 1] for camera in intrinsics if camera is not None])
-    elif shared is not None:
+    if shared is not None:
         focal = np.full(len(maps), shared.focal)
+    elif any(camera is not None for camera in intrinsics):
+        focal = np.array([np.nan if camera is None else camera[1, 1] for camera in intrinsics])
     shift = config.shift_known if known_shift is None else np.full(len(maps), known_shift)
     blocks = recovery.make_blocks([each.values for each in maps], intrinsics=intrinsics)
     batch = recovery.recover_blocks(

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from data.user_maps.depth_files import DepthFile
+from data.user_maps.hints import CameraHint
 from train3d_jax.inference.map_checks import MapCheck
 from train3d_jax.inference.recovery import Estimate
 
@@ -15,12 +16,17 @@ class Map(NamedTuple):
     Attributes:
       file: the file that it was read from.
       values: shape (H, W); 0 and what is not finite is missing.
-      intrinsics: (3, 3) in pixels; None where the camera is not known.
+      intrinsics: (3, 3) in pixels; None where the camera is not known exactly.
+      hints: what is known of the camera, the most trusted first.
+      notes: lines on where that is from, and on sources that cannot be used; the same for all maps
+        of one source.
     """
 
     file: DepthFile
     values: np.ndarray
     intrinsics: np.ndarray | None
+    hints: tuple[CameraHint, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def size(self) -> tuple[int, int]:

@@ -118,6 +118,15 @@ def check_images(rgb: Path | None, maps: int) -> None:
         raise UserError(f"--rgb={rgb}: {error.reason}") from None
 
 
+def image_of(file: DepthFile, rgb: Path | None) -> Path | None:
+    """The file of the image of a map, see `config.SaveSettings`; None where there is none."""
+    if rgb is None or rgb.is_file():
+        return rgb
+    bare = rgb / Path(file.relative).with_suffix("")
+    images = [bare.with_name(bare.name + suffix) for suffix in _COLOUR_SUFFIXES]
+    return next((path for path in images if path.is_file()), None)
+
+
 def colours_of(file: DepthFile, size: tuple[int, int], rgb: Path | None) -> Colours:
     """The image of a map.
 
@@ -135,13 +144,9 @@ def colours_of(file: DepthFile, size: tuple[int, int], rgb: Path | None) -> Colo
 
     from train3d_jax.formats.pictures import read_colours
 
-    image: Path | None = rgb
-    if not rgb.is_file():
-        bare = rgb / Path(file.relative).with_suffix("")
-        images = [bare.with_name(bare.name + suffix) for suffix in _COLOUR_SUFFIXES]
-        image = next((path for path in images if path.is_file()), None)
-        if image is None:
-            return Colours(file.path, size, flags=(NO_COLOURS,))
+    image = image_of(file, rgb)
+    if image is None:
+        return Colours(file.path, size, flags=(NO_COLOURS,))
     pixels = read_colours(image)
     own_size = (pixels.shape[0], pixels.shape[1])
     if own_size == size:
@@ -171,7 +176,7 @@ def _draw(
         depth_maps.recovered_depth(depth_map.values, *canonical, config.space),
         # A known camera is not corrected, so that the picture "before" has it too.
         intrinsics
-        if config.camera.is_known
+        if depth_map.intrinsics is not None
         else camera.centred_intrinsics(first_guess, *depth_map.size),
     )
     if config.saving.edge_filter:

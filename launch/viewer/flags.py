@@ -6,7 +6,7 @@ from typing import Any, cast
 
 from absl import flags
 
-from launch.recovery import shared_flags
+from launch.recovery import camera_flags, shared_flags
 from launch.recovery.config import GUESS, RecoveryConfig
 from launch.viewer.config import ViewConfig
 from train3d_jax.errors import UserError
@@ -28,13 +28,20 @@ _HOST = flags.DEFINE_string(
     "host", "127.0.0.1", "Address to listen at; 0.0.0.0 lets other machines in, without a password."
 )
 _PORT = flags.DEFINE_integer("port", 8080, "Port; 0 takes any.", lower_bound=0, upper_bound=65535)
+flags.adopt_module_key_flags(camera_flags)
 flags.adopt_module_key_flags(shared_flags)
 
 
-@flags.multi_flags_validator(["input", "data", "rgb"], "give --input (and --rgb), or --data")
-def _one_source(values: dict[str, str | None]) -> bool:
+_OF_INPUT = ("rgb", "focal_px", "fov_deg", "intrinsics")
+
+
+@flags.multi_flags_validator(
+    ["input", "data", *_OF_INPUT],
+    "give --input (and --rgb, --focal_px, --fov_deg, --intrinsics), or --data",
+)
+def _one_source(values: dict[str, Any]) -> bool:
     return (values["input"] is None) != (values["data"] is None) and (
-        values["rgb"] is None or values["data"] is None
+        values["data"] is None or all(values[name] is None for name in _OF_INPUT)
     )
 
 
@@ -57,6 +64,7 @@ def configuration() -> ViewConfig:
         runs=runs,
         space=cast(Any, "depth" if guessed else _SPACE.value),
         method="learned" if runs else "geometric",
+        camera=camera_flags.known_camera(),
         reading=shared_flags.reading(),
         saving=shared_flags.saving(),
     )

@@ -56,7 +56,8 @@ def entries_of_folder(config: RecoveryConfig, listing: Listing | None = None) ->
       listing: the result of `one_map.find_maps`, where it was called already.
     """
     files = (one_map.find_maps(config) if listing is None else listing).files
-    return [_entry_of_file(file, config) for file in files]
+    printed: set[str] = set()
+    return [_entry_of_file(file, config, printed) for file in files]
 
 
 def entries_of_set(config: RecoveryConfig) -> list[Entry]:
@@ -89,7 +90,11 @@ def entry_of_upload(folder: Path, name: str, content: bytes, config: RecoveryCon
     safe = printable(PurePosixPath(name.replace("\\", "/")).name)[-_LONGEST_NAME:].strip(".")
     safe = safe or "upload"
     write_whole(folder / safe, content)
-    return _entry_of_file(DepthFile(folder, safe, f"{UPLOADS}/{Path(safe).stem}"), config)
+    file = DepthFile(folder, safe, f"{UPLOADS}/{Path(safe).stem}")
+    # Nothing lies beside it but temporary files of others, and it is not the map of --rgb.
+    camera = dataclasses.replace(config.camera, automatic=False)
+    config = dataclasses.replace(config, camera=camera, saving=saving_of(file, config))
+    return _entry_of_file(file, config, set())
 
 
 def saving_of(file: DepthFile, config: RecoveryConfig) -> SaveSettings:
@@ -100,12 +105,19 @@ def saving_of(file: DepthFile, config: RecoveryConfig) -> SaveSettings:
     return settings
 
 
-def _entry_of_file(file: DepthFile, config: RecoveryConfig) -> Entry:
+def _entry_of_file(file: DepthFile, config: RecoveryConfig, printed: set[str]) -> Entry:
+    """An entry; lines on its camera that are not in `printed` are printed once it is read."""
+
     def read() -> tuple[Map, None]:
         try:
-            return one_map.read_map(file, config), None
+            found = one_map.read_map(file, config)
         except (UserError, MemoryError) as error:
             raise UserError(f"{file.relative}: {one_map.reason(file, error)}") from None
+        for note in found.notes:
+            if note not in printed:
+                printed.add(note)
+                print(printable(note), flush=True)
+        return found, None
 
     return Entry(file.relative, read)
 

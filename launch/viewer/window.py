@@ -275,14 +275,17 @@ class Window:
 
     def _solve(self, method: Method, focal_known: bool, shift_known: bool) -> Result:
         view, values = self._shown_map(), self._values
-        camera = KnownCamera(focal_px=values.focal) if focal_known else KnownCamera()
+        shown, camera = view.map, self._context.config.camera
+        if focal_known:
+            camera = KnownCamera(focal_px=values.focal)
+            hints = camera.hints(shown.file, view.size)
+            shown = shown._replace(intrinsics=hints[0].intrinsics, hints=hints)
         models = self._context.models_for(method)
         saving = maps.saving_of(view.map.file, self._context.config)
         config = dataclasses.replace(
             self._context.config, method=method, camera=camera, saving=saving
         )
-        check_models(models, config.space, focal_known, shift_known, method)
-        shown = view.map._replace(intrinsics=camera.of(view.map.file, view.size))
+        check_models(models, config.space, camera.is_known, shift_known, method)
         shift = values.shift if shift_known else None
         (recovered,) = one_map.solve(
             [shown], config, models, known_shift=shift, at_once=self._context.at_once

@@ -1,13 +1,15 @@
 """Pictures read with Pillow, and those that are to colour a cloud."""
 
 import contextlib
+import functools
 import io
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from train3d_jax.errors import DataError
 from train3d_jax.formats.pixels import MOST_PIXELS, brief, check_size
@@ -18,7 +20,7 @@ warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 
 def read_colours(path: Path) -> np.ndarray:
-    """A picture in colour, such as a PNG or JPEG, (H, W, 3) uint8.
+    """A picture in colour, such as a PNG or JPEG, (H, W, 3) uint8, turned as its EXIF says.
 
     Raises:
       DataError: it is missing, damaged or too large.
@@ -26,15 +28,31 @@ def read_colours(path: Path) -> np.ndarray:
     if not path.is_file():
         raise DataError(path, "is missing")
     with opened(path, path.read_bytes(), None) as image:
-        return np.asarray(image.convert("RGB"))
+        return np.asarray(_upright(image).convert("RGB"))
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # Pillow has no exception of its own for broken EXIF either
+        return image
 
 
 @contextlib.contextmanager
-def opened(path: Path, contents: bytes, kind: str | None) -> Iterator[Image.Image]:
-    """An image whose size has been checked; what goes wrong with it comes out as a DataError."""
+def opened(path: Path, contents: bytes | IO[bytes], kind: str | None) -> Iterator[Image.Image]:
+    """An image whose size has been checked; what goes wrong with it comes out as a DataError.
+
+    Args:
+      path: the file, for messages.
+      contents: of the file; or the open file, of which no more is read than is needed.
+      kind: that Pillow is to take it for; None for any, HEIC too where pillow-heif is installed.
+    """
     name = kind or "picture"
+    if kind is None:
+        _know_heic()
+    file = io.BytesIO(contents) if isinstance(contents, bytes) else contents
     try:
-        with Image.open(io.BytesIO(contents), formats=[kind] if kind else None) as image:
+        with Image.open(file, formats=[kind] if kind else None) as image:
             check_size(path, *image.size)
             yield image
     except DataError:
@@ -49,3 +67,11 @@ def opened(path: Path, contents: bytes, kind: str | None) -> Iterator[Image.Imag
         # Pillow has no exception of its own for a damaged file: SyntaxError, OSError, struct.error
         # and others come up.
         raise DataError(path, f"is not a readable {name}: {brief(error)}") from None
+
+
+@functools.cache
+def _know_heic() -> None:
+    with contextlib.suppress(ImportError):
+        import pillow_heif  # pyright: ignore[reportMissingImports]  # an extra
+
+        pillow_heif.register_heif_opener()

@@ -112,7 +112,9 @@ def recovered_intrinsics(
 
 
 def resized_intrinsics(
-    intrinsics: Real[Array, "*b 3 3"], size: tuple[int, int], to_size: tuple[int, int]
+    intrinsics: Real[Array, "*b 3 3"],
+    size: tuple[int | float, int | float],
+    to_size: tuple[int, int],
 ) -> Float[Array, "*b 3 3"]:
     """Intrinsics of the same view in an image of another size.
 
@@ -121,8 +123,8 @@ def resized_intrinsics(
 
     Args:
       intrinsics: (..., 3, 3) in pixels of the first image.
-      size: its height and width in pixels.
-      to_size: height and width of the other image; the two ratios may differ.
+      size: its height and width in pixels, or in another unit if that of `intrinsics` is the same.
+      to_size: height and width of the other image in pixels; the two ratios may differ.
 
     Returns:
       Shape (..., 3, 3), in pixels of the other image.
