@@ -1,6 +1,10 @@
 """Writes captures of users' cameras as their programs write them, with nothing of the project."""
 
-from raw_files import depth_units, png16, put
+import json
+
+import numpy as np
+from camera_files import SIZE, record3d, transforms
+from raw_files import depth_units, exr, png16, put
 
 
 def put_tum(root, capture, frames=3, calibration=None, size=(6, 8), **options):
@@ -33,3 +37,24 @@ def put_maps(root, scenes=("kitchen", "hall"), frames=3):
             rows.append(manifest_row(name, scene=scene))
     put(root / "manifest.json", rows)
     return rows
+
+
+def put_nerfstudio(root, capture, frames=3, **camera):
+    """transforms.json of photos, and depth in millimetres of a third of their size."""
+    names = [f"frame_{number:05d}" for number in range(1, frames + 1)]
+    contents = json.loads(transforms([f"images/{name}.jpg" for name in names], **camera))
+    for number, (name, frame) in enumerate(zip(names, contents["frames"], strict=True), start=1):
+        frame["depth_file_path"] = f"depth/{name}.png"
+        put(root / capture / "depth" / f"{name}.png", png16(depth_units(*SIZE, seed=number)))
+    put(root / capture / "transforms.json", contents)
+    return root / capture
+
+
+def put_record3d(root, capture, frames=3):
+    """metadata.json of photos, and depth in metres of a third of their size."""
+    put(root / capture / "metadata.json", record3d(frames))
+    for number in range(frames):
+        metres = np.float16(depth_units(*SIZE, seed=number) / 1000)
+        put(root / capture / "rgb" / f"{number}.jpg", b"no reader looks at it")
+        put(root / capture / "depth" / f"{number}.exr", exr(metres))
+    return root / capture

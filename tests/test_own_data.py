@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from own_files import manifest_row, put_maps, put_tum
+from own_files import manifest_row, put_maps, put_nerfstudio, put_record3d, put_tum
 from programs import run
 from raw_files import depth_units, png16, put
 
@@ -13,10 +13,8 @@ from data.prepare.sources import OWN_READERS, READERS
 from data.prepare.verify import repair, verify
 from data.prepared.prepared_set import PreparedSet
 from data.readers.maps import Maps
-from data.readers.tum import Tum
-from train3d_jax.errors import DataError, UserError
+from train3d_jax.errors import UserError
 
-CAMERA = "9 9.5 3.5 2.5"
 NUMBERS = (9.0, 9.5, 3.5, 2.5)
 MATRIX = [[9, 0, 3.5], [0, 9.5, 2.5], [0, 0, 1]]
 
@@ -122,82 +120,6 @@ def test_a_manifest_that_is_none_or_not_there_is_one_line_and_nothing_is_written
     assert not out.exists()
 
 
-# TUM RGB-D
-
-
-@pytest.mark.parametrize("below", ["", "some", "some/more"])
-def test_captures_of_tum_are_found_with_their_cameras(tmp_path, below):
-    units = depth_units(6, 8, base=5000, seed=1)
-    put_tum(tmp_path / "tum" / below, "mine", calibration=CAMERA)
-    roots = [tmp_path / "tum"] if below != "some/more" else [tmp_path / "tum" / "some"]
-    for root in (*roots, tmp_path / "tum" / below / "mine"):
-        (scene,) = Tum(root).scenes()
-        assert scene.name.endswith("mine") and len(scene.places) == 3
-        ((frame,),) = list(scene.places)[1:2]
-        depth, intrinsics, _ = Tum(root).read(scene, frame)
-        np.testing.assert_array_equal(depth, units / np.float32(5000))
-        np.testing.assert_array_equal(intrinsics, MATRIX)
-
-
-@pytest.mark.parametrize(
-    ("name", "fx"),
-    [
-        ("rgbd_dataset_freiburg1_xyz", 517.3),
-        ("rgbd_dataset_freiburg2_desk", 520.9),
-        ("rgbd_dataset_freiburg3_cabinet", 535.4),
-    ],
-)
-def test_sequences_of_the_benchmark_have_the_published_cameras(tmp_path, name, fx):
-    put_tum(tmp_path, name, frames=1, size=(480, 640))
-    (scene,) = Tum(tmp_path).scenes()
-    ((frame,),) = scene.places
-    _, intrinsics, _ = Tum(tmp_path).read(scene, frame)
-    assert intrinsics[0, 0] == fx
-    assert Tum(tmp_path, NUMBERS).read(scene, frame).intrinsics[0, 0] == 9  # the flag wins
-    put(tmp_path / name / "calibration.txt", CAMERA.encode())
-    assert Tum(tmp_path).read(scene, frame).intrinsics[0, 0] == 9
-
-
-def test_a_published_camera_is_not_taken_for_images_of_another_size(tmp_path):
-    put_tum(tmp_path, "rgbd_dataset_freiburg1_xyz", frames=1)
-    (scene,) = Tum(tmp_path).scenes()
-    ((frame,),) = scene.places
-    with pytest.raises(DataError, match=r"8x6 pixels, .* 640x480; give --tum_camera"):
-        Tum(tmp_path).read(scene, frame)
-    assert Tum(tmp_path, NUMBERS).read(scene, frame).depth.shape == (6, 8)
-
-
-@pytest.mark.parametrize(
-    ("file", "contents", "message"),
-    [
-        ("calibration.txt", b"1 2 3", "does not hold four numbers"),
-        ("calibration.txt", b"nan 9 3 3", "not finite with positive"),
-        ("calibration.txt", b"\xff\xfe", "does not hold four numbers"),
-        ("calibration.txt", None, r"depth\.txt: comes without a camera; give --tum_camera"),
-        ("depth.txt", b"# nothing\n", "names no depth map"),
-        ("depth.txt", b"1305031102.1\n", "line 1 is not a time and a file"),
-        ("depth.txt", b"\xff\xfe", "is no text"),
-    ],
-)
-def test_a_capture_that_cannot_be_used_is_named_and_the_others_are_taken(
-    tmp_path, no_pictures, file, contents, message
-):
-    root = tmp_path / "tum"
-    put_tum(root, "good", calibration=CAMERA)
-    put_tum(root, "bad", calibration=CAMERA)
-    if contents is None:
-        (root / "bad" / file).unlink()
-    else:
-        put(root / "bad" / file, contents)
-    summary = prepare(config(tmp_path / "out", (3,), tum=root))
-    assert (summary.taken, summary.broken) == ({"tum": 3}, 1)
-    (rejected,) = lines(tmp_path / "out", "quarantine.jsonl")
-    assert rejected["stage"] == "list" and rejected["file"].startswith("bad/")
-    with pytest.raises(UserError, match=message) as error:
-        prepare(config(tmp_path / "b", (1,), tum=root / "bad"))
-    assert "\n" not in str(error.value) and not (tmp_path / "b").exists()
-
-
 # All of them
 
 
@@ -209,14 +131,17 @@ def own(tmp_path):
     broken = put_tum(tmp_path / "tum", "a", frames=6)
     put_tum(tmp_path / "tum", "b", frames=6)
     put(next((broken / "depth").iterdir()), b"no PNG")
-    return {"maps": tmp_path / "maps", "tum": tmp_path / "tum", "tum_camera": NUMBERS}
+    put(put_nerfstudio(tmp_path / "nerfstudio", "a", frames=4) / "depth/frame_00002.png", b"no PNG")
+    put(put_record3d(tmp_path / "record3d", "a", frames=4) / "depth/2.exr", b"no EXR")
+    folders = {name: tmp_path / name for name in ("maps", "nerfstudio", "tum", "record3d")}
+    return {**folders, "tum_camera": NUMBERS}
 
 
 @pytest.mark.parametrize("format", ["npz", "array_record"])
 def test_interrupted_verified_and_mended_the_set_is_the_same(
     own, tmp_path, format, no_pictures, monkeypatch
 ):
-    counts = (9, 10)
+    counts = (9, 3, 10, 3)
     prepare(config(tmp_path / "one", counts, format=format, **own))
     assert verified(tmp_path / "one") == []
     expected = files_of(tmp_path / "one")
@@ -232,7 +157,7 @@ def test_interrupted_verified_and_mended_the_set_is_the_same(
     def killed(*arguments):
         nonlocal written
         written += 1
-        if written == 13:
+        if written == 17:
             raise Killed
         return write(*arguments)
 
@@ -256,13 +181,14 @@ def verified(folder):
     return [str(fault) for fault in verify(folder, InProcess(), 0)]
 
 
-def test_counts_are_those_of_the_datasets_and_then_of_the_own_folders(own, tmp_path):
+def test_counts_are_those_of_the_datasets_and_then_of_the_own_folders(tmp_path):
+    own = {"maps": tmp_path, "tum": tmp_path}
     with pytest.raises(UserError, match=r"=5: .*one for --maps, --tum; or the latter alone"):
         config(tmp_path / "out", (5,), **own)
-    given = config(tmp_path / "out", (5, 3), **own).given()
-    assert [(each.name, each.count) for each in given if each.count] == [("maps", 5), ("tum", 3)]
-    given = config(tmp_path / "out", (0, 0, 0, 5, 3), **own).given()
-    assert [(each.name, each.count) for each in given if each.count] == [("maps", 5), ("tum", 3)]
+    for counts in ((5, 3), (0, 0, 0, 5, 3)):
+        given = config(tmp_path / "out", counts, **own).given()
+        taken = [(each.name, each.count) for each in given if each.count]
+        assert taken == [("maps", 5), ("tum", 3)]
     datasets = {"taskonomy": tmp_path, **own}
     given = config(tmp_path / "out", (0, 0, 7, 5, 3), **datasets).given()
     assert [each.count for each in given] == [0, 0, 7, 5, 3]
@@ -275,11 +201,12 @@ def test_counts_are_those_of_the_datasets_and_then_of_the_own_folders(own, tmp_p
 
 def test_the_program_prepares_them_and_says_what_is_wrong(own, tmp_path):
     camera = ["--tum", "tum", "--tum_camera", "9,9.5,3.5,2.5"]
+    captures = ["--nerfstudio", "nerfstudio", *camera, "--record3d", "record3d"]
     ended = run(
-        tmp_path, "prepare", "--maps", "maps/manifest.json", *camera, "-ns", "4,5",
+        tmp_path, "prepare", "--maps", "maps/manifest.json", *captures, "-ns", "4,2,5,3",
         "--out", "out", "--num_workers", 0, "--max_bad_fraction", 1,
     )  # fmt: skip
-    assert "9 maps (4 maps, 5 tum)" in ended.stdout
+    assert "14 maps (4 maps, 2 nerfstudio, 5 tum, 3 record3d)" in ended.stdout
     settings = json.loads((tmp_path / "out/dataset.json").read_text())["settings"]
     assert settings["maps"] == str((tmp_path / "maps").resolve())
     before = sorted(tmp_path.iterdir())

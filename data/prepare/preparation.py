@@ -25,7 +25,7 @@ from data.prepare.plan import READERS, PrepareConfig, Selection, Slot, Task, sel
 from data.prepare.quarantine import Rejected, Tally
 from data.prepare.sampling import Replacements
 from data.prepared import layout, manifest, records, writing
-from data.protocol import Reader, licence_of
+from data.protocol import Reader, UnsuitableError, licence_of
 from train3d_jax import __version__, locks
 from train3d_jax.errors import DataError, UserError
 
@@ -257,6 +257,7 @@ def _prepare_sample(reader: Reader, slot: Slot, config: PrepareConfig) -> manife
             raise DataError(file, reason)
     except DataError as error:
         rejected = error
+        stage = quarantine.CHECK if isinstance(error, UnsuitableError) else stage
     except OSError as error:
         rejected = DataError(error.filename or file, error.strerror or error)
     except Exception as error:

@@ -7,6 +7,8 @@ from typing import NamedTuple
 from data.protocol import Reader
 from data.readers.kenburns import KenBurns
 from data.readers.maps import Maps
+from data.readers.nerfstudio import Nerfstudio
+from data.readers.record3d import Record3D
 from data.readers.scannet import ScanNet
 from data.readers.taskonomy import Taskonomy
 from data.readers.tum import Tum
@@ -26,7 +28,9 @@ READERS: dict[str, Callable[[Path], Reader]] = {
 # Likewise, behind those; only folders that are given have a count.
 OWN_READERS: dict[str, Callable[[Path], Reader]] = {
     Maps.name: Maps,
+    Nerfstudio.name: Nerfstudio,
     Tum.name: Tum,
+    Record3D.name: Record3D,
 }
 
 _ALL = {**READERS, **OWN_READERS}

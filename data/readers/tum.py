@@ -9,7 +9,7 @@ name of a sequence, as in rgbd_dataset_freiburg1_xyz.
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -65,7 +65,8 @@ class Tum:
 
     def scenes(self, on_broken: Callable[[DataError], None] = refuse) -> list[Scene]:
         """One scene for each capture; a frame is a path in its depth.txt."""
-        return unique_scenes(self._readable(on_broken))
+        found = captures.find(self.root, lambda each: (each / _LIST).is_file())
+        return unique_scenes(captures.readable(found, self._scene, on_broken))
 
     def file(self, scene: Scene, frame: Frame) -> Path:
         """The PNG file."""
@@ -84,16 +85,10 @@ class Tum:
             )
         return depth_map_of_units(units, _UNITS_PER_METRE, intrinsics_matrix(*numbers))
 
-    def _readable(self, on_broken: Callable[[DataError], None]) -> Iterator[Scene]:
-        for name, folder in captures.find(self.root, lambda each: (each / _LIST).is_file()):
-            try:
-                frames = _listed(folder / _LIST)
-                self._camera(folder)
-                yield Scene(name, folder, SingleViews(frames))
-            except DataError as error:
-                on_broken(error)
-            except OSError as error:
-                on_broken(DataError(error.filename or folder, error.strerror or error))
+    def _scene(self, name: str, folder: Path) -> Scene:
+        frames = _listed(folder / _LIST)
+        self._camera(folder)
+        return Scene(name, folder, SingleViews(frames))
 
     def _camera(self, folder: Path) -> tuple[tuple[float, ...], tuple[int, int] | None]:
         """fx, fy, cx, cy of a capture, and the size of its images where the numbers imply it."""

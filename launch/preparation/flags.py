@@ -32,8 +32,14 @@ _MAPS = flags.DEFINE_string(
     None,
     f"Own depth maps: a {MANIFEST} as launch.evaluate reads it, or a folder that holds one.",
 )
+_NERFSTUDIO = flags.DEFINE_string(
+    "nerfstudio", None, "Folder of captures as nerfstudio has them: transforms.json and depth."
+)
 _TUM = flags.DEFINE_string(
     "tum", None, "Folder of captures as TUM RGB-D has them: depth.txt and depth/*.png."
+)
+_RECORD3D = flags.DEFINE_string(
+    "record3d", None, "Folder of recordings of Record3D, exported as EXR."
 )
 _TUM_CAMERA = flags.DEFINE_list(
     "tum_camera",
@@ -125,7 +131,9 @@ _FOLDERS = {
     "kenburns": _KENBURNS,
     "taskonomy": _TASKONOMY,
     "maps": _MAPS,
+    "nerfstudio": _NERFSTUDIO,
     "tum": _TUM,
+    "record3d": _RECORD3D,
 }
 """In the order of `sources.READERS` and `sources.OWN_READERS`."""
 
