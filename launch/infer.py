@@ -2,9 +2,10 @@
 
     python -m launch.infer --input DEPTH_MAPS --out OUT --model runs/both --space depth
 
-Reads .npy, .npz, .png (16 bits; a PNG cannot hold 32), .tiff (16 or 32 bits, or float32), .exr and
-.pfm.  0 and what is not finite count as missing.  The folder OUT gets the answers under the same
-relative paths, index.html to look at them, and summary.csv and summary.json for all.
+Reads .npy, .npz, .png (16 bits; a PNG cannot hold 32), .tiff (16 or 32 bits, or float32), .exr,
+.pfm, .h5, .mat, maps of Record3D and COLMAP, and others.  0 and what is not finite count as
+missing.  The folder OUT gets the answers under the same relative paths, index.html to look at them,
+and summary.csv and summary.json for all.
 """
 
 from absl import flags

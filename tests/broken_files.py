@@ -1,13 +1,15 @@
 """Depth files of every kind, and ways to break them: test input."""
 
+import gzip
 import io
-import struct
+import json
 import zipfile
-import zlib
 
+import h5py
 import imagecodecs
 import numpy as np
 import OpenEXR
+import scipy.io
 import tifffile
 from PIL import Image
 from raw_files import exr, png16
@@ -96,6 +98,77 @@ def whole_files_of_other_layouts(values):
     }
 
 
+def hdf5(values, key="depth", userblock=0, others=(), **options):
+    """An HDF5 file; options as of h5py's `create_dataset`."""
+    file = io.BytesIO()
+    with h5py.File(file, "w", userblock_size=userblock) as held:
+        held.create_dataset(key, data=values, **options)
+        for name, array in dict(others).items():
+            held.create_dataset(name, data=array)
+    return file.getvalue()
+
+
+def mat73(values, key="depth", others=(), **options):
+    """A .mat of version 7.3: HDF5 behind 512 bytes of text, axes in MATLAB's order."""
+    text = b"MATLAB 7.3 MAT-file".ljust(124) + b"\x00\x02IM"
+    contents = hdf5(np.asarray(values).T, key, 512, others, **options)
+    return text.ljust(512, b"\0") + contents[512:]
+
+
+def mat(compressed=True, **arrays):
+    """A .mat of version 5."""
+    file = io.BytesIO()
+    scipy.io.savemat(file, arrays, do_compression=compressed)
+    return file.getvalue()
+
+
+def depth(values):
+    return imagecodecs.lzfse_encode(values.astype("<f4").tobytes())
+
+
+def r3d(*frames, metadata=None, more=(), compression=zipfile.ZIP_DEFLATED):
+    """A .r3d; without metadata of its own it states the size of the first frame."""
+    height, width = frames[0].shape if frames else (256, 192)
+    if metadata is None:
+        metadata = {"dw": width, "dh": height, "w": 4 * width, "h": 4 * height, "K": [1.0] * 9}
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", compression) as held:
+        held.writestr("metadata", json.dumps(metadata))
+        for number, values in enumerate(frames):
+            held.writestr(f"rgbd/{number}.depth", depth(values))
+            held.writestr(f"rgbd/{number}.jpg", b"")
+        for name, contents in dict(more).items():
+            held.writestr(name, contents)
+    return file.getvalue()
+
+
+def colmap(values, channels=1):
+    head = f"{values.shape[1]}&{values.shape[0]}&{channels}&".encode()
+    return head + values.astype("<f4").tobytes() * channels
+
+
+def whole_files_of_arrays(values):
+    """Whole files of formats that hold arrays of any shape, and of sensors and reconstructions."""
+    floats = values.astype(np.float32)
+    others = {"mask": values > 0, "fov": np.float32(60)}
+    return {
+        "plain.npy.gz": gzip.compress(npy(values), mtime=0),
+        "plain.h5": hdf5(values),
+        "chunks.h5": hdf5(floats, chunks=(10, 8), others=others),
+        "deflated.hdf5": hdf5(floats, "dataset", compression="gzip", shuffle=True),
+        "checked.h5": hdf5(values, "a/b/depth", compression="gzip", fletcher32=True),
+        "lzf.h5": hdf5(values, compression="lzf", chunks=(16, 16)),
+        "seven.mat": mat73(values.astype(float)),
+        "seven_deflated.mat": mat73(floats, compression="gzip"),
+        "five.mat": mat(compressed=False, depth=values, name="room", fov=60.0),
+        "five_deflated.mat": mat(depth=values.astype(float), mask=np.array([[1, 2]], np.uint8)),
+        "frame.r3d": r3d(values, compression=zipfile.ZIP_STORED),
+        "deflated.r3d": r3d(values),
+        "room.jpg.geometric.bin": colmap(values),
+        "room.jpg.photometric.bin": colmap(values),
+    }
+
+
 def whole_exrs(folder, values):
     """Whole OpenEXR files of several compressions and channels."""
     floats = values.astype(np.float32)
@@ -106,60 +179,6 @@ def whole_exrs(folder, values):
         for compression in ("NO", "RLE", "ZIPS", "PIZ")
         for channels in (grey, depth)
     }
-
-
-def claims_too_much(side=1_000_000):
-    """Files whose heads claim `side` x `side` pixels, and archives that unpack to a lot."""
-    values = np.ones((4, 4), np.uint16)
-    head = npy(np.ones((4, 4), np.float32)).replace(b"(4, 4), }", f"({side}, {side}), }}".encode())
-    # The head's length is fixed: what the numbers take is taken from the spaces behind them.
-    head = head.replace(b" " * len(f"{2 * side}") + b"\n", b"\n", 1)
-    bomb = io.BytesIO()
-    claim = {"descr": "<f4", "fortran_order": False, "shape": (1 << 14, 1 << 14)}
-    with (
-        zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as held,
-        held.open("depth.npy", "w") as file,
-    ):
-        np.lib.format.write_array_header_1_0(file, claim)
-        for _ in range(64):
-            file.write(bytes(1 << 20))
-    png = png16(values)
-    png = png[:16] + struct.pack(">II", side, side) + png[24:]
-    whole_tiff = tiff(values)
-    tiff_head = bytearray(whole_tiff)
-    for tag in (256, 257):  # width and length; each entry: tag, type, count, value
-        place = (
-            whole_tiff.index(struct.pack("<HHI", tag, 4, 1))
-            if (struct.pack("<HHI", tag, 4, 1) in whole_tiff)
-            else whole_tiff.index(struct.pack("<HHI", tag, 3, 1))
-        )
-        tiff_head[place : place + 12] = struct.pack("<HHII", tag, 4, 1, side)
-    window = struct.pack("<4i", 0, 0, 3, 3)
-    whole_exr = exr(np.ones((4, 4), np.float16))
-    return {
-        "huge.npy": head,
-        "bomb.npz": bomb.getvalue(),
-        "huge.png": png,
-        "huge.tiff": bytes(tiff_head),
-        "huge.exr": whole_exr.replace(window, struct.pack("<4i", 0, 0, side - 1, side - 1)),
-        "huge3.pfm": f"PF\n{side} {side}\n-1\n".encode() + bytes(64),
-        "bomb.tif": _tiff_bomb(),
-        "huge.pfm": f"Pf\n{side} {side}\n-1\n".encode() + bytes(64),
-    }
-
-
-def _tiff_bomb():
-    """A TIFF of 4 x 4 pixels whose one strip unpacks to 1 GiB."""
-    packer = zlib.compressobj()
-    mebibyte = packer.compress(bytes(1 << 20)) + packer.flush(zlib.Z_FULL_FLUSH)
-    packed = mebibyte + mebibyte[2:] * 1023  # all but the first without the stream's head
-    contents = any_tiff(np.ones((4, 4), np.float32), compression="zlib")
-    sizes = contents.index(struct.pack("<HHI", 279, 4, 1))  # StripByteCounts; StripOffsets: 273
-    offsets = contents.index(struct.pack("<HHI", 273, 4, 1))
-    bomb = bytearray(contents)
-    bomb[sizes + 8 : sizes + 12] = struct.pack("<I", len(packed))
-    bomb[offsets + 8 : offsets + 12] = struct.pack("<I", len(contents))
-    return bytes(bomb) + packed
 
 
 def spoil(contents, rng):

@@ -3,25 +3,32 @@
 import resource
 import sys
 
+import h5py
 import numpy as np
 import pytest
 from broken_files import (
-    claims_too_much,
+    hdf5,
     npy,
     spoil,
     whole_exrs,
     whole_files,
+    whole_files_of_arrays,
     whole_files_of_other_layouts,
 )
+from claiming_files import claims_too_much
 
 from train3d_jax.errors import DataError
-from train3d_jax.formats.depth import read_depth_file
+from train3d_jax.formats.depth import ReadSettings, read_depth_file
 
 # pytest sets the filters of data.images aside.
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL")
 
 VALUES = np.random.default_rng(0).integers(1, 2000, (37, 21)).astype(np.uint16)
-WHOLE = whole_files(VALUES) | whole_files_of_other_layouts(VALUES)
+WHOLE = {
+    **whole_files(VALUES),
+    **whole_files_of_other_layouts(VALUES),
+    **whole_files_of_arrays(VALUES),
+}
 
 
 @pytest.mark.parametrize("name", WHOLE)
@@ -65,6 +72,28 @@ def test_files_that_claim_too_much_are_refused_before_memory_is_taken(tmp_path, 
             read_depth_file(tmp_path / name)
     # KiB.  The smallest claim is of 3 GiB, in 16 bits.
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 500_000
+
+
+def test_an_hdf5_file_reads_no_other_file(tmp_path):
+    values = np.ones((4, 4), np.float32)
+    (tmp_path / "other").write_bytes(values.tobytes())
+    (tmp_path / "other.h5").write_bytes(hdf5(values))
+    links = {"a.h5": h5py.ExternalLink(str(tmp_path / "other.h5"), "depth")}
+    for name, link in {**links, "b.h5": h5py.SoftLink("/c")}.items():
+        with h5py.File(tmp_path / name, "w") as held:
+            held["depth"] = link
+        with pytest.raises(DataError, match=rf"{name}: holds no depth, only nothing"):
+            read_depth_file(tmp_path / name, ReadSettings(key="depth"))
+    with h5py.File(tmp_path / "c.h5", "w") as held:
+        kept = [(str(tmp_path / "other"), 0, 64)]
+        held.create_dataset("depth", (4, 4), np.float32, external=kept)
+    with h5py.File(tmp_path / "d.h5", "w") as held:
+        layout = h5py.VirtualLayout((4, 4), np.float32)
+        layout[:] = h5py.VirtualSource(str(tmp_path / "other.h5"), "depth", (4, 4))
+        held.create_virtual_dataset("depth", layout)
+    for name in ("c.h5", "d.h5"):
+        with pytest.raises(DataError, match="values are in other files"):
+            read_depth_file(tmp_path / name)
 
 
 def test_a_pickle_is_never_opened(tmp_path):

@@ -238,27 +238,54 @@ def test_nothing_to_read_is_an_error_that_names_the_place(tmp_path, name):
 
 def test_a_folder_without_depth_maps_says_what_it_holds(tmp_path):
     for place in range(12):
-        put(tmp_path / f"{place}.mat", b"")
-    for name in ("a.depth", "b/a.DEPTH", "a.npy.gz", "a.jpg", "README", "._a.mat", ".DS_Store"):
+        put(tmp_path / f"{place}.raw", b"")
+    for name in ("a.dpt", "b/a.DPT", "a.npz.gz", "a.jpg", "README", "._a.raw", ".DS_Store"):
         put(tmp_path / name, b"")
     with pytest.raises(UserError) as error:
         find_depth_files(tmp_path)
     assert str(error.value).endswith(
-        "there are 12 .mat, 2 .depth, 1 without a suffix, 1 .jpg, 1 .npy.gz"
+        "there are 12 .raw, 2 .dpt, 1 without a suffix, 1 .jpg, 1 .npz.gz"
     )
-    with pytest.raises(UserError, match=r"holds no depth map; .* there are 12 \.mat$"):
-        find_depth_files(tmp_path / "*.mat")
+    with pytest.raises(UserError, match=r"holds no depth map; .* there are 12 \.raw$"):
+        find_depth_files(tmp_path / "*.raw")
 
 
 def test_files_of_other_kinds_are_counted_beside_depth_maps(tmp_path):
-    others = ("a.mat", "b/b.mat", "c.h5", "d.heic", "e.npz.gz", "f.tar.gz")
+    others = ("a.raw", "b/b.raw", "c.dat", "d.heic", "e.npz.gz", "f.tar.gz", "cameras.bin")
     companions = ("a.jpg", "a.json", "a.txt", "a.ply", "LICENSE", ".git/hooks/a.sample", "x.1 m")
-    for name in ("a.npy", "._a.npy", "out/a.mat", *others, *companions):
+    for name in ("a.npy", "._a.npy", "out/a.raw", *others, *companions):
         put(tmp_path / name, b"")
     found = search(tmp_path, leave_out=tmp_path / "out")
     assert [file.relative for file in found.files] == ["a.npy"]
-    assert found.others == {".mat": 2, ".h5": 1, ".heic": 1, ".npz.gz": 1, ".tar.gz": 1}
+    kinds = {".raw": 2, ".dat": 1, ".heic": 1, ".npz.gz": 1, ".tar.gz": 1, ".bin": 1}
+    assert found.others == kinds
     assert search(tmp_path / "a.npy").others == {}
+
+
+def test_suffixes_of_two_parts_are_found_counted_and_left_out_of_names(tmp_path):
+    for name in ("a.npy.gz", "b/room.jpg.geometric.bin", "b/room.jpg.photometric.bin", ".npy.gz"):
+        put(tmp_path / name, b"")
+    put(tmp_path / "c.MAT", b"")
+    found = search(tmp_path)
+    assert [(file.relative, file.name) for file in found.files] == [
+        ("a.npy.gz", "a"),
+        ("b/room.jpg.geometric.bin", "b/room.jpg.geometric.bin"),
+        ("b/room.jpg.photometric.bin", "b/room.jpg.photometric.bin"),
+        ("c.MAT", "c"),
+    ]
+    assert str(found.files[1].bare) == "b/room.jpg"
+    assert found.others == {}
+    assert names(tmp_path / "a.npy.gz") == [("a.npy.gz", "a")]
+
+
+def test_pictures_that_may_hold_depth_are_read_where_there_is_nothing_else(tmp_path):
+    for name in ("a.HEIC", "b.heif", "c.jpg"):
+        put(tmp_path / name, b"")
+    assert names(tmp_path) == [("a.HEIC", "a"), ("b.heif", "b")]
+    put(tmp_path / "a.npy", b"")
+    assert names(tmp_path) == [("a.npy", "a")]
+    assert search(tmp_path).others == {".heic": 1, ".heif": 1}
+    assert names(tmp_path / "a.HEIC") == [("a.HEIC", "a")]
 
 
 def test_a_file_of_another_kind_is_refused(tmp_path):

@@ -9,6 +9,7 @@ from train3d_jax.evidence.joint_posterior import marginals, shift_nodes, with_kn
 from train3d_jax.evidence.prior import DOUBT, focal_prior, point_mass
 from train3d_jax.evidence.settings import AngleSettings
 from train3d_jax.evidence.targets import SHIFT_BINS, focal_bins, quantiles, ratio_bins
+from train3d_jax.geometry.camera import initial_focal
 
 RATIOS, ALPHAS = ratio_bins(), focal_bins()
 
@@ -29,10 +30,21 @@ def dense(shift, both):
     return (jax.nn.log_softmax(jax.nn.logsumexp(total, axis)) for axis in (1, 0))
 
 
+SIZE = np.array([480.0, 640.0])
+
+
 def test_the_prior_is_what_the_documentation_says():
-    ends = quantiles(focal_prior(), "focal", (0.05, 0.5, 0.95))
+    ends = quantiles(focal_prior(SIZE), "focal", (0.05, 0.5, 0.95))
     heights = np.degrees(2 * np.arctan(np.tan(np.radians(30)) / np.exp(ends)))  # f0 is 60 degrees
-    np.testing.assert_allclose(heights, [83.2, 41.2, 20.5], atol=0.05)
+    np.testing.assert_allclose(heights, [83.1, 41.2, 20.5], atol=0.05)
+
+
+@pytest.mark.parametrize("size", [(480, 640), (640, 480), (100, 330), (640, 320), (96, 384)])
+def test_the_prior_is_one_of_the_diagonal(size):
+    """The likeliest lens is the same for every aspect ratio: 35.3 mm on the film's diagonal."""
+    likeliest = np.exp(ALPHAS[np.argmax(focal_prior(np.array([*map(float, size)])))])
+    focal = likeliest * np.asarray(initial_focal(float(size[0])))
+    np.testing.assert_allclose(focal, np.hypot(*size) * 35.3 / 43.267, rtol=0.011)  # half a bin
 
 
 @pytest.mark.parametrize(
@@ -41,8 +53,8 @@ def test_the_prior_is_what_the_documentation_says():
 def test_margins_are_those_of_all_bins(centre, deviation, count):
     shift = bump(RATIOS, centre, deviation)
     at = shift_nodes(shift, AngleSettings(), count)
-    found = marginals(shift, at, leaning(at) + focal_prior())
-    expected = dense(shift, leaning(RATIOS) + focal_prior())
+    found = marginals(shift, at, leaning(at) + focal_prior(SIZE))
+    expected = dense(shift, leaning(RATIOS) + focal_prior(SIZE))
     targets = ("shift", "focal")
     for target, log_probability, exact in zip(targets, found, expected, strict=True):
         levels = quantiles(jnp.stack([log_probability, exact]), target, (0.05, 0.5, 0.95))
@@ -91,12 +103,12 @@ def test_a_node_is_moved_to_where_a_known_shift_is_and_none_without():
 
 
 def test_the_prior_is_a_density_that_excludes_nothing():
-    prior = np.exp(focal_prior())
+    prior = np.exp(focal_prior(SIZE))
     width = ALPHAS[1] - ALPHAS[0]
     # All but the tails beyond the range, a hundredth.
     np.testing.assert_allclose(prior.sum() * width, 1, atol=0.03)
     assert prior.min() > 0.5 * DOUBT / (ALPHAS[-1] - ALPHAS[0])
-    moved = focal_prior(ALPHAS + 0.5)
+    moved = focal_prior(SIZE, ALPHAS + 0.5)
     np.testing.assert_allclose(
         moved[10], np.interp(ALPHAS[10] + 0.5, ALPHAS, np.log(prior)), atol=0.01
     )

@@ -23,7 +23,7 @@ def evidence(monkeypatch):
         votes = np.stack([np.asarray(blocks.mask).sum(-1), np.ones(len(blocks.size))], -1)
         return np.where(np.ptp(blocks.values, axis=-1, keepdims=True) > 0, votes, 0)
 
-    def shared_focal(total, count, height):
+    def shared_focal(total, count, size):
         assert total[1] == count  # what fills up a batch does not vote
         return total[0] / count, (10.0, 90.0)
 

@@ -13,7 +13,9 @@ from programs import PROGRAMS, ROOT
 
 COMPUTING = ("jax", "jaxlib", "flax", "optax", "orbax", "grain", "scipy")
 DRAWING = ("matplotlib", "PIL", "trimesh", "viser", "open3d", "tensorboardX")
-READING = ("imagecodecs", "tifffile", "OpenImageIO", "array_record", "distributed")
+READING = (
+    "imagecodecs", "tifffile", "OpenImageIO", "h5py", "pillow_heif", "array_record", "distributed",
+)  # fmt: skip
 
 RECOVERY = "import launch.compiled, launch.recovery.folder, launch.recovery.notes; "
 LOADED = "from train3d_jax.inference.models import load_model; load_model().digest"

@@ -22,7 +22,12 @@ from train3d_jax.inference import map_checks
 from train3d_jax.inference import models as inference_models
 from train3d_jax.inference import recovery as inference
 from train3d_jax.inference.arrays import depth_maps, masks_of
-from train3d_jax.inference.known import checked_bool, checked_focals, checked_intrinsics
+from train3d_jax.inference.known import (
+    checked_focals,
+    checked_intrinsics,
+    checked_shift,
+    checked_sigma,
+)
 from train3d_jax.inference.models import check_models
 from train3d_jax.shape import Shape
 from train3d_jax.storage import run_config, weights
@@ -56,8 +61,9 @@ class Model:
         mask: ArrayLike | Iterable[ArrayLike] | None = None,
         *,
         focal_px: ArrayLike | None = None,
+        focal_sigma: float = 0.0,
         intrinsics: ArrayLike | None = None,
-        shift_known: bool | np.bool_ = False,
+        shift_known: bool | np.bool_ | float = False,
     ) -> Shape:
         """Recovers the focal length and the shift of depth maps, and what they make straight.
 
@@ -75,9 +81,12 @@ class Model:
           mask: for each map the pixels that count, of the shape of the maps; bool, True where a
             value counts, or integers.
           focal_px: vertical focal length in pixels where it is known, one for all or one for each.
+          focal_sigma: relative error of the known focal length, such as 0.03 for one of EXIF; maps
+            then narrow it down, and `hint_disagrees` is flagged where one excludes it.  0 is exact.
           intrinsics: (3, 3) in pixels of the map, or (B, 3, 3), where the camera is known; in place
             of `focal_px`.  Pixel centres are at integers.
-          shift_known: the input's shift is right already, as that of a sensor.
+          shift_known: the input's shift is right already, as that of a sensor; or the share of the
+            depth that it may be off by, such as 0.05 for a metric network, which maps then refine.
 
         Returns:
           The shapes; each map's is independent of the others.
@@ -89,17 +98,25 @@ class Model:
         if mask is not None:
             masks = masks_of(mask, maps)
             maps = [np.where(one, values, 0) for one, values in zip(masks, maps, strict=True)]
-        shift_known = checked_bool(shift_known)
+        keeps_shift, shift_sigma = checked_shift(shift_known)
         matrices = checked_intrinsics(intrinsics, maps)
         focals = checked_focals(focal_px, matrices, maps)
+        sigma = checked_sigma(focal_sigma, focals is not None)
         method = "learned" if self.networks else "geometric"
-        check_models(self.networks, self.space, focals is not None, shift_known, method)
+        check_models(
+            self.networks,
+            self.space,
+            focals is not None and not sigma,
+            keeps_shift and not shift_sigma,
+            method,
+        )
         parts, checks, at_once = [], [], chunking.maps_at_once(len(maps))
         for start in range(0, len(maps), BATCH):
             chosen = np.arange(start, min(start + BATCH, len(maps)))
             chosen_maps = [maps[i] for i in chosen]
             blocks = inference.make_blocks(chosen_maps, intrinsics=[matrices[i] for i in chosen])
-            known = inference.Known(None if focals is None else focals[chosen], shift_known)
+            focal = None if focals is None else focals[chosen]
+            known = inference.Known(focal, sigma, keeps_shift, shift_sigma)
             recovery = inference.recover_blocks(
                 self.networks, blocks, known, method, self.space, at_once
             )
@@ -134,8 +151,9 @@ def recover(
     *,
     space: Space | None = None,
     focal_px: ArrayLike | None = None,
+    focal_sigma: float = 0.0,
     intrinsics: ArrayLike | None = None,
-    shift_known: bool | np.bool_ = False,
+    shift_known: bool | np.bool_ | float = False,
 ) -> Shape:
     """Short for `load_model(model, space).recover(depth, mask, ...)`.
 
@@ -165,8 +183,9 @@ def recover(
       mask: pixels that count.
       space: of the maps, see `load_model`.
       focal_px: known focal length.
+      focal_sigma: relative error of the known focal length.
       intrinsics: known camera.
-      shift_known: the input's shift is right.
+      shift_known: the input's shift is right, or how far off it may be.
 
     Raises:
       UserError: as `load_model` and `Model.recover`.
@@ -176,7 +195,12 @@ def recover(
     elif space not in (None, model.space):
         raise ArgumentError(Argument("space", space), f": the model's is {model.space!r}")
     return model.recover(
-        depth, mask, focal_px=focal_px, intrinsics=intrinsics, shift_known=shift_known
+        depth,
+        mask,
+        focal_px=focal_px,
+        focal_sigma=focal_sigma,
+        intrinsics=intrinsics,
+        shift_known=shift_known,
     )
 
 
@@ -189,11 +213,14 @@ def read_depth(
     invalid: Sequence[float] = (),
     negate: bool = False,
 ) -> Float32[np.ndarray, "h w"]:
-    """Reads a file of depth, as the programs do: .npy, .npz, .png, .tif, .tiff, .exr or .pfm.
+    """Reads a file of depth, as the programs do.
+
+    .npy, .npy.gz, .npz, .png, .tif, .tiff, .exr, .pfm, .h5, .hdf5, .mat, .depth and .r3d of
+    Record3D, .geometric.bin of COLMAP, and .heic.
 
     Args:
       path: the file.
-      key: array to take from an .npz that holds several.
+      key: array to take from an .npz, .h5 or .mat that holds several.
       channel: channel to take from an .exr where it is not clear which one holds depth.
       allow_8bit: 8-bit grey images are read too; 256 steps bend every surface.
       invalid: values that stand for missing, besides 0 and what is not finite.

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from data.walking import files_below, files_matching
 from train3d_jax.errors import UserError
-from train3d_jax.formats.depth import READABLE, SUFFIXES
+from train3d_jax.formats.depth import PICTURES, READABLE, SUFFIXES, suffix_of
 
 _MOST_NAMES = 8
 """Kinds of files that a message lists; chosen."""
@@ -49,14 +49,19 @@ class DepthFile(NamedTuple):
         """Where the file is."""
         return self.root / self.relative
 
+    @property
+    def bare(self) -> Path:
+        """The relative path without its suffix, which may have two parts (`.npy.gz`)."""
+        return Path(bare_name(self.relative))
+
 
 class Listing(NamedTuple):
     """The files below a folder, or those that a pattern matches.
 
     Attributes:
       files: the depth maps, in the order of their paths.
-      others: how many files of other kinds may hold depth but are not read, by suffix (`.mat`,
-        `.npy.gz`).  Pictures, text, clouds, and hidden files are not counted.
+      others: how many files of other kinds may hold depth but are not read, by suffix (`.raw`,
+        `.npz.gz`).  Pictures, text, clouds, and hidden files are not counted.
     """
 
     files: list[DepthFile]
@@ -74,7 +79,7 @@ def search(source: Path, leave_out: Path | None = None, reserved: tuple[str, ...
     """The depth maps of a file, of a folder and all folders in it, or of a pattern.
 
     Links to folders and files are followed, each folder once; `._*` files and `__MACOSX` folders,
-    which macOS adds, are left out.
+    which macOS adds, are left out.  `.heic` are depth maps where there are no others.
 
     Args:
       source: a file, a folder, or a pattern with *, ?, [] or ** for any folders.
@@ -89,9 +94,10 @@ def search(source: Path, leave_out: Path | None = None, reserved: tuple[str, ...
       UserError: there is nothing to read.
     """
     if source.is_file():
-        if source.suffix.lower() not in SUFFIXES:
+        if not suffix_of(source.name):
             raise UserError(f"{source}: is not a depth map; readable are {READABLE}")
-        name = source.name if source.stem in reserved else source.stem
+        name = bare_name(source.name)
+        name = source.name if name in reserved else name
         return Listing([DepthFile(source.parent, source.name, name)], Counter())
     if source.is_dir():
         root, paths = source, files_below(source, leave_out)
@@ -102,15 +108,19 @@ def search(source: Path, leave_out: Path | None = None, reserved: tuple[str, ...
             f"{source}: is not there; --input takes a depth map, a folder of them or a pattern"
         )
     paths = [path.replace(os.sep, "/") for path in paths]
-    outside = [path for path in paths if _suffix(path) in SUFFIXES]
+    outside, kinds = [], ()
+    for kinds in (SUFFIXES, PICTURES):
+        outside = [path for path in paths if suffix_of(path).lower() in kinds]
+        if outside:
+            break
     others = Counter(
-        suffix
+        _suffix(path)
         for path in paths
-        if (suffix := _suffix(path)) not in SUFFIXES and not f"/{path}".count("/.")
+        if suffix_of(path).lower() not in kinds and not f"/{path}".count("/.")
     )
     if not outside:
         raise UserError(f"{source}: holds no depth map; readable are {READABLE}; {_listed(others)}")
-    stems = [os.path.splitext(path)[0] for path in outside]
+    stems = [bare_name(path) for path in outside]
     # A bare name is taken where two files share it, and where another file is called that in full,
     # as a.npy is beside a.npy.png.
     uses = Counter([*stems, *outside, *reserved])
@@ -123,6 +133,12 @@ def search(source: Path, leave_out: Path | None = None, reserved: tuple[str, ...
     return Listing(files, others)
 
 
+def bare_name(name: str) -> str:
+    """A name without the suffix that says what a file holds, or else without its last one."""
+    suffix = suffix_of(name)
+    return name[: -len(suffix)] if suffix else os.path.splitext(name)[0]
+
+
 def _suffix(path: str) -> str:
     """The suffix in lower case, `.npy.gz` for packed files, "" where what follows a dot is none."""
     stem, suffix = os.path.splitext(path.lower())
@@ -132,7 +148,7 @@ def _suffix(path: str) -> str:
 
 
 def _listed(others: Counter[str]) -> str:
-    """`there are 12 .mat, 3 .depth`: the most frequent kinds of files."""
+    """`there are 12 .raw, 3 .dat`: the most frequent kinds of files."""
     if not others:
         return "nothing else is there"
     kinds = [f"{count} {suffix or 'without a suffix'}" for suffix, count in others.most_common()]

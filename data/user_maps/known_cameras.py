@@ -152,7 +152,7 @@ class KnownCamera:
             return None
         path = self._file(file)
         if path is None:
-            wanted = Path(file.relative).with_suffix("")
+            wanted = file.bare
             raise DataError(
                 self.intrinsics,
                 f"holds no intrinsics {wanted}.npy or {wanted}.json for {file.relative}",
@@ -165,7 +165,8 @@ class KnownCamera:
         if folder is None or not folder.is_dir():
             return folder
         for suffix in SUFFIXES:
-            if (path := folder / Path(file.relative).with_suffix(suffix)).is_file():
+            path = folder / file.bare
+            if (path := path.with_name(path.name + suffix)).is_file():
                 return path
         return next(neighbours_in(folder), None)
 

@@ -122,7 +122,7 @@ def image_of(file: DepthFile, rgb: Path | None) -> Path | None:
     """The file of the image of a map, see `config.SaveSettings`; None where there is none."""
     if rgb is None or rgb.is_file():
         return rgb
-    bare = rgb / Path(file.relative).with_suffix("")
+    bare = rgb / file.bare
     images = [bare.with_name(bare.name + suffix) for suffix in _COLOUR_SUFFIXES]
     return next((path for path in images if path.is_file()), None)
 

@@ -71,7 +71,7 @@ def estimate(
     """
     at_once = chunking.maps_at_once(len(files))
     chosen = np.unique(np.linspace(0, len(files) - 1, min(len(files), MOST_MAPS)).round())
-    first: tuple[Path, tuple[int, ...]] | None = None
+    first: tuple[Path, tuple[int, int]] | None = None
     unread: str | None = None
     total, used, batch = np.zeros(()), 0, []
 
@@ -102,7 +102,7 @@ def estimate(
                 unread = unread or f"{path}: needs more memory than there is"
                 continue
             if first is None:
-                first = path, values.shape
+                first = path, (values.shape[0], values.shape[1])
             if values.shape != first[1]:
                 raise UserError(
                     f"--shared_camera: {first[0]} is {_size(first[1])} pixels and {path} "
@@ -120,7 +120,7 @@ def estimate(
         raise UserError(
             f"--shared_camera: none of {len(chosen)} maps can be read and solved; the first: {why}"
         )
-    focal, interval = recovery.shared_focal(total, used, first[1][0])
+    focal, interval = recovery.shared_focal(total, used, first[1])
     return SharedCamera(focal, interval, used, len(files))
 
 

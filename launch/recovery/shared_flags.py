@@ -13,7 +13,9 @@ _MODEL = flags.DEFINE_list(
     "the weights of the package.",
 )  # fmt: skip
 
-_KEY = flags.DEFINE_string("key", None, "Array to take from .npz files that hold several.")
+_KEY = flags.DEFINE_string(
+    "key", None, "Array to take from .npz, .h5 and .mat files that hold several."
+)
 _CHANNEL = flags.DEFINE_string(
     "channel", None, "Channel to take from .exr files without a channel Z or depth."
 )

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 from PIL import Image
 
-from data.user_maps.depth_files import DepthFile, Listing
+from data.user_maps.depth_files import DepthFile, Listing, bare_name
 from data.user_maps.true_maps import TrueMaps
 from launch.recovery import one_map, saving
 from launch.recovery.config import RecoveryConfig, SaveSettings
@@ -90,7 +90,7 @@ def entry_of_upload(folder: Path, name: str, content: bytes, config: RecoveryCon
     safe = printable(PurePosixPath(name.replace("\\", "/")).name)[-_LONGEST_NAME:].strip(".")
     safe = safe or "upload"
     write_whole(folder / safe, content)
-    file = DepthFile(folder, safe, f"{UPLOADS}/{Path(safe).stem}")
+    file = DepthFile(folder, safe, f"{UPLOADS}/{bare_name(safe)}")
     # Nothing lies beside it but temporary files of others, and it is not the map of --rgb.
     camera = dataclasses.replace(config.camera, automatic=False)
     config = dataclasses.replace(config, camera=camera, saving=saving_of(file, config))

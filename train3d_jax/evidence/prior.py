@@ -4,6 +4,7 @@
 # pyright: strict, reportUnknownMemberType=false, reportUnknownVariableType=false
 # pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false
 
+import math
 from typing import NamedTuple
 
 import jax
@@ -13,11 +14,16 @@ from jaxtyping import Array, Float
 
 from train3d_jax.evidence.targets import focal_bins
 from train3d_jax.geometry.affine import Either
+from train3d_jax.geometry.camera import initial_focal
 
-MEAN, SIGMA = 0.45, 0.45
-"""Of log(focal / f0), as a broad normal distribution, chosen: a phone's photo has a standard
-deviation of 0.15, a depth camera's map of 0.3, a crop to three quarters adds 0.3.  With `DOUBT` the
-central 90 % are vertical fields of view of 20.5 to 83.2 degrees, the median is 41.2 degrees."""
+FILM_DIAGONAL_MM = 43.267
+"""Of 36 x 24 mm, by which 35 mm equivalents of focal lengths are defined (CIPA DCG-001)."""
+
+MEAN, SIGMA = math.log(35.3 / FILM_DIAGONAL_MM), 0.45
+"""Of log(focal / diagonal), as a broad normal distribution, chosen: a phone's photo has a standard
+deviation of 0.15, a depth camera's map of 0.3, a crop to three quarters adds 0.3.  The median is a
+35 mm equivalent of 35.3 mm, a vertical field of view of 41.2 degrees at 4:3.  With `DOUBT` the
+central 90 % are 20.5 to 83.1 degrees."""
 
 DOUBT = 0.1
 """Probability that a camera is none of these, with any focal length of the range.  Chosen."""
@@ -39,18 +45,26 @@ class Prior(NamedTuple):
     focal: jax.Array
 
 
-def focal_prior(log_alpha: Float[Either, "*b n"] | None = None) -> Float[Array, "*b n"]:
+def focal_prior(
+    size: Float[Either, "*b 2"], log_alpha: Float[Either, "*b n"] | None = None
+) -> Float[Array, "*b n"]:
     """The prior of focal lengths: a normal distribution, or with `DOUBT` a uniform one.
 
+    It is one of the focal length over the diagonal, so that it does not depend on the aspect ratio.
+
     Args:
-      log_alpha: log(focal / f0) with f0 of 60 degrees, at equal bins along the last axis; None for
+      size: height and width of the maps in pixels, shape (..., 2).
+      log_alpha: log(focal / f0) with f0 of 60 degrees, at equal bins, shape (..., n); None for
         `focal_bins`.
 
     Returns:
-      Logarithm of the density, up to a constant, of the same shape.
+      Logarithm of the density, up to a constant, shape (..., n).
     """
     log_alpha = jnp.asarray(focal_bins() if log_alpha is None else log_alpha)
-    normal = -0.5 * ((log_alpha - MEAN) / SIGMA) ** 2
+    size = jnp.asarray(size)
+    diagonal = jnp.linalg.norm(size, axis=-1)
+    of_first_guess = jnp.log(initial_focal(size[..., 0]) / diagonal)
+    normal = -0.5 * ((log_alpha + of_first_guess[..., None] - MEAN) / SIGMA) ** 2
     normal -= np.log(SIGMA * np.sqrt(2 * np.pi))
     low, high = focal_bins()[[0, -1]]
     uniform = np.log(DOUBT / (high - low))

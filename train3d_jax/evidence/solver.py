@@ -20,6 +20,7 @@ import numpy as np
 from jaxtyping import Float, Float64
 
 from train3d_jax.evidence import likelihoods
+from train3d_jax.evidence.hints import Hints
 from train3d_jax.evidence.joint_posterior import marginals, shift_nodes
 from train3d_jax.evidence.prior import focal_prior, or_known
 from train3d_jax.evidence.settings import EvidenceSettings, solver_settings
@@ -48,11 +49,13 @@ class GeometricPosterior(NamedTuple):
     Attributes:
       shift: log-probability over the near/far ratio, shape (..., SHIFT_BINS).
       focal: log-probability over log(focal / f0), shape (..., FOCAL_BINS); f0 of 60 degrees.
+      focal_prior: what `focal` was multiplied with: the prior, a hint, or what is known.
       fit: the windows.
     """
 
     shift: jax.Array
     focal: jax.Array
+    focal_prior: jax.Array
     fit: WindowFit
 
 
@@ -63,6 +66,7 @@ def solve(
     known_shift: Float[Either, " b"] | None = None,
     known_focal: Float[Either, " b"] | None = None,
     settings: EvidenceSettings | None = None,
+    hints: Hints | None = None,
 ) -> GeometricPosterior:
     """Computes the posteriors of a batch of maps.
 
@@ -73,6 +77,7 @@ def solve(
       known_shift: canonical units, shape (B,); NaN, and None for all, where it is estimated.
       known_focal: pixels, shape (B,); the same.
       settings: of the evidence; None for `settings.solver_settings`.
+      hints: what is known up to a width.
 
     Returns:
       Posteriors, leading axis B.  A known value has all of its probability in its bin.
@@ -84,13 +89,16 @@ def solve(
     fit = fit_maps(rays, canonical.values, canonical.mask, space, settings, ratio)
     # Not in the fit: networks weight pairs themselves, and take its windows alone.
     shift = fit.curvature + likelihoods.parallelism(fit.windows, fit.base, space, settings)
+    shift = shift if hints is None else shift + hints.of_shift()
     shift = or_known(shift, ratio, ratio_bins())
     log_alpha = None if known_focal is None else jnp.log(known_focal / first_guess)
-    prior = jnp.broadcast_to(focal_prior(), (len(shift), FOCAL_BINS))
-    prior = or_known(prior, log_alpha, focal_bins())[:, None]
+    prior = focal_prior(blocks.size)
+    prior = prior if hints is None else prior + hints.of_focal(first_guess)
+    prior = or_known(prior, log_alpha, focal_bins())
     nodes = jax.lax.stop_gradient(shift_nodes(shift, settings.angles))
     angles = likelihoods.right_angles(fit.windows, fit.base, nodes, space, settings)
-    return GeometricPosterior(*marginals(shift, nodes, at_focal_bins(angles) + prior), fit)
+    shift, focal = marginals(shift, nodes, at_focal_bins(angles) + prior[:, None])
+    return GeometricPosterior(shift, focal, prior, fit)
 
 
 class Scores(NamedTuple):

@@ -1,102 +1,164 @@
-"""Arrays of numbers in numpy's formats .npy and .npz."""
+"""Arrays of numbers in numpy's formats: .npy, .npy.gz and .npz."""
 
+import contextlib
 import errno
+import functools
+import gzip
 import math
 import threading
 import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
 import numpy as np
 
-from train3d_jax.errors import Argument, DataError
-from train3d_jax.formats.pixels import brief, check_size
+from train3d_jax.errors import DataError
+from train3d_jax.formats.arrays import StoredArray, chosen_name
+from train3d_jax.formats.pixels import brief
 
 _LOCK = threading.Lock()
 """Heads are read by one thread at a time, see `read_head`."""
 
-_MOST_NAMES = 8
-"""Names that a message lists; files can hold thousands."""
+Opened = Callable[[], AbstractContextManager[tuple[IO[bytes], int | None]]]
+"""Opens a file in numpy's format and gives its length in bytes; None where only its end tells."""
 
 
-def read_npy(path: Path) -> np.ndarray:
+class _Head(NamedTuple):
+    shape: tuple[int, ...]
+    by_columns: bool
+    dtype: np.dtype
+
+
+def stored_npy(path: Path) -> StoredArray:
     """The array of a .npy.
 
     Raises:
-      DataError: the file is damaged, too large, or holds no numbers.
+      DataError: the file is damaged, or holds no numbers.
       OSError: it cannot be read.
     """
-    with path.open("rb") as file:
-        return _read_array(path, file, path.stat().st_size)
+
+    @contextlib.contextmanager
+    def opened() -> Iterator[tuple[IO[bytes], int | None]]:
+        with path.open("rb") as file:
+            yield file, path.stat().st_size
+
+    return _stored(path, opened)
 
 
-def read_npz(path: Path, key: str | None = None) -> np.ndarray:
+def stored_npy_gz(path: Path) -> StoredArray:
+    """The array of a .npy.gz; as of `stored_npy`."""
+
+    @contextlib.contextmanager
+    def opened() -> Iterator[tuple[IO[bytes], int | None]]:
+        with path.open("rb") as packed, gzip.GzipFile(fileobj=packed) as file:
+            yield file, None  # type: ignore[misc]
+
+    return _stored(path, opened)
+
+
+def stored_npz(path: Path, key: str | None = None, usual: Sequence[str] = ()) -> StoredArray:
     """One array of a .npz.
 
     Args:
       path: the file.
       key: name of the array; None where the file holds one.
+      usual: see `chosen_name`.
 
     Raises:
-      DataError: the file is damaged or too large, or the array is not there, not clear, or holds no
-        numbers.
+      DataError: the file is damaged, or the array is not there, not clear, or holds no numbers.
       OSError: the file cannot be read.
     """
-    try:
+    with _as_data_errors(path):
+        key = chosen_name(path, npz_names(path), key, usual)
+
+    @contextlib.contextmanager
+    def opened() -> Iterator[tuple[IO[bytes], int | None]]:
         with zipfile.ZipFile(path) as held:
-            sizes = {
-                entry.filename.removesuffix(".npy"): entry.file_size for entry in held.infolist()
-            }
-            names = ", ".join(name[:40] for name in list(sizes)[:_MOST_NAMES]) or "nothing"
-            if key is None and len(sizes) != 1:
-                raise DataError(
-                    path,
-                    f"holds {names}; a depth map's .npz holds one array: name it (",
-                    Argument("key"),
-                    ")",
-                )
-            key = next(iter(sizes)) if key is None else key
-            if key not in sizes:
-                raise DataError(path, f"holds no {key}, only {names}")
             entry = next(e for e in held.infolist() if e.filename.removesuffix(".npy") == key)
             with held.open(entry) as file:
-                return _read_array(path, file, entry.file_size)
+                yield file, entry.file_size
+
+    return _stored(path, opened)
+
+
+def npz_names(path: Path) -> list[str]:
+    """The names of the arrays of a .npz; raises what zipfile raises."""
+    with zipfile.ZipFile(path) as held:
+        return list(dict.fromkeys(each.filename.removesuffix(".npy") for each in held.infolist()))
+
+
+def _stored(path: Path, opened: Opened) -> StoredArray:
+    with _as_data_errors(path), opened() as (file, length):
+        head = _head_of(path, file, length)
+    return StoredArray(
+        head.shape,
+        functools.partial(_whole, path, opened),
+        functools.partial(_frames, path, opened),
+    )
+
+
+def _head_of(path: Path, file: IO[bytes], length: int | None) -> _Head:
+    """The head at the start of a file; no memory is taken for what it claims."""
+    head = _Head(*read_head(file))
+    if head.dtype.kind not in "fiu":
+        raise DataError(path, f"holds {head.dtype}, not numbers")
+    if any(extent < 0 for extent in head.shape):
+        raise ValueError(f"its shape is {head.shape}")
+    size = math.prod(head.shape) * head.dtype.itemsize
+    if length is not None and length - file.tell() < size:
+        raise ValueError("it ends too early")
+    return head
+
+
+def _whole(path: Path, opened: Opened) -> np.ndarray:
+    with _as_data_errors(path), opened() as (file, length):
+        head = _head_of(path, file, length)
+        body = _exactly(file, math.prod(head.shape) * head.dtype.itemsize)
+        file.read(1)  # a zip and a gzip check their checksum at the end
+    values = np.frombuffer(body, head.dtype)
+    return values.reshape(head.shape, order="F" if head.by_columns else "C")
+
+
+def _frames(path: Path, opened: Opened, shape: tuple[int, int, int]) -> Iterator[np.ndarray]:
+    count, height, width = shape
+    with _as_data_errors(path), opened() as (file, length):
+        head = _head_of(path, file, length)
+        if math.prod(head.shape) != math.prod(shape):
+            raise ValueError("it was changed while it was read")
+        if head.by_columns and count > 1:
+            raise DataError(
+                path,
+                "holds its frames in Fortran order, each spread over the whole file; save "
+                "np.ascontiguousarray(...) of it",
+            )
+        for _ in range(count):
+            body = _exactly(file, height * width * head.dtype.itemsize)
+            order = "F" if head.by_columns else "C"
+            yield np.frombuffer(body, head.dtype).reshape(height, width, order=order)
+        file.read(1)
+
+
+def _exactly(file: IO[bytes], size: int) -> bytes:
+    body = file.read(size)
+    if len(body) < size:
+        raise ValueError("it ends too early")
+    return body
+
+
+@contextlib.contextmanager
+def _as_data_errors(path: Path) -> Iterator[None]:
+    """Has what numpy, zipfile and zlib raise for a damaged file come out as DataError."""
+    try:
+        yield
     except DataError:
         raise
-    except Exception as error:  # zipfile and zlib have many for a damaged file
-        if isinstance(error, OSError) and error.errno != errno.EINVAL:  # a place before its start
+    except Exception as error:
+        # Of the system, but for a place before the start of a zip, and what gzip raises.
+        if isinstance(error, OSError) and error.errno not in (errno.EINVAL, None):
             raise
-        raise _unreadable(path, error) from None
-
-
-def _read_array(path: Path, file: IO[bytes], length: int) -> np.ndarray:
-    """An array of numbers in numpy's format; its claims are checked before memory is taken."""
-    try:
-        shape, by_columns, dtype = read_head(file)
-        if dtype.kind not in "fiu":
-            raise DataError(path, f"holds {dtype}, not numbers")
-        if any(extent < 0 for extent in shape):
-            raise ValueError(f"its shape is {shape}")
-        count = math.prod(shape)
-        if count:
-            check_size(path, count, 1)
-        size = count * dtype.itemsize
-        if length - file.tell() < size:
-            raise ValueError("it ends too early")
-        body = file.read(size)
-        if len(body) < size:
-            raise ValueError("it ends too early")
-        file.read(1)  # a zip checks its checksum at the end
-    except (DataError, OSError):
-        raise
-    except Exception as error:  # numpy has many for a damaged head
-        raise _unreadable(path, error) from None
-    values = np.frombuffer(body, dtype, count)
-    return values.reshape(shape, order="F" if by_columns else "C")
-
-
-def _unreadable(path: Path, error: Exception) -> DataError:
-    return DataError(path, f"is not a readable numpy file: {brief(error)}")
+        raise DataError(path, f"is not a readable numpy file: {brief(error)}") from None
 
 
 def read_head(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:

@@ -1,5 +1,7 @@
 """TIFF files, read with tifffile and imagecodecs, whose log records are muted."""
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -38,47 +40,83 @@ def read_tiff(path: Path, allow_8bit: bool = False) -> np.ndarray:
       DataError: the file is missing, damaged or too large, has fewer bits, several pages, or
         channels that differ.
     """
-    if not path.is_file():
-        raise DataError(path, "is missing")
-    try:
-        return _read(path, allow_8bit)
-    except DataError:
-        raise
-    except Exception as error:  # tifffile and the codecs have many for a damaged file
-        raise DataError(path, f"is not a readable TIFF: {brief(error)}") from None
+    with _opened(path) as file:
+        count, page = 0, None
+        for found in _pages(path, file):
+            count, page = count + 1, page or found
+        if page is None:
+            raise DataError(path, "is not a readable TIFF: it holds no page that is whole")
+        if count != 1:
+            raise DataError(path, f"holds {count} pages; save each page as its own file")
+        return _values_of(path, file, page, allow_8bit)
 
 
-def _read(path: Path, allow_8bit: bool) -> np.ndarray:
+def tiff_stack(path: Path) -> tuple[int, int, int]:
+    """Number of pages, and height and width, which all of them share.
+
+    Raises:
+      DataError: the file is missing or damaged, or its pages differ in size.
+    """
+    with _opened(path) as file:
+        count, first = 0, None
+        for page in _pages(path, file):
+            count += 1
+            first = first or (page.imagelength, page.imagewidth)
+            if (page.imagelength, page.imagewidth) != first:
+                raise DataError(
+                    path,
+                    f"holds pages of different sizes: the first is {first[1]} x {first[0]}, page "
+                    f"{count} {page.imagewidth} x {page.imagelength}",
+                )
+        if first is None:
+            raise DataError(path, "is not a readable TIFF: it holds no page that is whole")
+        return count, *first
+
+
+def tiff_frames(path: Path, allow_8bit: bool = False) -> Iterator[np.ndarray]:
+    """The pages of a TIFF one after another, each as of `read_tiff`."""
+    with _opened(path) as file:
+        for page in _pages(path, file):
+            yield _values_of(path, file, page, allow_8bit)
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """An open file; what tifffile and the codecs raise for a damaged one comes out as DataError."""
     import tifffile  # heavy, and needed for this kind of file only
 
     mute("tifffile")
     mute("imagecodecs")
-    with tifffile.TiffFile(path) as file:
-        pages = _pages(path, file)
-        if not pages:
-            raise DataError(path, "is not a readable TIFF: it holds no page that is whole")
-        if len(pages) != 1:
-            raise DataError(path, f"holds {len(pages)} pages; save each page as its own file")
-        page = pages[0]
-        _check(path, page, file.filehandle.size, allow_8bit)
-        # (separate channels, 1, height, width, channels side by side)
-        samples = page.asarray(squeeze=False, maxworkers=1)
-        values = _values(path, page, samples)
-        if _GDAL_NODATA in page.tags:
-            values = np.where(equals(values, page.nodata), values.dtype.type(0), values)
-        return values
+    if not path.is_file():
+        raise DataError(path, "is missing")
+    try:
+        with tifffile.TiffFile(path) as file:
+            yield file
+    except DataError:
+        raise
+    except Exception as error:
+        raise DataError(path, f"is not a readable TIFF: {brief(error)}") from None
 
 
-def _pages(path: Path, file: Any) -> list[Any]:
+def _pages(path: Path, file: Any) -> Iterator[Any]:
     """The pages of a file, smaller copies left out."""
-    pages, offsets = [], set()
+    offsets = set()
     for page in file.pages:
         if page.offset in offsets:  # tifffile would go on for ever
             raise DataError(path, "is not a readable TIFF: its pages form a circle")
         offsets.add(page.offset)
         if not page.subfiletype & _REDUCED:
-            pages.append(page)
-    return pages
+            yield page
+
+
+def _values_of(path: Path, file: Any, page: Any, allow_8bit: bool) -> np.ndarray:
+    _check(path, page, file.filehandle.size, allow_8bit)
+    # (separate channels, 1, height, width, channels side by side)
+    samples = page.asarray(squeeze=False, maxworkers=1)
+    values = _values(path, page, samples)
+    if _GDAL_NODATA in page.tags:
+        values = np.where(equals(values, page.nodata), values.dtype.type(0), values)
+    return values
 
 
 def _check(path: Path, page: Any, length: int, allow_8bit: bool) -> None:

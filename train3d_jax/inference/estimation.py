@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from train3d_jax.evidence import fusion, solver
 from train3d_jax.evidence.fusion import Method, NetworkPosterior
+from train3d_jax.evidence.hints import Hints
 from train3d_jax.evidence.solver import GeometricPosterior
 from train3d_jax.geometry import affine, clouds
 from train3d_jax.inference import predictor
@@ -36,12 +37,17 @@ class KnownValues(NamedTuple):
 
     Attributes:
       focal: pixels, shape (B,); NaN where it is estimated.
+      focal_sigma: standard deviation of its logarithm; 0 where it is exact.
       shift: canonical units, shape (B,); NaN where it is estimated.
+      shift_sigma: its standard deviation over the far quantile of depth (or disparity); 0 where it
+        is exact.
       keeps_shift: the input's own shift is right, in place of `shift`; shape (B,).
     """
 
     focal: Any
+    focal_sigma: Any
     shift: Any
+    shift_sigma: Any
     keeps_shift: Any
 
 
@@ -57,13 +63,14 @@ def estimate(
       known: what need not be estimated.
 
     Returns:
-      By name: `shift` and `focal`, low end, median and high end, shape (B, 3); `solvable`, `scale`,
-      `offset` and `unit` as of `recovery.Estimates`, shape (B,); and `flags`, a dict.
+      By name: `shift`, `focal` and `focal_by_map`, low end, median and high end, shape (B, 3);
+      `solvable`, `scale`, `offset` and `unit` as of `recovery.Estimates`, `map_wins` as of
+      `fusion.Fused`, shape (B,); and `flags`, a dict.
     """
     batch, geometry, network, metres = _posteriors(setup, params, blocks, known)
     fused = fusion.estimate(
         geometry, network, blocks, batch.canonical, setup.method, setup.space,
-        batch.known_shift, batch.known_focal,
+        batch.known_shift, batch.known_focal, batch.hints,
     )  # fmt: skip
     unit = jnp.ones_like(fused.shift[:, 1])
     if metres is not None:
@@ -73,6 +80,8 @@ def estimate(
         "solvable": batch.canonical.solvable & fused.has_evidence,
         "shift": fused.shift,
         "focal": fused.focal,
+        "focal_by_map": fused.focal_by_map,
+        "map_wins": fused.map_wins,
         "scale": batch.canonical.scale,
         "offset": batch.canonical.offset,
         "unit": unit,
@@ -96,8 +105,21 @@ def _posteriors(
     """The posteriors of geometry and networks, and metres at the far value by the networks."""
     canonical = affine.canonicalise(blocks.values, blocks.mask)
     shift = jnp.where(known.keeps_shift, -canonical.offset, known.shift)
-    batch = predictor.Batch(blocks, canonical, shift, jnp.asarray(known.focal))
-    geometry = solver.solve(blocks, canonical, setup.space, shift, batch.known_focal)
+    batch = predictor.Batch(
+        blocks,
+        canonical,
+        jnp.where(known.shift_sigma > 0, jnp.nan, shift),
+        jnp.where(known.focal_sigma > 0, jnp.nan, known.focal),
+        Hints(
+            jnp.where(known.focal_sigma > 0, known.focal, jnp.nan),
+            known.focal_sigma,
+            jnp.where(known.shift_sigma > 0, shift, jnp.nan),
+            known.shift_sigma,
+        ),
+    )
+    geometry = solver.solve(
+        blocks, canonical, setup.space, batch.known_shift, batch.known_focal, hints=batch.hints
+    )
     network, metres = predictor.predict(setup.networks, params, batch, geometry)
     return batch, geometry, network, metres
 

@@ -12,12 +12,43 @@ from train3d_jax.geometry.intrinsics import form_problem, size_problem
 from train3d_jax.inference.arrays import numbers
 
 
-def checked_bool(shift_known: Any) -> bool:
-    """The argument `shift_known`.  Raises ArgumentError where it is not True or False."""
+def checked_shift(shift_known: Any) -> tuple[bool, float]:
+    """The argument `shift_known`.
+
+    Args:
+      shift_known: True or False; or a number above 0 and up to 1, the standard deviation of the
+        shift over the far quantile of the map.
+
+    Returns:
+      Whether the input's own shift is known, and how well; 0 is exactly.
+
+    Raises:
+      ArgumentError: it is none of these.
+    """
     value = np.asarray(shift_known)
-    if value.shape or value.dtype.kind != "b":
-        raise ArgumentError(Argument("shift_known", shift_known), ": give True or False")
-    return bool(value)
+    if not value.shape and value.dtype.kind == "b":
+        return bool(value), 0.0
+    if not value.shape and value.dtype.kind in "fiu" and 0 < value <= 1:
+        return True, float(value)
+    raise ArgumentError(
+        Argument("shift_known", shift_known),
+        ": give True, False, or how far off it may be as a share of the depth, as 0.05",
+    )
+
+
+def checked_sigma(focal_sigma: Any, focal_is_given: bool) -> float:
+    """The argument `focal_sigma`, the standard deviation of the logarithm of the focal length.
+
+    Raises:
+      ArgumentError: it is no number from 0 to 1, or there is no focal length that it is of.
+    """
+    value = np.asarray(focal_sigma)
+    name = Argument("focal_sigma", focal_sigma)
+    if value.shape or value.dtype.kind not in "fiu" or not 0 <= value <= 1:
+        raise ArgumentError(name, ": give a relative error from 0 (exact) to 1, as 0.03")
+    if value and not focal_is_given:
+        raise ArgumentError(name, ": needs ", Argument("focal_px"), " or ", Argument("intrinsics"))
+    return float(value)
 
 
 def checked_intrinsics(

@@ -17,11 +17,11 @@ import jax.numpy as jnp
 
 from train3d_jax.evidence.calibration import Calibration
 from train3d_jax.evidence.fusion import NetworkPosterior
+from train3d_jax.evidence.hints import Hints
 from train3d_jax.evidence.prior import Prior, focal_prior, or_known
 from train3d_jax.evidence.settings import solver_settings
 from train3d_jax.evidence.solver import GeometricPosterior
 from train3d_jax.evidence.targets import (
-    SHIFT_BINS,
     Posterior,
     Target,
     focal_bins,
@@ -61,12 +61,14 @@ class Batch(NamedTuple):
       canonical: their canonical form.
       known_shift: canonical units, shape (B,); NaN where it is estimated.
       known_focal: pixels, shape (B,); the same.
+      hints: what is known up to a width.
     """
 
     blocks: clouds.Blocks
     canonical: affine.Canonical
     known_shift: jax.Array
     known_focal: jax.Array
+    hints: Hints
 
 
 class _Prediction(NamedTuple):
@@ -74,7 +76,8 @@ class _Prediction(NamedTuple):
 
     Attributes:
       medians: by target, (B,) each.
-      log_probability: by target, (B, bins) each; of the focal length without the prior.
+      log_probability: by target, (B, bins) each; without the priors and hints that a network was
+        given.
       first_guess: focal length in pixels that the rays were made with, (B,).
       metres: at the far value, (B,); None where the network does not cover the scale.
     """
@@ -167,9 +170,12 @@ def _predictor(config: TrainingConfig, focal_shown: bool) -> Callable[..., _Pred
         logs: dict[Target, jax.Array] = {
             target: posterior.log_probability for target, posterior in averaged.items()
         }
-        if prior is not None and "focal" in logs:
-            # As of every network: the prior is multiplied in `fusion`.
-            logs["focal"] = logs["focal"] - prior.focal
+        if prior is not None:
+            # As of every network: priors and hints are multiplied in `fusion`.
+            if "focal" in logs:
+                logs["focal"] = logs["focal"] - prior.focal
+            if "shift" in logs:
+                logs["shift"] = logs["shift"] - batch.hints.of_shift()
         metres = None
         if "scale" in medians:
             metres = jnp.exp(medians["scale"]) * config.init_scale
@@ -189,14 +195,13 @@ def _windows_encoder(encoder: "SurfaceEncoder", config: TrainingConfig, focal_sh
     )
 
     def encode_batch(params, batch: Batch, fit: WindowFit, shift, focal):
-        first_guess = camera.initial_focal(batch.blocks.size[..., 0])
         seen = clouds.observe(
             batch.blocks, batch.canonical, settings, shift, focal if focal_shown else None
         )
         if not shares_windows:
             fit = encoder.fit(seen.rays, seen.values, seen.mask)
         known_shift = None if settings.shift_known else batch.known_shift
-        prior = _prior(seen.focal, first_guess, known_shift, batch.known_focal)
+        prior = _prior(batch, seen.focal, known_shift)
         mirrored = fit._replace(
             windows=block_windows.mirrored(fit.windows, encoder.settings.windows.grids)
         )
@@ -244,15 +249,12 @@ def _averaged(posterior: Posterior, maps: int) -> Posterior:
     return Posterior(jax.nn.log_softmax((one + other) / 2))
 
 
-def _prior(
-    shown_focal: jax.Array,
-    first_guess: jax.Array,
-    known_shift: jax.Array | None,
-    known_focal: jax.Array,
-) -> Prior:
-    """The known values, or else the prior of focal lengths over `shown_focal`."""
-    shift = jnp.zeros((len(shown_focal), SHIFT_BINS))
+def _prior(batch: Batch, shown_focal: jax.Array, known_shift: jax.Array | None) -> Prior:
+    """The known values, or else the prior of focal lengths over `shown_focal`, and the hints."""
+    shift = batch.hints.of_shift()
     if known_shift is not None:
         shift = or_known(shift, affine.shift_to_ratio(known_shift), ratio_bins())
-    focal = focal_prior(focal_bins() + jnp.log(shown_focal / first_guess)[:, None])
-    return Prior(shift, or_known(focal, jnp.log(known_focal / shown_focal), focal_bins()))
+    size = batch.blocks.size
+    of_shown = jnp.log(shown_focal / camera.initial_focal(size[..., 0]))[:, None]
+    focal = focal_prior(size, focal_bins() + of_shown) + batch.hints.of_focal(shown_focal)
+    return Prior(shift, or_known(focal, jnp.log(batch.known_focal / shown_focal), focal_bins()))

@@ -27,13 +27,20 @@ class Known(NamedTuple):
     """What the caller knows of a batch.
 
     Attributes:
-      focal: vertical focal lengths in pixels, shape (B,); None where they are estimated.
+      focal: vertical focal lengths in pixels, shape (B,) or one for all; None, or NaN for a map,
+        where they are estimated.
+      focal_sigma: standard deviation of the logarithm of `focal`, of its shape or one for all; 0
+        where it is exact.
       shift: True where the input's own shift is right, only its scale is not; or canonical shifts,
-        shape (B,); False where they are estimated.
+        shape (B,), NaN for a map where it is estimated; False where they are estimated.
+      shift_sigma: standard deviation of the shift over the far quantile of depth (or disparity),
+        shape (B,) or one for all; 0 where it is exact.
     """
 
-    focal: np.ndarray | None = None
+    focal: np.ndarray | float | None = None
+    focal_sigma: np.ndarray | float = 0.0
     shift: bool | np.ndarray = False
+    shift_sigma: np.ndarray | float = 0.0
 
     def values(self, count: int) -> estimation.KnownValues:
         """The same for each of so many maps."""
@@ -41,8 +48,10 @@ class Known(NamedTuple):
         shift = np.nan if keeps else self.shift
         focal = np.nan if self.focal is None else self.focal
         return estimation.KnownValues(
-            np.broadcast_to(np.float32(focal), count),
-            np.broadcast_to(np.float32(shift), count),
+            *(
+                np.broadcast_to(np.float32(values), count)
+                for values in (focal, self.focal_sigma, shift, self.shift_sigma)
+            ),
             np.full(count, keeps and bool(self.shift)),
         )
 
@@ -57,6 +66,7 @@ class Estimate(NamedTuple):
       b: see `a`.
       focal_interval: contains the focal length with 90 % probability; pixels.
       shift_interval: the same for the shift.
+      focal_by_map: low end, median and high end of the focal length by the map alone, pixels.
       flags: names of those of `fusion.FLAGS` that are raised.
     """
 
@@ -66,6 +76,7 @@ class Estimate(NamedTuple):
     b: float
     focal_interval: tuple[float, float]
     shift_interval: tuple[float, float]
+    focal_by_map: tuple[float, float, float]
     flags: tuple[str, ...]
 
 
@@ -79,6 +90,9 @@ class Estimates(NamedTuple):
       focal: vertical focal length in pixels, shape (B,).
       shift_interval: contains the shift with 90 % probability, shape (B, 2).
       focal_interval: the same for the focal length, shape (B, 2).
+      focal_by_map: low end, median and high end of the focal length by the prior and the map alone,
+        shape (B, 3).
+      map_wins: a hint of the focal length was dropped, see `hint_disagrees`, shape (B,).
       canonical_scale: canonical units per unit of the input, see `affine.Canonical`, shape (B,).
       canonical_offset: canonical units, shape (B,).
       unit: factor on a and b that gives metres (or 1 / metres), shape (B,); 1 without a network for
@@ -89,7 +103,9 @@ class Estimates(NamedTuple):
         few_valid_pixels: less than a tenth of the map's pixels hold values;
         out_of_training_range: the estimate lies at the border of the range, or the values are
           spread as in no room;
-        solver_disagrees: the intervals of network and geometry exclude each other's median.
+        solver_disagrees: the intervals of network and geometry exclude each other's median;
+        hint_disagrees: the map and what is known of its focal length exclude each other.  Of a
+          hint with a width and the map the wider evidence is taken, a known value stays.
     """
 
     solvable: np.ndarray
@@ -97,6 +113,8 @@ class Estimates(NamedTuple):
     focal: np.ndarray
     shift_interval: np.ndarray
     focal_interval: np.ndarray
+    focal_by_map: np.ndarray
+    map_wins: np.ndarray
     canonical_scale: np.ndarray
     canonical_offset: np.ndarray
     unit: np.ndarray
@@ -116,6 +134,7 @@ class Estimates(NamedTuple):
             b=float((self.canonical_offset[index] + self.shift[index]) * unit),
             focal_interval=(float(focal_low), float(focal_high)),
             shift_interval=(float(shift_low), float(shift_high)),
+            focal_by_map=tuple(map(float, self.focal_by_map[index])),
             flags=tuple(name for name, raised in self.flags.items() if raised[index]),
         )
 
@@ -148,7 +167,11 @@ def make_blocks(
         if matrix is not None:
             centre = np.asarray(matrix, np.float32)[:2, 2]
             stretch = np.array([matrix[1, 1] / matrix[0, 0], 1.0], np.float32)
-            row = row._replace(pixels=centre + (row.pixels - centre) * stretch, centre=centre)
+            row = row._replace(
+                pixels=centre + (row.pixels - centre) * stretch,
+                size=row.size * stretch[::-1],
+                centre=centre,
+            )
         rows.append(row)
     return clouds.Blocks(*(np.stack(column) for column in zip(*rows, strict=True)))
 
@@ -177,6 +200,13 @@ def recover_blocks(
       The estimates, as numpy arrays.
     """
     found = _run(estimation.estimate, models, blocks, known, method, space, at_once)
+    wins = found["map_wins"]
+    if wins.any():
+        # The shift was estimated with a hint that is wrong.
+        known = _without_hint(known, wins)
+        anew = _run(estimation.estimate, models, blocks, known, method, space, at_once)
+        anew["flags"]["hint_disagrees"] |= wins
+        found = {**anew, "map_wins": wins}
     solvable = found["solvable"]
 
     def of_solvable(values: np.ndarray) -> np.ndarray:
@@ -188,10 +218,20 @@ def recover_blocks(
         of_solvable(found["focal"][:, 1]),
         of_solvable(found["shift"][:, ::2]),
         of_solvable(found["focal"][:, ::2]),
+        of_solvable(found["focal_by_map"]),
+        wins,
         of_solvable(found["scale"]),
         of_solvable(found["offset"]),
         of_solvable(found["unit"]),
         found["flags"],
+    )
+
+
+def _without_hint(known: Known, of: np.ndarray) -> Known:
+    """Known values without the focal lengths of some maps."""
+    values = known.values(len(of))
+    return known._replace(
+        focal=np.where(of, np.nan, values.focal), focal_sigma=np.where(of, 0, values.focal_sigma)
     )
 
 
@@ -222,21 +262,23 @@ def focal_evidence(
     return evidence["log_likelihood"]
 
 
-def shared_focal(total: np.ndarray, count: int, height: int) -> tuple[float, tuple[float, float]]:
+def shared_focal(
+    total: np.ndarray, count: int, size: tuple[int, int]
+) -> tuple[float, tuple[float, float]]:
     """The focal length of a camera that took many maps.
 
     Args:
       total: sum of `focal_evidence` over the maps that could be solved, shape (FOCAL_BINS,).
       count: how many maps those are, at least 1.
-      height: of the maps in pixels.
+      size: height and width of the maps in pixels.
 
     Returns:
       The vertical focal length and the interval that contains it with 90 % probability, in pixels.
     """
     weight = 1 / (1 + (count - 1) * CAMERA_CORRELATION)
-    posterior = jnp.asarray(focal_prior() + weight * np.asarray(total))
+    posterior = jnp.asarray(focal_prior(np.float32(size)) + weight * np.asarray(total))
     low, middle, high = np.asarray(quantiles(posterior, "focal", INTERVAL))
-    first_guess = float(camera.initial_focal(height))
+    first_guess = float(camera.initial_focal(size[0]))
     at = lambda log_alpha: float(first_guess * np.exp(log_alpha))  # noqa: E731
     return at(middle), (at(low), at(high))
 
