@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 from camera_files import FX, SIZE, THIRD, record3d, transforms
-from own_files import put_nerfstudio, put_record3d, put_tum
+from own_files import put_nerfstudio, put_r3d, put_record3d, put_tum
 from raw_files import depth_units, png16, put
 from test_own_data import NUMBERS, config, lines
 from test_own_data import no_pictures as no_pictures
@@ -189,3 +189,37 @@ def test_a_recording_without_a_camera_is_named(tmp_path, contents, message):
     put(put_record3d(tmp_path / "own", "bad") / "metadata.json", contents)
     with pytest.raises(UserError, match=rf"metadata\.json: .*{message}"):
         prepare(config(tmp_path / "b", (1,), record3d=tmp_path / "own"))
+
+
+@pytest.mark.parametrize("below", ["", "phone"])
+def test_packed_recordings_of_record3d_are_read_as_they_are(tmp_path, below):
+    file = put_r3d(tmp_path / below, "mug", frames=11)
+    put(tmp_path / below / "._mug.r3d", b"of macOS")
+    reader = Record3D(tmp_path)
+    scene, frames = only_scene(reader)
+    assert scene.name == f"{below}/mug".strip("/") and reader.file(scene, frames[0]) == file
+    assert frames == [f"rgbd/{number}.depth" for number in range(11)]
+    depth, intrinsics, _ = reader.read(scene, frames[10])
+    np.testing.assert_array_equal(depth, depth_units(*SIZE, seed=10) / np.float32(1000))
+    assert intrinsics[0, 0] == (FX + 30) / 3
+
+
+def test_packed_recordings_that_are_broken_are_named_and_the_others_are_taken(
+    tmp_path, no_pictures
+):
+    own = tmp_path / "own"
+    whole = put_r3d(own, "good", frames=4).read_bytes()
+    put(own / "cut.r3d", whole[: len(whole) // 2])
+    put_r3d(own, "empty", frames=0)
+    put_r3d(own, "blind", frames=2, metadata=b"{}")
+    first = whole.index(b"bvx")
+    put(own / "flipped.r3d", whole[:first] + b"\0" + whole[first + 1 :])
+    summary = prepare(config(tmp_path / "out", (7,), record3d=own))
+    assert summary.taken == {"record3d": 7}
+    found = lines(tmp_path / "out", "quarantine.jsonl")
+    assert [(each["file"], each["stage"]) for each in found] == [
+        ("blind.r3d", "list"), ("cut.r3d", "list"), ("empty.r3d", "list"), ("flipped.r3d", "read"),
+    ]  # fmt: skip
+    reasons = ("no intrinsics", "not a readable .r3d", "no depth map", "Bad CRC")
+    for each, reason in zip(found, reasons, strict=True):
+        assert reason in each["reason"]

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from own_files import manifest_row, put_maps, put_nerfstudio, put_record3d, put_tum
+from own_files import manifest_row, put_maps, put_nerfstudio, put_r3d, put_record3d, put_tum
 from programs import run
 from raw_files import depth_units, png16, put
 
@@ -133,6 +133,7 @@ def own(tmp_path):
     put(next((broken / "depth").iterdir()), b"no PNG")
     put(put_nerfstudio(tmp_path / "nerfstudio", "a", frames=4) / "depth/frame_00002.png", b"no PNG")
     put(put_record3d(tmp_path / "record3d", "a", frames=4) / "depth/2.exr", b"no EXR")
+    put_r3d(tmp_path / "record3d", "b", frames=4)
     folders = {name: tmp_path / name for name in ("maps", "nerfstudio", "tum", "record3d")}
     return {**folders, "tum_camera": NUMBERS}
 
@@ -141,7 +142,7 @@ def own(tmp_path):
 def test_interrupted_verified_and_mended_the_set_is_the_same(
     own, tmp_path, format, no_pictures, monkeypatch
 ):
-    counts = (9, 3, 10, 3)
+    counts = (9, 3, 10, 6)
     prepare(config(tmp_path / "one", counts, format=format, **own))
     assert verified(tmp_path / "one") == []
     expected = files_of(tmp_path / "one")

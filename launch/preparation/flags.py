@@ -39,7 +39,7 @@ _TUM = flags.DEFINE_string(
     "tum", None, "Folder of captures as TUM RGB-D has them: depth.txt and depth/*.png."
 )
 _RECORD3D = flags.DEFINE_string(
-    "record3d", None, "Folder of recordings of Record3D, exported as EXR."
+    "record3d", None, "Folder of recordings of Record3D: .r3d, or exported as EXR."
 )
 _TUM_CAMERA = flags.DEFINE_list(
     "tum_camera",

@@ -112,7 +112,7 @@ def begin_with(init_from: str | Path, config: "TrainingConfig") -> "tuple[Traini
             Argument("init_from", init_from),
             f": is another network ({'; '.join(changed)}); give the same settings",
         )
-    if config.evidence is None:
+    if config.resolved().evidence != model.config.evidence:  # the same keeps its compiled step
         config = dataclasses.replace(config, evidence=model.config.evidence)
     return config, jax.device_get(model.params)
 

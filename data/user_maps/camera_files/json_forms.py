@@ -53,11 +53,17 @@ def read_json(path: Path) -> Cameras:
     try:
         with path.open("rb") as file:
             text = file.read(MOST_BYTES + 1)
-        if len(text) > MOST_BYTES:
-            raise NotACamera(path, f"is larger than the {MOST_BYTES >> 20} MiB that are read")
-        contents: Any = json.loads(text)
     except OSError as error:
         raise DataError(path, f"cannot be read: {error.strerror}") from None
+    if len(text) > MOST_BYTES:
+        raise NotACamera(path, f"is larger than the {MOST_BYTES >> 20} MiB that are read")
+    return of_json(path, text)
+
+
+def of_json(path: Path, text: bytes) -> Cameras:
+    """The cameras of a JSON that was read; `path` is for messages.  Raises as `read_json`."""
+    try:
+        contents: Any = json.loads(text)
     except (ValueError, RecursionError):
         raise NotACamera(path, "holds no intrinsics: it is no JSON") from None
     try:
