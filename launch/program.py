@@ -12,6 +12,7 @@ from pathlib import Path
 
 from absl import app, flags, logging
 
+from launch import soft_flags
 from train3d_jax import command
 from train3d_jax.errors import Argument, UserError
 
@@ -164,7 +165,7 @@ def _parse(argv: list[str]) -> list[str]:
     asks_for_help = any(argument.lstrip("-").startswith("help") for argument in argv[1:])
     with one_line_for_mistakes():
         try:
-            left_over = flags.FLAGS(argv)[1:]
+            left_over = flags.FLAGS(soft_flags.joined(argv))[1:]
         except SystemExit:
             # absl exits with 1 after it has printed the help that was asked for.
             sys.exit(0 if asks_for_help else EXIT_WRONG_USE)

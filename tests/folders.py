@@ -36,8 +36,11 @@ class Solved:
             return None
         if self.canonical_scale[index] < 1e-36:  # as float32 overflows
             nan = float("nan")
-            return recovery.Estimate(nan, nan, nan, nan, (nan, nan), (nan, nan), ())
-        focal = 30.0 if self.known.focal is None else float(self.known.focal[index])
+            return recovery.Estimate(
+                nan, nan, nan, nan, (nan, nan), (nan, nan), (nan, nan, nan), ()
+            )
+        focal = np.nan if self.known.focal is None else float(self.known.focal[index])
+        focal = 30.0 if np.isnan(focal) else focal  # NaN: of this map nothing is known
         scale, offset = float(self.canonical_scale[index]), float(self.canonical_offset[index])
         shift = -offset if self.known.shift else -0.2
         return recovery.Estimate(

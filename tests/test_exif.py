@@ -160,7 +160,7 @@ def test_spoilt_pictures_are_read_or_refused_in_one_line(tmp_path, capfd):
         path = photo(tmp_path / f"a.{suffix}", tags, (40, 30))
         contents = path.read_bytes()
         said = 0
-        for _ in range(150):
+        for _ in range(60):
             path.write_bytes(spoil(contents, rng))
             try:
                 found = exif_focal(path, (30, 40))
@@ -168,7 +168,7 @@ def test_spoilt_pictures_are_read_or_refused_in_one_line(tmp_path, capfd):
                 said += found is not None
             except DataError as error:
                 assert path.name in str(error) and "\n" not in str(error)
-        assert said > 10, suffix
+        assert said > 5, suffix
     assert capfd.readouterr() == ("", "")
     with pytest.raises(DataError, match=r"none\.jpg: cannot be read"):
         exif_focal(tmp_path / "none.jpg", (3, 4))

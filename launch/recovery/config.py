@@ -74,6 +74,8 @@ class RecoveryConfig:
       batch_size: maps solved at once.
       camera: what is known of the camera.
       shift_known: the maps' own shift is right; only the focal length is estimated.
+      shift_sigma: standard deviation of a known shift over the far quantile of depth (or
+        disparity); 0 where it is exact.
       shared_camera: one camera took all maps; its focal length is estimated from all together.
       ray_depth: maps hold the distance to the camera's centre, not depth.
       reading: how files are to be read.
@@ -91,6 +93,7 @@ class RecoveryConfig:
     batch_size: int = 16
     camera: KnownCamera = field(default_factory=KnownCamera)
     shift_known: bool = False
+    shift_sigma: float = 0.0
     shared_camera: bool = False
     ray_depth: bool = False
     reading: ReadSettings = field(default_factory=ReadSettings)
@@ -117,7 +120,7 @@ class RecoveryConfig:
                 "--ray_depth needs a known camera: give --focal_px, --fov_deg or --intrinsics",
             ),
             (
-                self.shift_known and known,
+                self.shift_is_exact and known,
                 "--shift_known and a known camera leave nothing to recover; leave one out",
             ),
             (
@@ -128,6 +131,11 @@ class RecoveryConfig:
         ):
             if wrong:
                 raise UserError(message)
+
+    @property
+    def shift_is_exact(self) -> bool:
+        """Whether the maps' own shift needs no estimate."""
+        return self.shift_known and not self.shift_sigma
 
     def to_json(self) -> dict[str, Any]:
         """The settings as JSON; shards are left out, as they do not change any answer."""

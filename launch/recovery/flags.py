@@ -7,6 +7,7 @@ from typing import Any, cast
 from absl import flags
 
 from data.user_maps.depth_files import Listing
+from launch import soft_flags
 from launch.recovery import camera_flags, shared_flags
 from launch.recovery.config import GUESS, METHODS, REMOVED_METHODS, RecoveryConfig
 from launch.recovery.shards import shard_of
@@ -42,9 +43,11 @@ _BATCH_SIZE = flags.DEFINE_integer("batch_size", 16, "Maps solved at once.", low
 _RAY_DEPTH = flags.DEFINE_bool(
     "ray_depth", False, "Maps hold distances to the camera's centre; needs a known camera."
 )
-_SHIFT_KNOWN = flags.DEFINE_bool(
-    "shift_known", False, "The maps' shift is right (b = 0); estimate the focal length only."
-)
+_SHIFT_KNOWN = soft_flags.define(
+    "shift_known", False,
+    "The maps' shift is right (b = 0); estimate the focal length only.  With a number, as 0.05, it "
+    "may be off by that share of the depth (one sigma), and the maps refine it.",
+)  # fmt: skip
 _SHARED_CAMERA = flags.DEFINE_bool(
     "shared_camera", False, "One camera took all maps; estimate its focal length from all together."
 )
@@ -77,7 +80,8 @@ def configuration() -> tuple[RecoveryConfig, Listing]:
         method=cast(Any, _METHOD.value),
         batch_size=_BATCH_SIZE.value,
         camera=camera_flags.known_camera(),
-        shift_known=_SHIFT_KNOWN.value,
+        shift_known=bool(_SHIFT_KNOWN.value),
+        shift_sigma=0.0 if isinstance(_SHIFT_KNOWN.value, bool) else _SHIFT_KNOWN.value,
         shared_camera=_SHARED_CAMERA.value,
         ray_depth=_RAY_DEPTH.value,
         reading=shared_flags.reading(),

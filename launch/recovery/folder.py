@@ -77,7 +77,7 @@ def recover_folder(
     if models is None:
         models = [networks.load_model(run, config.space) for run in config.runs]
     networks.check_models(
-        models, config.space, config.camera.is_known, config.shift_known, config.method
+        models, config.space, config.camera.is_known, config.shift_is_exact, config.method
     )
     with Summary(config.out, config.to_json(), of_all=config.shard is None) as summary:
         task = _Recovery(config, models, chunking.maps_at_once(len(files)))

@@ -71,9 +71,9 @@ def read_map(file: DepthFile, config: RecoveryConfig) -> Map:
     values = read_depth_file(file.path, config.reading)
     height, width = values.shape
     hints, notes = _hints_of(file, (height, width), config)
-    intrinsics = hints[0].intrinsics if hints and not hints[0].sigma else None
+    intrinsics = hints[0].intrinsics if hints else None
     if config.ray_depth:
-        if intrinsics is None:
+        if intrinsics is None or hints[0].sigma:
             raise DataError(
                 file.path,
                 "--ray_depth needs the exact camera of each map: give --focal_px, --fov_deg or "
@@ -120,22 +120,34 @@ def solve(
     Returns:
       Each map with its estimate, or with the reason why it has none.
     """
-    intrinsics = [each.intrinsics for each in maps]
-    focal = None
-    if shared is not None:
-        focal = np.full(len(maps), shared.focal)
-    elif any(camera is not None for camera in intrinsics):
-        focal = np.array([np.nan if camera is None else camera[1, 1] for camera in intrinsics])
-    shift = config.shift_known if known_shift is None else np.full(len(maps), known_shift)
-    blocks = recovery.make_blocks([each.values for each in maps], intrinsics=intrinsics)
-    batch = recovery.recover_blocks(
-        models, blocks, recovery.Known(focal, shift), config.method, config.space, at_once
+    known = _known_of(maps, config, shared, known_shift)
+    blocks = recovery.make_blocks(
+        [each.values for each in maps], intrinsics=[each.intrinsics for each in maps]
     )
+    batch = recovery.recover_blocks(models, blocks, known, config.method, config.space, at_once)
     checks = map_checks.check([each.values for each in maps], blocks, config.space, at_once)
     return [
         _recovered(each, batch, number, check, shared)
         for number, (each, check) in enumerate(zip(maps, checks, strict=True))
     ]
+
+
+def _known_of(
+    maps: Sequence[Map],
+    config: RecoveryConfig,
+    shared: SharedCamera | None,
+    known_shift: float | None,
+) -> recovery.Known:
+    """What flags, the most trusted hint of each map, and the other maps of its camera say."""
+    focal, sigma = np.full(len(maps), np.nan), np.zeros(len(maps))
+    for number, each in enumerate(maps):
+        if shared is not None:
+            focal[number] = shared.focal
+        elif each.hints:
+            focal[number], sigma[number] = each.hints[0].intrinsics[1, 1], each.hints[0].sigma
+    if known_shift is not None:
+        return recovery.Known(focal, sigma, np.full(len(maps), known_shift))
+    return recovery.Known(focal, sigma, config.shift_known, config.shift_sigma)
 
 
 def _recovered(
@@ -155,7 +167,8 @@ def _recovered(
     if shared is not None:
         estimate = estimate._replace(focal_interval=shared.interval)
     estimate = estimate._replace(flags=(*estimate.flags, *check.flags))
-    return Recovered(each.file, each, estimate, canonical, check)
+    dropped = bool(batch.map_wins[number])
+    return Recovered(each.file, each, estimate, canonical, check, hint_dropped=dropped)
 
 
 def write(recovered: Recovered, config: RecoveryConfig, origin: Origin) -> dict[str, Any]:
@@ -196,6 +209,7 @@ def answer_of(
         # a and b are for the file's own values, which have the other sign.
         estimate = estimate._replace(a=-estimate.a)
         canonical = -canonical[0], canonical[1]
+    hints = () if recovered.map is None else recovered.map.hints
     return answers.answer(
         input_name=recovered.file.relative,
         space=config.space,
@@ -206,10 +220,20 @@ def answer_of(
         model=origin.model,
         method=origin.method,
         intrinsics=None if recovered.map is None else recovered.map.intrinsics,
+        focal_source=_focal_source(recovered, config),
+        hints=[(hint.source, hint.origin, hint.intrinsics[1, 1], hint.sigma) for hint in hints],
         flags=flags,
         settings=origin.settings,
         error=recovered.error,
     )
+
+
+def _focal_source(recovered: Recovered, config: RecoveryConfig) -> str:
+    """Where the focal length of an answer is from, as its JSON names it."""
+    if config.shared_camera:
+        return "maps"
+    hints = () if recovered.map is None else recovered.map.hints
+    return "map" if recovered.hint_dropped or not hints else hints[0].source
 
 
 def reason(file: DepthFile, error: BaseException) -> str:

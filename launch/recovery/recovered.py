@@ -16,7 +16,7 @@ class Map(NamedTuple):
     Attributes:
       file: the file that it was read from.
       values: shape (H, W); 0 and what is not finite is missing.
-      intrinsics: (3, 3) in pixels; None where the camera is not known exactly.
+      intrinsics: (3, 3) in pixels, of the most trusted hint; None where there is none.
       hints: what is known of the camera, the most trusted first.
       notes: lines on where that is from, and on sources that cannot be used; the same for all maps
         of one source.
@@ -45,6 +45,7 @@ class Recovered(NamedTuple):
       canonical: scale and offset of the canonical form; None where there is no estimate.
       check: what the map looks like; None where it was not solved.
       error: why there is no estimate; None where there is one.
+      hint_dropped: the map excludes the most trusted hint, and is the wider evidence.
     """
 
     file: DepthFile
@@ -53,6 +54,7 @@ class Recovered(NamedTuple):
     canonical: tuple[float, float] | None = None
     check: MapCheck | None = None
     error: str | None = None
+    hint_dropped: bool = False
 
     def failed(self, error: str) -> "Recovered":
         """The same map without an estimate."""

@@ -176,7 +176,7 @@ def _draw(
         depth_maps.recovered_depth(depth_map.values, *canonical, config.space),
         # A known camera is not corrected, so that the picture "before" has it too.
         intrinsics
-        if depth_map.intrinsics is not None
+        if depth_map.hints and not depth_map.hints[0].sigma
         else camera.centred_intrinsics(first_guess, *depth_map.size),
     )
     if config.saving.edge_filter:

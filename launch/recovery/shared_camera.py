@@ -81,7 +81,7 @@ def estimate(
             models,
             recovery.make_blocks(batch),
             config.method,
-            recovery.Known(shift=config.shift_known),
+            recovery.Known(shift=config.shift_known, shift_sigma=config.shift_sigma),
             config.space,
             at_once,
         )

@@ -4,6 +4,7 @@ import base64
 import dataclasses
 import functools
 import io
+import math
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -243,8 +244,9 @@ class MapView:
         """The values as a known focal length and shift; depth is up to scale."""
         scale, offset = self._canonical
         focal, shift = values
+        nothing = (math.nan, math.nan, math.nan)  # the map was not asked
         return recovery.Estimate(
-            focal, shift, scale, offset + shift, (focal, focal), (shift, shift), flags=()
+            focal, shift, scale, offset + shift, (focal, focal), (shift, shift), nothing, flags=()
         )
 
     def errors(self, values: Values) -> Errors | None:

@@ -59,8 +59,8 @@ FLAGS = (
 EXCLUDED = (0.005, 0.5, 0.995)
 """Quantiles outside of which map and hint exclude each other: the central 99 %.
 
-Chosen on 168 crops of `real/more`: 4 % of right hints of 3 % are doubted, and 61 % of those that are
-wrong by a factor of two."""
+Chosen on 168 crops of `real/more`: 4 % of right hints of 3 % are doubted, and 61 % of those that
+are wrong by a factor of two."""
 
 WIDTH_99 = 2.576
 """Standard deviations of a normal distribution on either side that contain 99 %."""
@@ -182,18 +182,14 @@ def estimate(
     first_guess = camera.initial_focal(blocks.size[..., 0])
     prior = focal_prior(blocks.size)
     net_shift, net_focal = _on_solver_bins(network, first_guess)
-    solved_focal = geometry.focal - geometry.focal_prior
-    of_maps = [
-        None if likelihood is None else fuse(prior, Evidence(likelihood))
-        for likelihood in (net_focal, solved_focal)
-    ]
+    by_geometry = fuse(prior, Evidence(geometry.focal - geometry.focal_prior))
+    by_network = None if net_focal is None else fuse(prior, Evidence(net_focal))
+    if net_shift is not None:
+        net_shift = fuse(net_shift, Evidence(hints.of_shift()))
     learned = method == "learned"
-    of_shift = geometry.shift
-    if learned and net_shift is not None:
-        of_shift = fuse(net_shift, Evidence(hints.of_shift()))
-    of_map = of_maps[0] if learned and of_maps[0] is not None else of_maps[1]
-    assert of_map is not None
-    hinted = _hinted(of_map, prior, hints, known_focal, first_guess)
+    of_shift = net_shift if learned and net_shift is not None else geometry.shift
+    of_map = by_network if learned and by_network is not None else by_geometry
+    hinted = _hinted(of_map, prior, hints, jnp.asarray(known_focal), first_guess)
     ratio = quantiles(of_shift, "shift", INTERVAL)
     log_alpha = quantiles(hinted.posterior, "focal", INTERVAL)
     log_alpha_by_map = quantiles(of_map, "focal", INTERVAL)
@@ -206,7 +202,7 @@ def estimate(
     shift = jnp.where(unknown_shift[:, None], shift, known_shift[:, None])
     focal = jnp.where(unknown_focal[:, None], focal, known_focal[:, None])
     disagree = unknown_shift & _exclude_each_other(net_shift, geometry.shift, "shift")
-    disagree |= unknown_focal & _exclude_each_other(of_maps[0], of_maps[1], "focal")
+    disagree |= unknown_focal & _exclude_each_other(by_network, by_geometry, "focal")
     out_of_range = unknown_shift & _at_border(ratio[:, 1], "shift")
     out_of_range |= unknown_focal & _at_border(log_alpha[:, 1], "focal")
     middle = (affine.NEAR_VALUE + affine.FAR_VALUE) / 2

@@ -1,6 +1,7 @@
 """An estimate of one map as JSON."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from train3d_jax.inference.recovery import Estimate
 ANSWER_FIELDS = (
     "input", "space", "width", "height", "focal_px", "normalised_focal", "fov_x_deg", "fov_y_deg",
     "cx", "cy", "intrinsics", "shift", "a", "b", "unit", "focal_interval_px", "shift_interval",
+    "focal_source", "focal_sources",
     "canonical_scale", "canonical_offset", "method", "flags", "model", "version",
     "settings", "error",
 )  # fmt: skip
@@ -31,6 +33,8 @@ def answer(
     model: str,
     method: str = "learned",
     intrinsics: np.ndarray | None = None,
+    focal_source: str = "map",
+    hints: Sequence[tuple[str, str, float, float]] = (),
     canonical: tuple[float, float] | None = None,
     flags: tuple[str, ...] = (),
     settings: str = "",
@@ -47,6 +51,10 @@ def answer(
       model: names of the networks.
       method: "learned" or "geometric".
       intrinsics: see `camera.recovered_intrinsics`.
+      focal_source: where the focal length is from: "flag", "file", "exif", "map" or "maps", all
+        maps of one camera.
+      hints: what each source said: its kind, where it is from, a focal length in pixels, and the
+        standard deviation of its logarithm, 0 where it is exact.
       canonical: scale and offset of the canonical form: canonical = scale * input + offset.
       flags: of the map, besides those of the solution.
       settings: a digest of all that the answer depends on besides the input.
@@ -84,10 +92,28 @@ def answer(
             "b": solution.b,
             "focal_interval_px": _finite(solution.focal_interval),
             "shift_interval": _finite(solution.shift_interval),
+            "focal_source": focal_source,
+            "focal_sources": _sources(solution, hints),
         }
     if solution is not None and canonical is not None:
         values |= {"canonical_scale": canonical[0], "canonical_offset": canonical[1]}
     return values
+
+
+def _sources(
+    solution: Estimate, hints: Sequence[tuple[str, str, float, float]]
+) -> list[dict[str, Any]]:
+    """What each source says of the focal length, the most trusted first, the map last."""
+    low, middle, high = solution.focal_by_map
+    interval = _finite((low, high))
+    by_map = {"source": "map", "focal_px": middle, "focal_interval_px": interval}
+    return [
+        *(
+            {"source": kind, "origin": origin, "focal_px": float(focal), "sigma": float(sigma)}
+            for kind, origin, focal, sigma in hints
+        ),
+        *([by_map] if interval else []),
+    ]
 
 
 def _finite(interval: tuple[float, float]) -> list[float] | None:

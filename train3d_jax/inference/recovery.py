@@ -47,11 +47,15 @@ class Known(NamedTuple):
         keeps = isinstance(self.shift, bool | np.bool_)
         shift = np.nan if keeps else self.shift
         focal = np.nan if self.focal is None else self.focal
+
+        def of_each(values: Any) -> np.ndarray:
+            return np.broadcast_to(np.asarray(values, np.float32), count)
+
         return estimation.KnownValues(
-            *(
-                np.broadcast_to(np.float32(values), count)
-                for values in (focal, self.focal_sigma, shift, self.shift_sigma)
-            ),
+            of_each(focal),
+            of_each(self.focal_sigma),
+            of_each(shift),
+            of_each(self.shift_sigma),
             np.full(count, keeps and bool(self.shift)),
         )
 
@@ -127,6 +131,7 @@ class Estimates(NamedTuple):
         unit = self.unit[index]
         focal_low, focal_high = self.focal_interval[index]
         shift_low, shift_high = self.shift_interval[index]
+        by_map = self.focal_by_map[index]
         return Estimate(
             focal=float(self.focal[index]),
             shift=float(self.shift[index]),
@@ -134,7 +139,7 @@ class Estimates(NamedTuple):
             b=float((self.canonical_offset[index] + self.shift[index]) * unit),
             focal_interval=(float(focal_low), float(focal_high)),
             shift_interval=(float(shift_low), float(shift_high)),
-            focal_by_map=tuple(map(float, self.focal_by_map[index])),
+            focal_by_map=(float(by_map[0]), float(by_map[1]), float(by_map[2])),
             flags=tuple(name for name, raised in self.flags.items() if raised[index]),
         )
 
@@ -276,7 +281,7 @@ def shared_focal(
       The vertical focal length and the interval that contains it with 90 % probability, in pixels.
     """
     weight = 1 / (1 + (count - 1) * CAMERA_CORRELATION)
-    posterior = jnp.asarray(focal_prior(np.float32(size)) + weight * np.asarray(total))
+    posterior = jnp.asarray(focal_prior(np.array(size, np.float32)) + weight * np.asarray(total))
     low, middle, high = np.asarray(quantiles(posterior, "focal", INTERVAL))
     first_guess = float(camera.initial_focal(size[0]))
     at = lambda log_alpha: float(first_guess * np.exp(log_alpha))  # noqa: E731

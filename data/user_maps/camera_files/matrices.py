@@ -1,5 +1,6 @@
 """Cameras as arrays: .npy, .npz, and text with spaces or commas."""
 
+import math
 import zipfile
 from pathlib import Path
 
@@ -7,7 +8,8 @@ import numpy as np
 
 from data.user_maps.camera_files.camera import ESTIMATED_SIGMA, Camera, Cameras, NotACamera
 from train3d_jax.errors import DataError
-from train3d_jax.formats.numpy_files import read_npy, read_npz
+from train3d_jax.formats.arrays import MOST_FRAMES, StoredArray
+from train3d_jax.formats.numpy_files import stored_npy, stored_npz
 from train3d_jax.geometry.camera import intrinsics_matrix
 
 _MOST_BYTES = 1 << 20
@@ -35,7 +37,7 @@ def read_npy_camera(path: Path) -> Cameras:
       DataError: it cannot be read.
     """
     try:
-        values = read_npy(path)
+        values = _values(path, stored_npy(path))
     except OSError as error:
         raise DataError(path, f"cannot be read: {error.strerror or error}") from None
     return _cameras(path, values, 0.0)
@@ -54,7 +56,7 @@ def read_npz_camera(path: Path) -> Cameras:
         found = [name for name in (*_MATRICES, *_FOCALS) if name in names]
         if not found:
             raise NotACamera(path, f"holds none of {', '.join((*_MATRICES, *_FOCALS))}")
-        values = read_npz(path, found[0])
+        values = _values(path, stored_npz(path, found[0]))
     except DataError:
         raise
     except OSError as error:
@@ -69,6 +71,13 @@ def read_npz_camera(path: Path) -> Cameras:
         for focal in np.asarray(values, np.float64).ravel()
     ]
     return Cameras("focal length", focals[0] if len(focals) == 1 else None, numbered=focals)
+
+
+def _values(path: Path, stored: StoredArray) -> np.ndarray:
+    """The numbers of an array; NotACamera where there are more than matrices of any clip hold."""
+    if math.prod(stored.shape) > 9 * MOST_FRAMES:
+        raise NotACamera(path, f"holds an array of shape {stored.shape}, no intrinsics")
+    return stored.whole()
 
 
 def read_text_camera(path: Path) -> Cameras:
