@@ -5,7 +5,6 @@ from typing import Any
 
 from absl import flags
 
-
 # Flags belong to the modules that define them here.
 flags.disclaim_key_flags()
 
