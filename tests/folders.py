@@ -29,7 +29,7 @@ class Solved:
         ]
         self.canonical_scale = 0.5 / np.array(spread)
         least = [float(values.min()) if len(values) else 0.0 for values in present]
-        self.map_wins = [False] * len(present)
+        self.map_wins = np.zeros(len(present), bool)
         self.canonical_offset = 0.5 - self.canonical_scale * least
 
     def at(self, index):
@@ -37,7 +37,9 @@ class Solved:
             return None
         if self.canonical_scale[index] < 1e-36:  # as float32 overflows
             nan = float("nan")
-            return recovery.Estimate(nan, nan, nan, nan, (nan, nan), (nan, nan), (nan,) * 3, ())
+            return recovery.Estimate(
+                nan, nan, nan, nan, (nan, nan), (nan, nan), (nan, nan, nan), ()
+            )
         focal = np.nan if self.known.focal is None else float(self.known.focal[index])
         focal = 30.0 if np.isnan(focal) else focal  # NaN: of this map nothing is known
         scale, offset = float(self.canonical_scale[index]), float(self.canonical_offset[index])
@@ -45,7 +47,7 @@ class Solved:
         return recovery.Estimate(
             focal=focal, shift=shift, a=scale, b=offset + shift,
             focal_interval=(0.9 * focal, 1.1 * focal), shift_interval=(shift, shift + 0.1),
-            focal_by_map=(focal, focal, focal), flags=(),
+            focal_by_map=(0.9 * focal, focal, 1.1 * focal), flags=(),
         )  # fmt: skip
 
 

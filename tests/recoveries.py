@@ -10,7 +10,7 @@ import pytest
 from box_rooms import box_room
 from tiny import with_clouds
 
-from train3d_jax.evidence import targets
+from train3d_jax.evidence import solver, targets
 from train3d_jax.geometry import affine
 from train3d_jax.inference import estimation, predictor
 from train3d_jax.inference import recovery as inference
@@ -64,16 +64,35 @@ def posterior_about(values, target):
     return jnp.log(1e-12 + 0.5 * (away == 0) + below + above)
 
 
+def maps_in(space):
+    return MAPS if space == "depth" else [1 / values for values in MAPS]
+
+
+@functools.partial(jax.jit, static_argnames="space")
+def solve(blocks, focal, space):
+    canonical = affine.canonicalise(blocks.values, blocks.mask)
+    return solver.solve(blocks, canonical, space, jnp.full_like(focal, jnp.nan), focal)
+
+
+def solved(maps, space, focal=(np.nan, np.nan, np.nan)):
+    """What geometry makes of three maps: computed once, and not in every program of networks."""
+    return solve(inference.make_blocks(maps), np.float32(focal), space)
+
+
 class Oracle:
     """Stands in for the compiled networks: answers rightly where it is shown what it needs.
 
     A network that knows the shift (or focal length) is right where it is given the true one, and
     far off elsewhere.
+
+    Args:
+      space: of the maps.
+      geometry: what geometry is to make of them, of `solved`.
     """
 
-    def __init__(self, space):
-        values = MAPS if space == "depth" else [1 / values for values in MAPS]
-        blocks = inference.make_blocks(values)
+    def __init__(self, space, geometry):
+        self.geometry = geometry
+        blocks = inference.make_blocks(maps_in(space))
         near, far = np.quantile(blocks.values.astype(float), [0.02, 0.98], axis=1)
         # Of true values the canonical form is 0.5 (v - near) / (far - near) + 0.5.
         self.shift = 0.5 * near / (far - near) - 0.5
@@ -84,18 +103,26 @@ class Oracle:
     def stand_in(self, monkeypatch):
         """Has programs use it; they are traced each time, as what it answers may have changed."""
         monkeypatch.setattr(predictor, "_predictor", self.predictor)
+        monkeypatch.setattr(estimation.solver, "solve", self.solve)
         monkeypatch.setattr(
             estimation,
             "program",
             lambda function, setup, _: jax.jit(functools.partial(function, setup)),
         )
 
+    def numbers(self, canonical):
+        """Which of the maps each of a batch is."""
+        off = canonical.values[:, None] - self.canonical
+        return (off**2).sum(-1).argmin(-1)
+
+    def solve(self, blocks, canonical, *_, **__):
+        return jax.tree.map(lambda of_maps: of_maps[self.numbers(canonical)], self.geometry)
+
     def predictor(self, config, *_):
         def run(params, batch, fit, shift, focal):
             settings = config.clouds
             self.calls.append(config.heads)
-            off = batch.canonical.values[:, None] - self.canonical
-            maps = (off**2).sum(-1).argmin(-1)
+            maps = self.numbers(batch.canonical)
             true_shift, true_focal, true_metres = (
                 jnp.asarray(of_maps)[maps] for of_maps in (self.shift, FOCALS, self.metres)
             )

@@ -15,6 +15,7 @@ SOLUTION = Estimate(
     b=-1.5,
     focal_interval=(90.0, 110.0),
     shift_interval=(0.2, 0.3),
+    focal_by_map=(80.0, 95.0, 120.0),
     flags=("near_planar",),
 )
 
@@ -28,6 +29,8 @@ def answer(**changes):
         "metric": False,
         "model": "both@40",
         "method": "geometric",
+        "focal_source": "exif",
+        "hints": [("exif", "EXIF of a.jpg", 102.0, 0.03)],
         "canonical": (2.0, -1.75),
         "flags": ("rgb_missing",),
         "settings": "abc",
@@ -56,6 +59,11 @@ def test_an_answer_holds_camera_shift_and_where_it_is_from(tmp_path):
         "unit": "arbitrary",
         "focal_interval_px": [90.0, 110.0],
         "shift_interval": [0.2, 0.3],
+        "focal_source": "exif",
+        "focal_sources": [
+            {"source": "exif", "origin": "EXIF of a.jpg", "focal_px": 102.0, "sigma": 0.03},
+            {"source": "map", "focal_px": 95.0, "focal_interval_px": [80.0, 120.0]},
+        ],
         "canonical_scale": 2.0,
         "canonical_offset": -1.75,
         "method": "geometric",

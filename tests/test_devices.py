@@ -14,7 +14,8 @@ from train3d_jax.training import trainer as training
 # Rounding must not decide anything: not which voxel a point is in, nor how flat a perfect plane is.
 # Nor the sign of a gradient near 0, which is all that the first steps of AdamW go by.
 config = dataclasses.replace(
-    with_clouds(CONFIG, voxel_size=0.0), batch_size=8, augmentation=("noise",), optimizer="sgd"
+    with_clouds(CONFIG, voxel_size=0.0, num_points=128), batch_size=8, augmentation=("noise",),
+    optimizer="sgd",
 )
 batch = rooms_batch(range(8))
 noise = np.random.default_rng(0).normal(1, 0.01, batch["values"].shape)

@@ -172,7 +172,7 @@ def test_real_steps_are_compiled_once_and_move_nothing_by_the_way(monkeypatch):
             lambda *args, **named: traces.append(1) or make_examples(*args, **named),
         )
     config = dataclasses.replace(CONFIG, augmentation=())
-    state = training.initial_state(config, 6)
+    state = training.initial_state(CONFIG, 6)  # the same weights, compiled for other tests too
     batch = {**rooms_batch(), "sample": np.arange(3)}
     store, log = Store(), Log()
     plan = loop.Plan(total=6, evaluate_every=3, save_every=2, record_every=1)

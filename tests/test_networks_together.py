@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from recoveries import FOCALS, MAPS, Oracle, network
+from recoveries import FOCALS, MAPS, Oracle, maps_in, network, solved
 
 from train3d_jax.errors import UserError
 from train3d_jax.geometry import metrics
@@ -16,9 +16,8 @@ def straightened_error(recovery, space):
     """Point error of the clouds that the answers make of the maps, in the true maps' own unit."""
     errors = []
     for i, true in enumerate(MAPS):
-        values = true if space == "depth" else 1 / true
         solution = recovery.at(i)
-        recovered = recovered_depth(values, solution.a, solution.b, space)
+        recovered = recovered_depth(maps_in(space)[i], solution.a, solution.b, space)
         cloud = point_cloud(recovered, centred_intrinsics(solution.focal, *true.shape))
         truth = point_cloud(true, centred_intrinsics(FOCALS[i], *true.shape))
         errors.append(metrics.point_error(cloud, truth, np.ones(len(truth), bool)))
@@ -37,11 +36,10 @@ def straightened_error(recovery, space):
     ],
 )
 def test_networks_for_single_targets_work_together(monkeypatch, networks, asked, space):
-    oracle = Oracle(space)
+    oracle = Oracle(space, solved(maps_in(space), space))
     oracle.stand_in(monkeypatch)
     models = [network(targets, space, **clouds) for targets, clouds in networks]
-    maps = MAPS if space == "depth" else [1 / values for values in MAPS]
-    recovery = inference.recover_blocks(models, inference.make_blocks(maps))
+    recovery = inference.recover_blocks(models, inference.make_blocks(maps_in(space)))
     assert oracle.calls == asked
     # The prior tilts the bins that the oracle spreads its probability over: by less than an eighth
     # of their width, which is 4 %.
@@ -51,7 +49,7 @@ def test_networks_for_single_targets_work_together(monkeypatch, networks, asked,
 
 
 def test_a_shift_network_that_knows_the_focal_length_uses_the_one_that_is_given(monkeypatch):
-    oracle = Oracle("depth")
+    oracle = Oracle("depth", solved(MAPS, "depth", FOCALS))
     oracle.stand_in(monkeypatch)
     models = [network((0,), focal_known=True)]
     recovery = inference.recover_blocks(
@@ -63,10 +61,10 @@ def test_a_shift_network_that_knows_the_focal_length_uses_the_one_that_is_given(
 
 @pytest.mark.parametrize("space", ["depth", "disparity"])
 def test_with_a_network_for_the_scale_depth_comes_out_in_metres(monkeypatch, space):
-    Oracle(space).stand_in(monkeypatch)
+    Oracle(space, solved(maps_in(space), space)).stand_in(monkeypatch)
     models = [network((0, 1, 2), space)]
     assert is_metric(models) and not is_metric([network((0, 2))])
-    values = [5 * (m if space == "depth" else 1 / m) - 3 for m in MAPS]
+    values = [5 * values - 3 for values in maps_in(space)]
     recovery = inference.recover_blocks(models, inference.make_blocks(values))
     for i, true in enumerate(MAPS):
         solution = recovery.at(i)

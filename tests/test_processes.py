@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from data.protocol import DepthMap
 from launch.training import processes
 from train3d_jax.errors import UserError
 
+STEP = re.compile(r"step +(\d+)  train")
 PATIENCE = 300  # seconds; on a quiet machine each wait takes a few
 # No run comes to its end: each is stopped, so that nothing depends on how fast it is.
 # Rounding must not decide anything, see test_devices; nor grow from step to step.
@@ -85,33 +87,35 @@ def wait_until(true, started, why):
         time.sleep(0.02)
 
 
-def train_to(work, step, workdir, started):
-    """Until a row of a step after `step` is written."""
+def train_to(work, step, started):
+    """Until these have printed a step after `step`: rows of those before them may reach further."""
     wait_until(
-        lambda: max((row["step"] for row in rows_of(work, workdir)), default=0) > step,
+        lambda: any(int(done) > step for done in STEP.findall(started[0].stdout)),
         started,
         lambda: [path.read_text()[-2000:] for path in work.glob("*.log")],
     )
 
 
 def saved(work):
-    """The step of the newest whole checkpoint of the run of two."""
+    """The step of the newest whole checkpoint of the run of two; 0 without one."""
     folder = work / "two" / "run" / "checkpoints"
-    return max(int(path.name) for path in folder.glob("*") if path.name.isdecimal())
+    steps = (int(path.name) for path in folder.glob("*") if path.name.isdecimal())
+    return max(steps, default=0)
 
 
 def alone(work, workdir, step):
     """One process trains to a step, or goes on to it, and is stopped."""
     process = start(work, "alone", "--workdir", workdir)
-    train_to(work, step, workdir, [process])
+    train_to(work, step, [process])
     process.terminate()
     assert process.wait(PATIENCE) == 0, log_of(work, "alone")
 
 
 def kill_one_of_two(work, killed, step):
-    """Two train to a step, one of them is killed, and the other is to end with a line about it."""
+    """Two train to a step and a checkpoint; one is killed, and the other ends with a line on it."""
     two = start_two(work)
-    train_to(work, step, "two", two)
+    train_to(work, step, two)
+    wait_until(lambda: saved(work) > 0, two, lambda: log_of(work, "process0"))
     two[killed].kill()
     left = f"process{1 - killed}"
     assert two[1 - killed].wait(PATIENCE) != 0
@@ -141,22 +145,21 @@ def test_one_that_waits_in_vain_for_the_others_says_so(work):
     assert last.startswith(f"launch.train: --coordinator=127.0.0.1:{port}: not to be reached, or")
 
 
-def test_two_processes_that_stop_and_die_train_as_one_that_was_left_alone(work):
-    two = start_two(work)
-    train_to(work, 1, "two", two)
-    two[1].terminate()  # both save and stop, though only one was asked
-    assert [each.wait(PATIENCE) for each in two] == [0, 0], log_of(work, "process0")
-    step = saved(work)
-    assert f"stopped at step {step};" in log_of(work, "process0")
-    assert "stopped" not in log_of(work, "process1")
-    assert "coordinator" not in (work / "two" / "run" / "run.flags").read_text()
-
-    kill_one_of_two(work, 1, step + 1)
+def test_two_processes_that_die_and_stop_train_as_one_that_was_left_alone(work):
+    """Two go on after the death of each, one alone goes on for them, and they for the one."""
+    kill_one_of_two(work, 0, 1)
+    kill_one_of_two(work, 1, saved(work) + 1)
     assert "going on from step" in log_of(work, "process0")
     alone(work, "two", saved(work) + 1)
-    kill_one_of_two(work, 0, saved(work) + 1)
-    last = saved(work) + 2
-    alone(work, "two", last)
+
+    two = start_two(work)
+    train_to(work, saved(work) + 1, two)
+    two[1].terminate()  # both save and stop, though only one was asked
+    assert [each.wait(PATIENCE) for each in two] == [0, 0], log_of(work, "process0")
+    last = saved(work)
+    assert f"stopped at step {last};" in log_of(work, "process0")
+    assert "stopped" not in log_of(work, "process1")
+    assert "coordinator" not in (work / "two" / "run" / "run.flags").read_text()
 
     alone(work, "one", last)
     expected, found = rows_of(work, "one"), rows_of(work, "two")

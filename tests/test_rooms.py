@@ -230,7 +230,7 @@ def photographs_among(surroundings):
 
 def test_halls_are_deeper_and_seen_from_lower_and_more_corridors_are_among_them():
     def seen(among):
-        rooms = [random_room(np.random.default_rng(seed), None, among) for seed in range(150)]
+        rooms = [random_room(np.random.default_rng(seed), None, among) for seed in range(75)]
         photographs = photographs_among(among)
         return (
             np.mean([room.kind == "corridor" for room in rooms]),

@@ -27,7 +27,10 @@ def surface_models():
         space: Model(
             f"{space}@0",
             config := dataclasses.replace(
-                CONFIG, clouds=dataclasses.replace(settings, space=space), encoder="surfaces"
+                CONFIG,
+                clouds=dataclasses.replace(settings, space=space),
+                encoder="surfaces",
+                augmentation=(),
             ),
             initial_params(config),
         )
@@ -43,19 +46,26 @@ def maps_of(space):
 def test_windows_of_the_solver_serve_the_network(surface_models, space):
     """Posteriors are those from maps and mirror images whose windows the network fits itself."""
     model = surface_models[space]
-    blocks = inference.make_blocks(maps_of(space))
-    fit = solver.solve(blocks, affine.canonicalise(blocks.values, blocks.mask), space).fit
     network = build_encoder(model.config)
     grids = network.settings.windows.grids
-    for maps, windows in (
-        (blocks, fit.windows),
-        (clouds.mirrored(blocks), mirrored(fit.windows, grids)),
-    ):
+
+    @jax.jit
+    def fit_of(blocks):
+        fit = solver.solve(blocks, affine.canonicalise(blocks.values, blocks.mask), space).fit
+        return fit, fit._replace(windows=mirrored(fit.windows, grids))
+
+    @jax.jit
+    def posteriors(maps, fit):
         canonical = affine.canonicalise(maps.values, maps.mask)
         seen = clouds.observe(maps, canonical, model.config.clouds)
         inputs = network.inputs(jax.random.key(0), seen, model.config.clouds)
         own = encoder.encode(network, model.params, inputs)
-        shared = network.apply(model.params, fit._replace(windows=windows), method="from_windows")
+        return own, network.apply(model.params, fit, method="from_windows")
+
+    blocks = inference.make_blocks(maps_of(space))
+    fit, mirrored_fit = fit_of(blocks)
+    for maps, windows in ((blocks, fit), (clouds.mirrored(blocks), mirrored_fit)):
+        own, shared = posteriors(maps, windows)
         for target in own:
             # Probabilities; the fits' rounding goes through second derivatives of depth.
             np.testing.assert_allclose(

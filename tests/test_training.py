@@ -12,7 +12,7 @@ from train3d_jax.errors import UserError
 from train3d_jax.geometry import affine, clouds
 from train3d_jax.training import examples
 from train3d_jax.training import trainer as training
-from train3d_jax.training.config import TrainingConfig, initial_params
+from train3d_jax.training.config import TrainingConfig
 from train3d_jax.training.validation import Evaluation, make_evaluation, validate
 
 
@@ -313,14 +313,13 @@ def test_targets_are_numbered_shift_scale_focal():
     assert TrainingConfig((0, 1, 2)).heads == ("shift", "scale", "focal")
 
 
-def test_the_weights_of_targets_weigh_their_losses():
+def test_the_weights_of_targets_weigh_their_losses(initial):
     config = dataclasses.replace(CONFIG, targets=(0, 2), target_weights=(2.0, 0.5))
     assert [config.weight_of(target) for target in ("shift", "focal")] == [2.0, 0.5]
     # The shift is learned where it is needed, whether it is a target or not.
     assert dataclasses.replace(config, targets=(2,), target_weights=(0.5,)).weight_of("shift") == 1
     batch = rooms_batch()
-    params = initial_params(config)
-    errors = make_evaluation(config)(params, batch).errors
+    errors = make_evaluation(config)(placed(initial).params, batch).errors
     expected = 2 * errors["loss_shift"] + 0.5 * errors["loss_focal"]
     np.testing.assert_allclose(errors["loss"], expected, rtol=1e-6)
 
