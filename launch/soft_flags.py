@@ -5,6 +5,8 @@ from typing import Any
 
 from absl import flags
 
+flags.disclaim_key_flags()  # they belong to the module that calls `define`: --help shows them there
+
 
 class _Parser(flags.BooleanParser):
     """True, False, or a number above 0 and up to 1."""
