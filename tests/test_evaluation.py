@@ -150,7 +150,7 @@ def test_a_view_without_an_answer_counts_as_the_constant_guess(monkeypatch):
         view = views.make_view(*room(seed), "depth", (0, seed, 0))
         cases.append(make_case(TrueMap("x", "", *room(seed)), view, "depth", (0, seed, 0)))
 
-    def recover(models, blocks, known, method, space):
+    def recover(models, blocks, known, space, level):
         """The truth for the first view, nothing for the second, what is far off for the third."""
         count = len(blocks.size)
         assert count == SOLVED_AT_ONCE
@@ -158,13 +158,15 @@ def test_a_view_without_an_answer_counts_as_the_constant_guess(monkeypatch):
         focal[0], shift[0] = cases[0].truth.focal, cases[0].truth.shift
         focal[1] = shift[1] = np.nan
         ends = np.array([0.9, 1.1])
-        return recovery.Estimates(
+        estimates = recovery.Estimates(
             ~np.isnan(focal), shift, focal, np.sort(shift[:, None] * ends), focal[:, None] * ends,
+            focal[:, None] * np.array([0.9, 1.0, 1.1]), np.zeros(count, bool),
             np.ones(count), np.zeros(count), np.ones(count), {},
         )  # fmt: skip
+        return {"geometric": estimates}
 
-    monkeypatch.setattr(recovery, "recover_blocks", recover)
-    methods = Methods([], "depth")
+    monkeypatch.setattr(recovery, "recover_by_each", recover)
+    methods = Methods([], "depth", len(cases))
     best = views.best_constants([case.truth for case in cases])
     tables = [
         {
