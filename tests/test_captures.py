@@ -220,6 +220,6 @@ def test_packed_recordings_that_are_broken_are_named_and_the_others_are_taken(
     assert [(each["file"], each["stage"]) for each in found] == [
         ("blind.r3d", "list"), ("cut.r3d", "list"), ("empty.r3d", "list"), ("flipped.r3d", "read"),
     ]  # fmt: skip
-    reasons = ("no intrinsics", "no readable metadata", "no depth map", "Bad CRC")
+    reasons = ("no intrinsics", "not a readable .r3d", "no depth map", "Bad CRC")
     for each, reason in zip(found, reasons, strict=True):
         assert reason in each["reason"]

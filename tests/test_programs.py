@@ -198,18 +198,8 @@ def test_the_weights_of_the_package_are_trained_on_with_own_maps(made, tmp_path)
         fx, fy, cx, cy = intrinsics[[0, 1, 0, 1], [0, 1, 2, 2]].tolist()
         rows.append({**row, "fx": fx, "fy": fy, "cx": cx, "cy": cy})
     put(tmp_path / "own" / "manifest.json", rows)
-    run(
-        tmp_path,
-        "prepare",
-        "--maps",
-        "own",
-        "-ns",
-        len(rows),
-        "--out",
-        "prepared",
-        "--num_workers",
-        0,
-    )
+    own = ["--maps", "own", "-ns", len(rows), "--num_workers", 0]
+    run(tmp_path, "prepare", *own, "--out", "prepared")
     flags = ["--flagfile", where / "made/runs/disparity/run.flags", "--workdir", "runs"]
     flags += ["--data", "prepared", "--model_name", "fine", "--init_from", "default"]
     ended = run(tmp_path, "train", *flags, "--train_split", 0.9)

@@ -102,6 +102,17 @@ def read_recording(path: Path) -> Recording:
         return Recording(path, tuple(_names(held)), _sizes(_metadata(held)))
 
 
+def read_r3d_metadata(path: Path) -> bytes:
+    """The JSON that a .r3d has on its recording; empty where there is none.
+
+    Raises:
+      DataError: it is damaged.
+      OSError: it cannot be read.
+    """
+    with _opened(path) as held:
+        return _metadata(held)
+
+
 def _whole(path: Path, shape: tuple[int, int, int]) -> np.ndarray:
     return np.stack([*_frames(path, shape)])
 
