@@ -160,7 +160,7 @@ def _table(name: str, part: dict[str, Any]) -> str:
         title += f"; best constants {best['fov']:.1f} degrees, near/far {best['ratio']:.3f}"
     lines = [title]
     for first, cells in (("mean errors", _HEADS), ("", _UNITS)):
-        lines.append(f"{first:28}" + "".join(f"{text:>{width}}" for text, width in cells))
+        lines.append(f"{first:30}" + "".join(f"{text:>{width}}" for text, width in cells))
     for row, aggregates in part["rows"].items():
         errors = aggregates["errors"]
         fov = errors["fov_error_deg"]
@@ -177,7 +177,7 @@ def _table(name: str, part: dict[str, Any]) -> str:
             str(aggregates["unsolved"] or ""),
         )
         cells = zip(texts, _HEADS, strict=True)
-        lines.append(f"{row:28}" + "".join(f"{text:>{width}}" for text, (_, width) in cells))
+        lines.append(f"{row:30}" + "".join(f"{text:>{width}}" for text, (_, width) in cells))
     return "\n".join(line.rstrip() for line in lines)
 
 
