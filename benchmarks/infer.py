@@ -87,7 +87,7 @@ def _parts(folder: Path, out: Path, model: Model) -> dict[str, Callable[[], obje
     batches = [recovery.make_blocks(maps[at : at + BATCH]) for at in range(0, MAPS, BATCH)]
     estimate = recovery.Estimate(
         focal=500.0, shift=-0.2, a=1.0, b=0.1, focal_interval=(450.0, 550.0),
-        shift_interval=(-0.3, -0.1), flags=(),
+        shift_interval=(-0.3, -0.1), focal_by_map=(450.0, 500.0, 550.0), flags=(),
     )  # fmt: skip
     config = RecoveryConfig(folder, out, (), "depth", "geometric")
 

@@ -126,11 +126,9 @@ def _measure(space: Space) -> dict[str, int]:
 def _programs(space: Space) -> dict[str, Callable[[], jax.stages.Lowered]]:
     """How each program of a space is lowered, by name; forms know no space."""
     recovery = functools.partial(_recovery, estimation.estimate, space)
-    evidence = functools.partial(_recovery, estimation.focal_evidence, space)
     each = {
         "recovery, learned": functools.partial(recovery, "learned"),
         "recovery, geometric": functools.partial(recovery, "geometric"),
-        "focal evidence": functools.partial(evidence, "learned"),
         "training step": functools.partial(_training_step, space),
         "validation": functools.partial(_validation, space),
         "scores of the viewer": functools.partial(_scores, space),
@@ -140,7 +138,7 @@ def _programs(space: Space) -> dict[str, Callable[[], jax.stages.Lowered]]:
 
 
 def _recovery(
-    function: Callable[..., dict[str, Any]], space: Space, method: Method
+    function: Callable[..., dict[Any, Any]], space: Space, method: Method
 ) -> jax.stages.Lowered:
     models = [load_model(space=space)] if method == "learned" else []
     networks = tuple(
@@ -163,7 +161,7 @@ def _scores(space: Space) -> jax.stages.Lowered:
 
 def _training_step(space: Space) -> jax.stages.Lowered:
     config, params, batch = _training(space)
-    state = jax.eval_shape(functools.partial(trainer.initial_state, config, STEPS), params)
+    state = trainer.initial_state(config, STEPS, params)
     return jax.jit(trainer.train_step(config, STEPS)).lower(state, batch)
 
 

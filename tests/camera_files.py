@@ -7,6 +7,7 @@ same at a third: `THIRD`.
 import io
 import json
 import struct
+import zipfile
 
 import numpy as np
 
@@ -32,6 +33,14 @@ def npy_of(values):
 def npz_of(**arrays):
     file = io.BytesIO()
     np.savez(file, **arrays)
+    return file.getvalue()
+
+
+def zip_of(**entries):
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as held:
+        for name, contents in entries.items():
+            held.writestr(name, contents)
     return file.getvalue()
 
 
@@ -130,6 +139,7 @@ WHOLE = {
     "matrix.npy": npy_of(THIRD),
     "frames.npy": npy_of(np.stack([THIRD, THIRD])),
     "intrinsics.npz": npz_of(depth=np.ones(SIZE), intrinsics=THIRD),
+    "recording.r3d": zip_of(metadata=record3d(frames=1)),
     "clip.npz": npz_of(depth=np.ones((2, *SIZE)), intrinsics=np.stack([THIRD, THIRD])),
 }
 """A whole file of each kind."""

@@ -29,6 +29,7 @@ class Solved:
         ]
         self.canonical_scale = 0.5 / np.array(spread)
         least = [float(values.min()) if len(values) else 0.0 for values in present]
+        self.map_wins = np.zeros(len(present), bool)
         self.canonical_offset = 0.5 - self.canonical_scale * least
 
     def at(self, index):
@@ -46,7 +47,7 @@ class Solved:
         return recovery.Estimate(
             focal=focal, shift=shift, a=scale, b=offset + shift,
             focal_interval=(0.9 * focal, 1.1 * focal), shift_interval=(shift, shift + 0.1),
-            flags=(),
+            focal_by_map=(0.9 * focal, focal, 1.1 * focal), flags=(),
         )  # fmt: skip
 
 

@@ -68,17 +68,15 @@ def maps_in(space):
     return MAPS if space == "depth" else [1 / values for values in MAPS]
 
 
-@functools.cache
-def solved(space, knows_focal=False):
-    """What geometry makes of the maps: computed once, and not in every program of networks."""
+@functools.partial(jax.jit, static_argnames="space")
+def solve(blocks, focal, space):
+    canonical = affine.canonicalise(blocks.values, blocks.mask)
+    return solver.solve(blocks, canonical, space, jnp.full_like(focal, jnp.nan), focal)
 
-    @jax.jit
-    def solve(blocks):
-        canonical = affine.canonicalise(blocks.values, blocks.mask)
-        unknown = jnp.full(len(MAPS), jnp.nan)
-        return solver.solve(blocks, canonical, space, unknown, FOCALS if knows_focal else unknown)
 
-    return solve(inference.make_blocks(maps_in(space)))
+def solved(maps, space, focal=(np.nan, np.nan, np.nan)):
+    """What geometry makes of three maps: computed once, and not in every program of networks."""
+    return solve(inference.make_blocks(maps), np.float32(focal), space)
 
 
 class Oracle:
@@ -89,10 +87,10 @@ class Oracle:
 
     Args:
       space: of the maps.
-      geometry: what geometry is to make of them; None for what it makes of what is shown.
+      geometry: what geometry is to make of them, of `solved`.
     """
 
-    def __init__(self, space, geometry=None):
+    def __init__(self, space, geometry):
         self.geometry = geometry
         blocks = inference.make_blocks(maps_in(space))
         near, far = np.quantile(blocks.values.astype(float), [0.02, 0.98], axis=1)
@@ -105,8 +103,7 @@ class Oracle:
     def stand_in(self, monkeypatch):
         """Has programs use it; they are traced each time, as what it answers may have changed."""
         monkeypatch.setattr(predictor, "_predictor", self.predictor)
-        if self.geometry is not None:
-            monkeypatch.setattr(estimation.solver, "solve", self.solve)
+        monkeypatch.setattr(estimation.solver, "solve", self.solve)
         monkeypatch.setattr(
             estimation,
             "program",
@@ -118,7 +115,7 @@ class Oracle:
         off = canonical.values[:, None] - self.canonical
         return (off**2).sum(-1).argmin(-1)
 
-    def solve(self, blocks, canonical, *_):
+    def solve(self, blocks, canonical, *_, **__):
         return jax.tree.map(lambda of_maps: of_maps[self.numbers(canonical)], self.geometry)
 
     def predictor(self, config, *_):

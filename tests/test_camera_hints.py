@@ -6,7 +6,18 @@ import os
 
 import numpy as np
 import pytest
-from camera_files import FOV, HEIGHT, SIZE, THIRD, WHOLE, WIDTH, cameras_txt, npz_of, record3d
+from camera_files import (
+    FOV,
+    HEIGHT,
+    SIZE,
+    THIRD,
+    WHOLE,
+    WIDTH,
+    cameras_txt,
+    npz_of,
+    record3d,
+    zip_of,
+)
 from PIL import ExifTags, Image
 from raw_files import put
 
@@ -118,6 +129,15 @@ def test_the_depth_file_itself_comes_first(tmp_path):
     assert str(hints[0]).startswith("focal length from the depth files (3x3 matrix)")
     np.testing.assert_allclose(hints[0].intrinsics, THIRD)
     assert len(hints) == 1 and not lines
+
+
+def test_a_recording_holds_the_cameras_of_its_frames(tmp_path):
+    file = DepthFile(tmp_path, "a.r3d", "a")
+    put(file.path, zip_of(metadata=record3d(frames=2)))
+    for frame, focal in ((0, 50), (1, 51), (None, 50)):
+        (hint,), lines = hints_of(file, frame=frame)
+        assert hint.intrinsics[0, 0] == pytest.approx(focal) and not lines
+    assert hint.origin == "the depth files (Record3D, of pictures of 192 x 144)"
 
 
 def test_fov_json_above_is_of_another_picture(tmp_path):

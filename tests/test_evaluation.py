@@ -154,7 +154,7 @@ def test_a_view_without_an_answer_counts_as_the_constant_guess(monkeypatch):
 
     hints = []
 
-    def recover(models, blocks, known, method, space):
+    def recover(models, blocks, known, space, level):
         """The truth for the first view, nothing for the second, what is far off for the third."""
         count = len(blocks.size)
         if np.any(known.focal_sigma):
@@ -164,14 +164,15 @@ def test_a_view_without_an_answer_counts_as_the_constant_guess(monkeypatch):
         focal[0], shift[0] = cases[0].truth.focal, cases[0].truth.shift
         focal[1] = shift[1] = np.nan
         ends = np.array([0.9, 1.1])
-        return recovery.Estimates(
+        estimates = recovery.Estimates(
             ~np.isnan(focal), shift, focal, np.sort(shift[:, None] * ends), focal[:, None] * ends,
-            np.ones((count, 3)), np.zeros(count, bool), np.ones(count), np.zeros(count),
-            np.ones(count), {},
+            focal[:, None] * np.array([0.9, 1.0, 1.1]), np.zeros(count, bool),
+            np.ones(count), np.zeros(count), np.ones(count), {},
         )  # fmt: skip
+        return {"geometric": estimates}
 
-    monkeypatch.setattr(recovery, "recover_blocks", recover)
-    methods = Methods([], "depth")
+    monkeypatch.setattr(recovery, "recover_by_each", recover)
+    methods = Methods([], "depth", len(cases))
     best = views.best_constants([case.truth for case in cases])
     tables = [
         {

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from box_rooms import box_room
-from recoveries import FOCALS, NOTHING_KNOWN, Oracle, network
+from recoveries import FOCALS, NOTHING_KNOWN, Oracle, network, solved
 
 from train3d_jax.evidence import prior
 from train3d_jax.evidence.targets import FOCAL_BINS
@@ -92,7 +92,7 @@ def test_flags_tell_what_is_wrong_with_a_map(geometric):
 
 
 def test_network_and_geometry_disagree_where_each_excludes_the_other(monkeypatch):
-    oracle = Oracle("depth")
+    oracle = Oracle("depth", solved(ROOMS, "depth"))
     oracle.stand_in(monkeypatch)
     agreeing = inference.recover_blocks([network((0, 2))], inference.make_blocks(ROOMS))
     assert not agreeing.flags["solver_disagrees"].any()

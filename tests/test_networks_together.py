@@ -36,7 +36,7 @@ def straightened_error(recovery, space):
     ],
 )
 def test_networks_for_single_targets_work_together(monkeypatch, networks, asked, space):
-    oracle = Oracle(space, solved(space))
+    oracle = Oracle(space, solved(maps_in(space), space))
     oracle.stand_in(monkeypatch)
     models = [network(targets, space, **clouds) for targets, clouds in networks]
     recovery = inference.recover_blocks(models, inference.make_blocks(maps_in(space)))
@@ -49,7 +49,7 @@ def test_networks_for_single_targets_work_together(monkeypatch, networks, asked,
 
 
 def test_a_shift_network_that_knows_the_focal_length_uses_the_one_that_is_given(monkeypatch):
-    oracle = Oracle("depth", solved("depth", knows_focal=True))
+    oracle = Oracle("depth", solved(MAPS, "depth", FOCALS))
     oracle.stand_in(monkeypatch)
     models = [network((0,), focal_known=True)]
     recovery = inference.recover_blocks(
@@ -61,7 +61,7 @@ def test_a_shift_network_that_knows_the_focal_length_uses_the_one_that_is_given(
 
 @pytest.mark.parametrize("space", ["depth", "disparity"])
 def test_with_a_network_for_the_scale_depth_comes_out_in_metres(monkeypatch, space):
-    Oracle(space, solved(space)).stand_in(monkeypatch)
+    Oracle(space, solved(maps_in(space), space)).stand_in(monkeypatch)
     models = [network((0, 1, 2), space)]
     assert is_metric(models) and not is_metric([network((0, 2))])
     values = [5 * values - 3 for values in maps_in(space)]

@@ -23,7 +23,16 @@ def solve(blocks, space, *known):
     return solver.solve(blocks, canonical, space, *known)
 
 
-solved = jax.jit(solve, static_argnames="space")
+compiled = jax.jit(solve, static_argnames="space")
+parallelism = jax.jit(likelihoods.parallelism, static_argnums=(2, 3))
+share_of_one_direction = jax.jit(plane_share, static_argnums=(1, 2))
+
+
+def solved(blocks, space, shift=None, focal=None):
+    """Of eight maps: one program for each space, whatever is known."""
+    unknown = np.full(8, np.nan, np.float32)
+    known = (unknown if value is None else value for value in (shift, focal))
+    return compiled(blocks, space, *known)
 
 
 def answer(blocks):
@@ -122,9 +131,8 @@ def test_parallel_planes_determine_the_shift_where_there_is_no_right_angle():
     solution = solved(blocks, "disparity")
     true = true_shifts(blocks_of([disparity]))[0]
     fit = solution.fit
-    parallel = likelihoods.parallelism(
-        fit.windows, fit.base, "disparity", solver_settings("disparity")
-    )[0]
+    settings = solver_settings("disparity")
+    parallel = parallelism(fit.windows, fit.base, "disparity", settings)[0]
     low, _, high = np.asarray(quantiles(solution.shift, "shift", MIDDLE))[0]
     ratio = ratio_bins()[parallel.argmax()]
     assert abs(ratio - affine.shift_to_ratio(true)) < 0.02
@@ -176,11 +184,11 @@ def test_derivatives_are_those_of_finite_differences():
 
 def test_one_plane_has_one_direction_and_a_room_has_several():
     v, u = np.mgrid[-0.5:0.5:96j, -0.6:0.6:128j]
-    blocks = blocks_of([1 / (0.4 + 0.1 * u + 0.05 * v), ROOMS[0][0]])
-    focal = np.array([96 / 1.0, FOCALS[0]], np.float32)
+    blocks = blocks_of([1 / (0.4 + 0.1 * u + 0.05 * v), ROOMS[0][0]] * 4)
+    focal = np.array([96 / 1.0, FOCALS[0]] * 4, np.float32)
     first_guess = np.asarray(camera.initial_focal(blocks.size[:, 0]))
     fit = solved(blocks, "depth").fit
-    share = plane_share(
+    share = share_of_one_direction(
         fit, "depth", solver_settings("depth"), true_shifts(blocks), focal / first_guess
     )
     assert share[0] > 0.99 and share[1] < 0.8

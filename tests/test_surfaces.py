@@ -28,11 +28,13 @@ def fit(rays, inverse_depth, mask=EVERYTHING):
     return fit_windows(np.float32(rays), np.float32(inverse_depth), mask)
 
 
+@functools.partial(jax.jit, static_argnames=("consensus", "grids"))
+def fitted(w, mask, consensus, grids):
+    return fit_block_windows(RAYS, w, mask, (64, 64), WindowSettings(grids), consensus)
+
+
 def fit_blocks(w, mask=EVERYTHING, consensus=True, grids=quadrics.GRIDS):
-    fitted = jax.jit(
-        lambda w, mask: fit_block_windows(RAYS, w, mask, (64, 64), WindowSettings(grids), consensus)
-    )
-    return fitted(np.float32(w), mask)
+    return fitted(np.float32(w), mask, consensus, grids)
 
 
 def canonical_inverse(true_inverse, space):

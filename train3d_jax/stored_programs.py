@@ -49,7 +49,7 @@ class Program:
         """Compiles nothing yet.
 
         Args:
-          function: of any trees of arrays; returns a dict, list or tuple of arrays, nested or not.
+          function: of any trees of arrays; returns one, of dicts, lists, tuples and NamedTuples.
           described: all that it depends on beside its arguments and the code of this package.
           compiler_options: as of `jax.jit`.
           donates: whether the arrays of the first argument are given away, as by `donate_argnums`.
@@ -78,8 +78,12 @@ class Program:
         return _path(f"{self._described} {self._options} {key}")
 
     def _compile(self, leaves: list[Any], key: Any, path: Path | None) -> Callable[..., Any]:
+        trees: list[Any] = []
+
         def flat(*leaves: Any) -> Any:
-            return self._function(*jax.tree.unflatten(key[0], leaves))
+            result, tree = jax.tree.flatten(self._function(*jax.tree.unflatten(key[0], leaves)))
+            trees.append(tree)
+            return result
 
         flat.__name__ = getattr(self._function, "__name__", "flat")
         # The tree of all arguments is a tuple of theirs.
@@ -89,8 +93,8 @@ class Program:
         with _not_in_cache_of_jax():
             compiled = lowered.compile(self._options)
         if path is not None:
-            _write(path, compiled)
-        return compiled
+            _write(path, compiled, trees[0])
+        return _with_tree(compiled, trees[0])
 
 
 @contextlib.contextmanager
@@ -113,6 +117,10 @@ def _flat(arguments: Any) -> tuple[list[Any], Any]:
     return leaves, (tree, tuple((np.shape(leaf), str(leaf.dtype)) for leaf in leaves))
 
 
+def _with_tree(compiled: Callable[..., Any], tree: Any) -> Callable[..., Any]:
+    return lambda *leaves: jax.tree.unflatten(tree, compiled(*leaves))
+
+
 class QuickFirst:
     """A function as two `Program`: one that compiles quickly, and later one that runs quickly."""
 
@@ -126,8 +134,8 @@ class QuickFirst:
             is used at once where it is kept from an earlier process.
         """
         self._quick, self._full = (
-            Program(function, described, chunking.compiler_options(quickly))
-            for quickly in (True, False)
+            Program(function, described, chunking.compiler_options(level))
+            for level in (chunking.QUICK, chunking.FULL)
         )
         self._left = calls
 
@@ -171,15 +179,19 @@ def _read(path: Path) -> Callable[..., Any] | None:
         payload, check = contents[:-4], contents[-4:]
         if zlib.crc32(payload).to_bytes(4, "big") != check:
             return None
-        return serialize_executable.deserialize_and_load(*pickle.loads(payload))
+        executable, result = pickle.loads(payload)
+        loaded = serialize_executable.deserialize_and_load(*executable)
+        return _with_tree(loaded, jax.tree.structure(result))
     except Exception:  # whatever is wrong with it, it is compiled again
         return None
 
 
-def _write(path: Path, compiled: Any) -> None:
+def _write(path: Path, compiled: Any, tree: Any) -> None:
     """Keeps a program where that can be done: without it the next process compiles it again."""
     try:
-        payload = pickle.dumps(serialize_executable.serialize(compiled))
+        # A structure with NamedTuples cannot be pickled, but a tree of it can.
+        result = jax.tree.unflatten(tree, range(tree.num_leaves))
+        payload = pickle.dumps((serialize_executable.serialize(compiled), result))
         path.parent.mkdir(parents=True, exist_ok=True)
         check = zlib.crc32(payload).to_bytes(4, "big")
         files.write_whole(path, payload, check, beside=files.own_part)

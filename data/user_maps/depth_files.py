@@ -4,7 +4,8 @@ import glob
 import os
 import re
 from collections import Counter
-from pathlib import Path
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from data.walking import files_below, files_matching
@@ -75,7 +76,12 @@ def find_depth_files(
     return search(source, leave_out, reserved).files
 
 
-def search(source: Path, leave_out: Path | None = None, reserved: tuple[str, ...] = ()) -> Listing:
+def search(
+    source: Path,
+    leave_out: Path | None = None,
+    reserved: tuple[str, ...] = (),
+    wanted: Sequence[str] = (),
+) -> Listing:
     """The depth maps of a file, of a folder and all folders in it, or of a pattern.
 
     Links to folders and files are followed, each folder once; `._*` files and `__MACOSX` folders,
@@ -85,6 +91,7 @@ def search(source: Path, leave_out: Path | None = None, reserved: tuple[str, ...
       source: a file, a folder, or a pattern with *, ?, [] or ** for any folders.
       leave_out: a folder whose files are left out, as they are the output of an earlier run.
       reserved: names that no map gets without its suffix.
+      wanted: patterns of paths; the first that fits some maps leaves the other maps out.
 
     Returns:
       Depth maps and others.  Names are relative to the folder, or to the part of the pattern that
@@ -120,6 +127,10 @@ def search(source: Path, leave_out: Path | None = None, reserved: tuple[str, ...
     )
     if not outside:
         raise UserError(f"{source}: holds no depth map; readable are {READABLE}; {_listed(others)}")
+    for pattern in wanted:
+        if fitting := [path for path in outside if PurePosixPath(path).match(pattern)]:
+            outside = fitting
+            break
     stems = [bare_name(path) for path in outside]
     # A bare name is taken where two files share it, and where another file is called that in full,
     # as a.npy is beside a.npy.png.

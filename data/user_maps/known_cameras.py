@@ -18,6 +18,7 @@ from data.user_maps.hints import (
     hint_of_file,
 )
 from train3d_jax.errors import DataError, UserError
+from train3d_jax.formats.depth import PICTURES
 from train3d_jax.geometry.camera import centred_intrinsics, degrees_to_focal
 from train3d_jax.geometry.intrinsics import form_problem, size_problem
 
@@ -104,7 +105,7 @@ class KnownCamera:
         Args:
           file: the map.
           size: its height and width in pixels.
-          picture: that it belongs to, for EXIF; None where there is none.
+          picture: that it belongs to, for EXIF; None where there is none but the map's own file.
           frame: number of the map in a clip; None where it is none of a clip.
           report: takes a line on each source that is there but cannot be used.
 
@@ -114,6 +115,8 @@ class KnownCamera:
         flag = self._of_flags(file, size, frame)
         found = [] if flag is None else [flag]
         if self._looks:
+            if picture is None and file.path.suffix.lower() in PICTURES:
+                picture = file.path  # of a phone, with its depth
             beside = hint_beside(file, size, report, frame)
             exif = None if picture is None else hint_of_exif(picture, size, report)
             found += [hint for hint in (beside, exif) if hint is not None]

@@ -1,6 +1,7 @@
 """The settings of a run of launch.evaluate, checked, and its folder of results."""
 
 import re
+from collections.abc import Sized
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -63,6 +64,10 @@ class EvaluationConfig:
     def views(self) -> int:
         """Views of each map."""
         return self.crops if self.crop else 1
+
+    def maps_of(self, maps: Sized) -> int:
+        """How many maps of a set are evaluated."""
+        return min(len(maps), self.max_maps or len(maps))
 
     def to_json(self) -> dict[str, Any]:
         """All settings that the numbers depend on."""

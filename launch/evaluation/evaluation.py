@@ -37,7 +37,7 @@ def evaluate_sets(config: EvaluationConfig) -> Outcome:
     models = [networks.load_model(run, config.space) for run in config.runs]
     if models:
         networks.check_models(models, config.space, focal_known=False)
-    methods = Methods(models, config.space)
+    methods = Methods(models, config.space, config.views * sum(map(config.maps_of, sets)))
     digests = [f"{model.name} {model.digest}" for model in models]
     config.make_out()
     evaluated = (

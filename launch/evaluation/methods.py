@@ -10,11 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from data.user_maps.true_maps import TrueMap
+from train3d_jax import chunking
 from train3d_jax.evaluation import views
 from train3d_jax.evaluation.views import Constants, Truth, View
 from train3d_jax.evidence.fusion import Method
 from train3d_jax.geometry import affine, camera, clouds, metrics
-from train3d_jax.inference import recovery
+from train3d_jax.inference import estimation, recovery
 from train3d_jax.inference.models import Model
 from train3d_jax.inference.recovery import Known
 
@@ -40,6 +41,10 @@ compiled twice."""
 SOLVED_AT_ONCE = 16
 """Views in a call.  Chosen; fixed, because the last digits change with the size of a batch, and
 must not depend on how an evaluation is run."""
+
+FEW = 128
+"""Views up to which an evaluation is compiled at `chunking.SIMPLE`, see `Methods`.  Chosen: with
+more of them the program of `chunking.FULL` saves more than it takes longer to compile."""
 
 LEAST_VALUE = 1e-3
 """Least depth (or disparity) over its far quantile; chosen.  A wrong shift can put points at
@@ -143,10 +148,19 @@ class Methods:
       pictured: number of the row that is drawn: the networks', or geometry's without networks.
     """
 
-    def __init__(self, models: Sequence[Model], space: affine.Space):
+    def __init__(self, models: Sequence[Model], space: affine.Space, count: int):
+        """Compiles nothing yet.
+
+        Args:
+          models: networks that together cover shift and focal length; none for geometry alone.
+          space: of the maps that methods get.
+          count: views of the whole evaluation, of all sets and shards, at most.  Up to `FEW` are
+            computed by a program that compiles faster; last digits depend on it.
+        """
         self._models = models
+        self._level = chunking.SIMPLE if count <= FEW else chunking.FULL
         self._space: affine.Space = space
-        self._methods: tuple[Method, ...] = ("geometric", "learned") if models else ("geometric",)
+        self._methods = estimation.methods_of(models)
         self._best_method: Method = self._methods[-1]
         self._hinted = f"{self._best_method}, {HINTED}"
         self.rows = (
@@ -199,20 +213,20 @@ class Methods:
             GUESS: _constant(full, Constants(CONSTANT_FOV, CONSTANT_RATIO)),
             BEST: _constant(full, best),
         }
-        for method in self._methods:
-            estimates[method] = _estimates_of(self._recover(blocks, Known(), method))
+        by_each = self._recover(blocks, Known())
+        estimates |= {method: _estimates_of(by_each[method]) for method in self._methods}
         hinted = Known(np.array([case.hinted_focal for case in full]), HINT_SIGMA)
-        estimates[self._hinted] = _estimates_of(self._recover(blocks, hinted, self._best_method))
+        estimates[self._hinted] = _estimates_of(self._recover(blocks, hinted)[self._best_method])
         true_focal = Known(focal=np.array([case.truth.focal for case in full]))
-        batch = self._recover(blocks, true_focal, self._best_method)
+        batch = self._recover(blocks, true_focal)[self._best_method]
         estimates[TRUE_FOCAL] = _estimates_of(batch)._replace(focal_interval=None)
         true_blocks = _stacked([case.true_blocks for case in full])
-        batch = self._recover(true_blocks, Known(shift=True), self._best_method)
+        batch = self._recover(true_blocks, Known(shift=True))[self._best_method]
         estimates[TRUE_SHIFT] = _estimates_of(batch)._replace(shift_interval=None)
         return estimates
 
-    def _recover(self, blocks: clouds.Blocks, known: Known, method: Method) -> recovery.Estimates:
-        return recovery.recover_blocks(self._models, blocks, known, method, self._space)
+    def _recover(self, blocks: clouds.Blocks, known: Known) -> dict[Method, recovery.Estimates]:
+        return recovery.recover_by_each(self._models, blocks, known, self._space, self._level)
 
 
 def _stacked(blocks: Sequence[clouds.Blocks]) -> clouds.Blocks:

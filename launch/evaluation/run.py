@@ -91,8 +91,8 @@ class _Run:
         self._config, self._maps, self._methods = config, maps, methods
 
     def evaluate(self, name: str) -> EvaluatedSet:
-        most = self._config.max_maps or len(self._maps)
-        chosen = np.linspace(0, len(self._maps) - 1, min(len(self._maps), most)).round()
+        count = self._config.maps_of(self._maps)
+        chosen = np.linspace(0, len(self._maps) - 1, count).round()
         truths: list[Truth] = []
         readable: list[int] = []
         left_out = 0

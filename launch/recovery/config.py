@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from data.user_maps.known_cameras import KnownCamera
+from data.user_maps.producers import PRODUCERS
 from launch.recovery.shards import Shard
 from train3d_jax import __version__
 from train3d_jax.errors import UserError
@@ -83,6 +84,8 @@ class RecoveryConfig:
       resume: keep the answers that an earlier run with the same settings wrote.
       shard: the part of the maps to recover, without summaries; None for all.
       merge: only write the summaries, of answers that are there.
+      producer: the value of --from, whose table says the unit and which files hold depth; None
+        where it is not given.
     """
 
     input: Path
@@ -101,6 +104,7 @@ class RecoveryConfig:
     resume: bool = False
     shard: Shard | None = None
     merge: bool = False
+    producer: str | None = None
 
     def __post_init__(self):
         """Raises UserError where settings exclude each other."""
@@ -117,10 +121,12 @@ class RecoveryConfig:
             ),
             (
                 self.ray_depth and not known and not may_be_found,
-                "--ray_depth needs a known camera: give --focal_px, --fov_deg or --intrinsics",
+                "--ray_depth needs a known camera: give --focal_px, --fov_deg or --intrinsics"
+                + self.advice,
             ),
             (
-                self.shift_is_exact and known,
+                # With the unit of a producer, what is known makes a cloud in metres.
+                self.shift_is_exact and known and self.producer is None,
                 "--shift_known and a known camera leave nothing to recover; leave one out",
             ),
             (
@@ -136,6 +142,19 @@ class RecoveryConfig:
     def shift_is_exact(self) -> bool:
         """Whether the maps' own shift needs no estimate."""
         return self.shift_known and not self.shift_sigma
+
+    @property
+    def advice(self) -> str:
+        """What the producer's table adds to an error."""
+        advice = PRODUCERS[self.producer].advice if self.producer is not None else ""
+        return f"; {advice}" if advice else ""
+
+    def metres_of(self, path: Path) -> float | None:
+        """Metres of one unit of a map, where that and its shift are known."""
+        if self.producer is None or not self.shift_known:
+            return None
+        producer = PRODUCERS[self.producer]
+        return producer.metres_of(path) if producer.space == self.space else None
 
     def to_json(self) -> dict[str, Any]:
         """The settings as JSON; shards are left out, as they do not change any answer."""

@@ -20,7 +20,8 @@ _OUT = flags.DEFINE_string("out", None, "Folder for the answers.", required=True
 _SPACE = flags.DEFINE_enum(
     "space", None, ["depth", "disparity", GUESS],
     "What the maps hold, up to scale and shift: depth (metric networks, sensors) or disparity "
-    "(MiDaS, DPT, Depth Anything); guess decides from the statistics of all maps.", required=True,
+    "(MiDaS, DPT, Depth Anything); guess decides from the statistics of all maps.  Not needed "
+    "where --from says it.",
 )  # fmt: skip
 
 
@@ -61,40 +62,50 @@ _MERGE = flags.DEFINE_bool(
 )
 flags.adopt_module_key_flags(camera_flags)
 flags.adopt_module_key_flags(shared_flags)
+flags.register_multi_flags_validator(
+    ["space", "from"], shared_flags.has_space, shared_flags.NO_SPACE
+)
 
 
 def configuration() -> tuple[RecoveryConfig, Listing]:
     """The configuration that the flags make, and the maps that it names; prints a guessed space.
 
+    Prints a line, too, where a file looks like those of a producer that the flags contradict.
+
     Raises:
       UserError: flags exclude each other, there is no map, or the space cannot be guessed.
     """
-    from launch.recovery import space_guess  # start-up: they import JAX
+    from launch.recovery import producer_notes, space_guess  # start-up: they import JAX
     from launch.recovery.one_map import find_maps
 
+    space = shared_flags.space()
+    shift = shared_flags.of_table(_SHIFT_KNOWN.name, "shift_known")
     config = RecoveryConfig(
         input=Path(_INPUT.value),
         out=Path(_OUT.value),
         runs=shared_flags.runs() if _needs_networks() else (),
-        space=cast(Any, "depth" if _SPACE.value == GUESS else _SPACE.value),
+        space=cast(Any, "depth" if space == GUESS else space),
         method=cast(Any, _METHOD.value),
         batch_size=_BATCH_SIZE.value,
         camera=camera_flags.known_camera(),
-        shift_known=bool(_SHIFT_KNOWN.value),
-        shift_sigma=0.0 if isinstance(_SHIFT_KNOWN.value, bool) else _SHIFT_KNOWN.value,
+        shift_known=bool(shift),
+        shift_sigma=0.0 if isinstance(shift, bool) else shift,
         shared_camera=_SHARED_CAMERA.value,
-        ray_depth=_RAY_DEPTH.value,
+        ray_depth=shared_flags.of_table(_RAY_DEPTH.name, "ray_depth"),
         reading=shared_flags.reading(),
         saving=shared_flags.saving(),
         resume=_RESUME.value,
         shard=shard_of(_SHARD.value, _MERGE.value),
         merge=_MERGE.value,
+        producer=shared_flags.producer_name(),
     )
     listing = find_maps(config)
-    if _SPACE.value == GUESS:
+    if space == GUESS:
         guess = space_guess.guess(listing.files, config.reading)
         print(guess.text, flush=True)
         config = dataclasses.replace(config, space=guess.space, reading=guess.reading)
+    if line := producer_notes.contradiction(listing, config):
+        print(line, flush=True)
     return config, listing
 
 

@@ -8,9 +8,11 @@ import numpy as np
 from data.user_maps.depth_files import DepthFile, Listing, search
 from data.user_maps.hints import CameraHint
 from data.user_maps.known_cameras import ray_length_to_depth
+from data.user_maps.producers import PRODUCERS
 from launch import program
 from launch.recovery import saving
 from launch.recovery.config import RecoveryConfig
+from launch.recovery.producer_notes import explained, refuse_photo
 from launch.recovery.recovered import Map, Recovered
 from launch.recovery.shared_camera import SharedCamera
 from launch.recovery.summary import NAME
@@ -54,7 +56,8 @@ def find_maps(config: RecoveryConfig) -> Listing:
       UserError: there is no map, `config.out` is the folder of the maps, or --rgb is missing or one
         image for many maps.
     """
-    listing = search(config.input, leave_out=config.out, reserved=(NAME,))
+    wanted = PRODUCERS[config.producer].files if config.producer else ()
+    listing = search(config.input, leave_out=config.out, reserved=(NAME,), wanted=wanted)
     if config.out.resolve() == listing.files[0].root.resolve():
         raise UserError(f"--out={config.out}: is where the input is; give another folder")
     saving.check_images(config.saving.rgb, len(listing.files))
@@ -68,7 +71,11 @@ def read_map(file: DepthFile, config: RecoveryConfig) -> Map:
       UserError: the file cannot be read, the camera that flags give does not fit it, or ray lengths
         have no camera.
     """
-    values = read_depth_file(file.path, config.reading)
+    try:
+        values = read_depth_file(file.path, config.reading)
+        refuse_photo(file.path, config.producer)
+    except DataError as error:
+        raise explained(error, file.path, config.producer) from None
     height, width = values.shape
     hints, notes = _hints_of(file, (height, width), config)
     intrinsics = hints[0].intrinsics if hints else None
@@ -77,10 +84,10 @@ def read_map(file: DepthFile, config: RecoveryConfig) -> Map:
             raise DataError(
                 file.path,
                 "--ray_depth needs the exact camera of each map: give --focal_px, --fov_deg or "
-                "--intrinsics",
+                f"--intrinsics{config.advice}",
             )
         values = ray_length_to_depth(values, intrinsics, config.space)
-    return Map(file, values, intrinsics, hints, notes)
+    return Map(file, values, intrinsics, hints, notes, config.metres_of(file.path))
 
 
 def _hints_of(
@@ -126,10 +133,12 @@ def solve(
     )
     batch = recovery.recover_blocks(models, blocks, known, config.method, config.space, at_once)
     checks = map_checks.check([each.values for each in maps], blocks, config.space, at_once)
-    return [
-        _recovered(each, batch, number, check, shared)
-        for number, (each, check) in enumerate(zip(maps, checks, strict=True))
-    ]
+    results = []
+    for number, (each, check) in enumerate(zip(maps, checks, strict=True)):
+        metres = each.metres if known_shift is None else None
+        found = _recovered(each, batch, number, check, shared)
+        results.append(found if metres is None else _in_metres(found, metres, config))
+    return results
 
 
 def _known_of(
@@ -171,6 +180,16 @@ def _recovered(
     return Recovered(each.file, each, estimate, canonical, check, hint_dropped=dropped)
 
 
+def _in_metres(recovered: Recovered, metres: float, config: RecoveryConfig) -> Recovered:
+    """The same with depth in metres, given those of one unit of the map."""
+    estimate = recovered.estimate
+    if estimate is None:
+        return recovered
+    # An exact shift of 0 comes out with float32's roundings of the canonical form.
+    b = 0.0 if config.shift_is_exact else estimate.b * metres / estimate.a
+    return recovered._replace(estimate=estimate._replace(a=metres, b=b), metric=True)
+
+
 def write(recovered: Recovered, config: RecoveryConfig, origin: Origin) -> dict[str, Any]:
     """Writes all files of a map, its answer last; of a map without an estimate the answer alone.
 
@@ -182,15 +201,15 @@ def write(recovered: Recovered, config: RecoveryConfig, origin: Origin) -> dict[
       OSError: a file of an earlier run cannot be removed.
     """
     saving.remove(config.out, recovered.file.name)
-    flags = () if recovered.error else saving.save(recovered, config, unit_of(origin))
+    flags = () if recovered.error else saving.save(recovered, config, _unit(recovered, origin))
     answer = answer_of(recovered, config, origin, flags)
     answers.write_answer(config.out / f"{recovered.file.name}.json", answer)
     return answer
 
 
-def unit_of(origin: Origin) -> str:
+def _unit(recovered: Recovered, origin: Origin) -> str:
     """The unit of recovered depth."""
-    return "metres" if origin.metric else "arbitrary"
+    return "metres" if origin.metric or recovered.metric else "arbitrary"
 
 
 def answer_of(
@@ -216,7 +235,7 @@ def answer_of(
         size=None if recovered.map is None else recovered.map.size,
         solution=estimate,
         canonical=canonical,
-        metric=origin.metric,
+        metric=origin.metric or recovered.metric,
         model=origin.model,
         method=origin.method,
         intrinsics=None if recovered.map is None else recovered.map.intrinsics,

@@ -20,6 +20,7 @@ class Map(NamedTuple):
       hints: what is known of the camera, the most trusted first.
       notes: lines on where that is from, and on sources that cannot be used; the same for all maps
         of one source.
+      metres: of one unit of the values, where it is known and their shift is right; else None.
     """
 
     file: DepthFile
@@ -27,6 +28,7 @@ class Map(NamedTuple):
     intrinsics: np.ndarray | None
     hints: tuple[CameraHint, ...] = ()
     notes: tuple[str, ...] = ()
+    metres: float | None = None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -45,6 +47,7 @@ class Recovered(NamedTuple):
       canonical: scale and offset of the canonical form; None where there is no estimate.
       check: what the map looks like; None where it was not solved.
       error: why there is no estimate; None where there is one.
+      metric: its depth is in metres because the map's unit is known.
       hint_dropped: the map excludes the most trusted hint, and is the wider evidence.
     """
 
@@ -54,6 +57,7 @@ class Recovered(NamedTuple):
     canonical: tuple[float, float] | None = None
     check: MapCheck | None = None
     error: str | None = None
+    metric: bool = False
     hint_dropped: bool = False
 
     def failed(self, error: str) -> "Recovered":

@@ -15,7 +15,7 @@ from launch.recovery.config import RecoveryConfig
 from train3d_jax import chunking
 from train3d_jax.errors import UserError
 from train3d_jax.formats.depth import read_depth_file
-from train3d_jax.inference import recovery
+from train3d_jax.inference import clips, recovery
 from train3d_jax.inference.models import Model
 
 _FLOAT32 = 1e-6
@@ -77,16 +77,16 @@ def estimate(
 
     def take_batch() -> None:
         nonlocal total, used
-        evidence = recovery.focal_evidence(
+        evidence = recovery.evidence(
             models,
             recovery.make_blocks(batch),
-            config.method,
             recovery.Known(shift=config.shift_known, shift_sigma=config.shift_sigma),
+            config.method,
             config.space,
             at_once,
         )
-        total = total + evidence.sum(0)
-        used += int(evidence.any(-1).sum())  # all 0 is a map that cannot be solved
+        total = total + evidence.focal.sum(0)
+        used += int(evidence.solvable.sum())
         batch.clear()
 
     with tqdm(total=len(chosen), desc="camera", unit="map") as bar, compiling.shown_on(bar):
@@ -120,7 +120,7 @@ def estimate(
         raise UserError(
             f"--shared_camera: none of {len(chosen)} maps can be read and solved; the first: {why}"
         )
-    focal, interval = recovery.shared_focal(total, used, first[1])
+    focal, interval = clips.shared_focal(total, used, first[1])
     return SharedCamera(focal, interval, used, len(files))
 
 

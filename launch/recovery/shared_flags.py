@@ -1,10 +1,13 @@
 """Flags that launch.infer and launch.view share: networks, how files are read, what is saved."""
 
 from pathlib import Path
+from typing import Any, cast
 
 from absl import flags
 
+from data.user_maps.producers import PRODUCERS, Producer
 from launch.recovery.config import ENDINGS, SaveSettings
+from train3d_jax.errors import UserError
 from train3d_jax.formats.depth import ReadSettings
 from train3d_jax.inference.models import DEFAULT
 
@@ -13,6 +16,11 @@ _MODEL = flags.DEFINE_list(
     "the weights of the package.",
 )  # fmt: skip
 
+_FROM = flags.DEFINE_enum(
+    "from", None, list(PRODUCERS),
+    "Who wrote the maps: sets key, space, unit, missing values and whether the shift is known; "
+    "flags that are given win.",
+)  # fmt: skip
 _KEY = flags.DEFINE_string(
     "key", None, "Array to take from .npz, .h5 and .mat files that hold several."
 )
@@ -76,10 +84,67 @@ def model_was_given() -> bool:
     return flags.FLAGS["model"].present > 0
 
 
+def producer() -> Producer | None:
+    """What the table says of --from; None where it is not given."""
+    return None if _FROM.value is None else PRODUCERS[_FROM.value]
+
+
+def producer_name() -> str | None:
+    """The value of --from."""
+    return _FROM.value
+
+
+def has_space(values: dict[str, str | None]) -> bool:
+    """Whether --space is given, or --from has one; for a validator of both."""
+    name = values["from"]
+    return values["space"] is not None or (name is not None and PRODUCERS[name].space is not None)
+
+
+NO_SPACE = "give --space, or --from of a producer that has one"
+
+
+def space() -> str:
+    """The value of --space, or the space of --from.
+
+    Raises:
+      UserError: the space of --from is not read.
+    """
+    flag, table = flags.FLAGS["space"], producer()
+    if flag.value is not None or table is None or table.space is None:
+        return str(flag.value)
+    if table.space not in cast(Any, flag.parser).enum_values:
+        raise UserError(
+            f"--from={_FROM.value}: its maps are affine in {table.space} depth, which is not read; "
+            "convert them to depth first"
+        )
+    return table.space
+
+
+def of_table(flag: str, field: str) -> Any:
+    """The value of a flag; where it is not given, the field of --from in the table.
+
+    The table knows nothing of maps that are in another space than its own.
+    """
+    table = producer()
+    if flags.FLAGS[flag].present or table is None or table.space not in (None, space()):
+        return flags.FLAGS[flag].value
+    return getattr(table, field)
+
+
 def reading() -> ReadSettings:
     """How files are to be read."""
     invalid = tuple(map(_number, _INVALID.value))
-    return ReadSettings(_KEY.value, _CHANNEL.value, _ALLOW_8BIT.value, invalid, _NEGATE.value)
+    table = producer()
+    if table is not None and not flags.FLAGS["invalid"].present:
+        invalid = table.invalid
+    return ReadSettings(
+        _KEY.value,
+        _CHANNEL.value,
+        of_table("allow_8bit", "allow_8bit"),
+        invalid,
+        _NEGATE.value,
+        () if table is None else table.keys,
+    )
 
 
 def saving() -> SaveSettings:

@@ -21,7 +21,7 @@ _SPACE = flags.DEFINE_enum(
     "space", None, ["depth", "disparity", GUESS],
     "What the maps hold, up to scale and shift: depth (metric networks, sensors) or disparity "
     "(MiDaS, DPT, Depth Anything); guess decides from the statistics of all maps.  With --data, "
-    "the space that depth is converted to.", required=True,
+    "the space that depth is converted to.  Not needed where --from says it.",
 )  # fmt: skip
 _OUT = flags.DEFINE_string("out", "recovered", "Folder for what is saved.")
 _HOST = flags.DEFINE_string(
@@ -30,14 +30,17 @@ _HOST = flags.DEFINE_string(
 _PORT = flags.DEFINE_integer("port", 8080, "Port; 0 takes any.", lower_bound=0, upper_bound=65535)
 flags.adopt_module_key_flags(camera_flags)
 flags.adopt_module_key_flags(shared_flags)
+flags.register_multi_flags_validator(
+    ["space", "from"], shared_flags.has_space, shared_flags.NO_SPACE
+)
 
 
-_OF_INPUT = ("rgb", "focal_px", "fov_deg", "intrinsics")
+_OF_INPUT = ("rgb", "from", "focal_px", "fov_deg", "intrinsics")
 
 
 @flags.multi_flags_validator(
     ["input", "data", *_OF_INPUT],
-    "give --input (and --rgb, --focal_px, --fov_deg, --intrinsics), or --data",
+    "give --input (and --rgb, --from, --focal_px, --fov_deg, --intrinsics), or --data",
 )
 def _one_source(values: dict[str, Any]) -> bool:
     return (values["input"] is None) != (values["data"] is None) and (
@@ -51,10 +54,11 @@ def configuration() -> ViewConfig:
     Raises:
       UserError: there is no map, or the space cannot be guessed.
     """
-    from launch.recovery import space_guess  # start-up: they import JAX
+    from launch.recovery import producer_notes, space_guess  # start-up: they import JAX
     from launch.recovery.one_map import find_maps
 
-    guessed = _SPACE.value == GUESS
+    space, table = shared_flags.space(), shared_flags.producer()
+    guessed = space == GUESS
     if guessed and _DATA.value is not None:
         raise UserError("--space=guess: the maps of --data hold depth; give depth or disparity")
     runs = shared_flags.runs()
@@ -62,16 +66,21 @@ def configuration() -> ViewConfig:
         input=Path(_INPUT.value or _DATA.value or ""),
         out=Path(_OUT.value),
         runs=runs,
-        space=cast(Any, "depth" if guessed else _SPACE.value),
+        space=cast(Any, "depth" if guessed else space),
         method="learned" if runs else "geometric",
         camera=camera_flags.known_camera(),
         reading=shared_flags.reading(),
         saving=shared_flags.saving(),
+        shift_known=table is not None and table.space == space and table.shift_known,
+        ray_depth=table is not None and table.space == space and table.ray_depth,
+        producer=shared_flags.producer_name(),
     )
     listing = find_maps(config) if _DATA.value is None else None
     if guessed and listing is not None:
         guess = space_guess.guess(listing.files, config.reading)
         print(guess.text, flush=True)
         config = dataclasses.replace(config, space=guess.space, reading=guess.reading)
+    if listing is not None and (line := producer_notes.contradiction(listing, config)):
+        print(line, flush=True)
     named = shared_flags.model_was_given()
     return ViewConfig(config, listing, _HOST.value, _PORT.value, named)

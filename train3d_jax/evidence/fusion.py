@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Float
 
 from train3d_jax.evidence.calibration import without_bins
 from train3d_jax.evidence.hints import Hints
@@ -255,22 +255,49 @@ def _hinted(
     return _Hinted(jnp.where(map_wins[:, None], of_map, posterior), disagrees, map_wins)
 
 
-def focal_log_likelihood(
-    geometry: GeometricPosterior, network: NetworkPosterior, blocks: Blocks, method: Method
-) -> tuple[Float[Array, "b 128"], Bool[Array, " b"]]:
-    """Log-likelihood of each focal length by each map, without any prior, (B, FOCAL_BINS).
+class LogLikelihoods(NamedTuple):
+    """The evidence of maps, without any prior or hint of the same quantity, at most 0.
 
-    Its maximum is 0.  Also whether the method had any evidence, (B,).
+    Attributes:
+      focal: of each focal length, at `focal_bins`, shape (B, FOCAL_BINS).
+      shift: of each near/far ratio, at `ratio_bins`, shape (B, SHIFT_BINS); by the focal length
+        that is known or hinted at, too.
     """
-    first_guess = camera.initial_focal(blocks.size[..., 0])
+
+    focal: jax.Array
+    shift: jax.Array
+
+
+def log_likelihoods(
+    geometry: GeometricPosterior,
+    network: NetworkPosterior,
+    blocks: Blocks,
+    hints: Hints,
+    method: Method,
+) -> LogLikelihoods:
+    """What each of B maps says, to be multiplied over the maps of one camera or clip.
+
+    Args:
+      geometry: of the solver, whose shift has been multiplied with the hint.
+      network: of the networks.
+      blocks: the maps.
+      hints: that the solver was given.
+      method: whose evidence is taken, where there are both.
+    """
     prior = focal_prior(blocks.size)
-    own = _on_solver_bins(network, first_guess)[1] if method == "learned" else None
-    own = geometry.focal - geometry.focal_prior if own is None else own
-    posterior = fuse(prior, Evidence(own))
+    first_guess = camera.initial_focal(blocks.size[..., 0])
+    shift, focal = _on_solver_bins(network, first_guess) if method == "learned" else (None, None)
+    shift = geometry.shift - hints.of_shift() if shift is None else shift
+    focal = geometry.focal - geometry.focal_prior if focal is None else focal
+    nothing = np.zeros(shift.shape[-1])
+    return LogLikelihoods(
+        _doubted(fuse(prior, Evidence(focal))) - prior, _doubted(fuse(nothing, Evidence(shift)))
+    )
+
+
+def _doubted(posterior: jax.Array) -> jax.Array:
     doubted = fuse(np.zeros(posterior.shape[-1]), Evidence(posterior, FRAME_DOUBT))
-    likelihood = doubted - prior
-    has_evidence = geometry.fit.has_evidence | (method == "learned")
-    return likelihood - likelihood.max(-1, keepdims=True), has_evidence
+    return doubted - doubted.max(-1, keepdims=True)
 
 
 def _on_solver_bins(

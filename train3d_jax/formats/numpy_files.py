@@ -16,7 +16,7 @@ import numpy as np
 
 from train3d_jax.errors import DataError
 from train3d_jax.formats.arrays import StoredArray, chosen_name
-from train3d_jax.formats.pixels import brief
+from train3d_jax.formats.pixels import brief, check_size
 
 _LOCK = threading.Lock()
 """Heads are read by one thread at a time, see `read_head`."""
@@ -81,6 +81,22 @@ def stored_npz(path: Path, key: str | None = None, usual: Sequence[str] = ()) ->
                 yield file, entry.file_size
 
     return _stored(path, opened)
+
+
+def read_npy(path: Path) -> np.ndarray:
+    """The array of a .npy, of any shape and up to `MOST_PIXELS` values; raises as `stored_npy`."""
+    return _bounded(path, stored_npy(path))
+
+
+def read_npz(path: Path, key: str | None = None) -> np.ndarray:
+    """One array of a .npz, of any shape; as `read_npy`, raises as `stored_npz`."""
+    return _bounded(path, stored_npz(path, key))
+
+
+def _bounded(path: Path, stored: StoredArray) -> np.ndarray:
+    if count := math.prod(stored.shape):
+        check_size(path, count, 1)
+    return stored.whole()
 
 
 def npz_names(path: Path) -> list[str]:

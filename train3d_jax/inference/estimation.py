@@ -1,20 +1,21 @@
-"""The two programs of recovery, from blocks to estimates, as pure functions of arrays."""
+"""The program of recovery, from blocks to estimates and evidence, as a pure function of arrays."""
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from train3d_jax import chunking
 from train3d_jax.evidence import fusion, solver
 from train3d_jax.evidence.fusion import Method, NetworkPosterior
 from train3d_jax.evidence.hints import Hints
 from train3d_jax.evidence.solver import GeometricPosterior
 from train3d_jax.geometry import affine, clouds
 from train3d_jax.inference import predictor
-from train3d_jax.stored_programs import QuickFirst
+from train3d_jax.stored_programs import Program, QuickFirst
 
 
 @dataclass(frozen=True)
@@ -41,14 +42,15 @@ class KnownValues(NamedTuple):
       shift: canonical units, shape (B,); NaN where it is estimated.
       shift_sigma: its standard deviation over the far quantile of depth (or disparity); 0 where it
         is exact.
-      keeps_shift: the input's own shift is right, in place of `shift`; shape (B,).
+      offset: to be added to the input, in its unit, in place of `shift`; shape (B,); NaN where the
+        shift is estimated, 0 where the input's own is right.
     """
 
     focal: Any
     focal_sigma: Any
     shift: Any
     shift_sigma: Any
-    keeps_shift: Any
+    offset: Any
 
 
 def estimate(
@@ -65,19 +67,44 @@ def estimate(
     Returns:
       By name: `shift`, `focal` and `focal_by_map`, low end, median and high end, shape (B, 3);
       `solvable`, `scale`, `offset` and `unit` as of `recovery.Estimates`, `map_wins` as of
-      `fusion.Fused`, shape (B,); and `flags`, a dict.
+      `fusion.Fused`, shape (B,); `focal_evidence` and `shift_evidence` as of `recovery.Evidence`;
+      and `flags`, a dict.
     """
-    batch, geometry, network, metres = _posteriors(setup, params, blocks, known)
+    return _estimate(setup.method, setup, blocks, _posteriors(setup, params, blocks, known))
+
+
+def estimate_by_each(
+    setup: Setup, params: Sequence[Any], blocks: clouds.Blocks, known: KnownValues
+) -> dict[Method, dict[str, Any]]:
+    """`estimate` by the geometric method, and by the learned one where there are networks."""
+    posteriors = _posteriors(setup, params, blocks, known)
+    return {
+        method: _estimate(method, setup, blocks, posteriors)
+        for method in methods_of(setup.networks)
+    }
+
+
+def methods_of(networks: Sequence[Any]) -> tuple[Method, ...]:
+    """The methods that there are with some networks, the best last."""
+    return ("geometric", "learned") if networks else ("geometric",)
+
+
+def _estimate(
+    method: Method, setup: Setup, blocks: clouds.Blocks, posteriors: "_Posteriors"
+) -> dict[str, Any]:
+    batch, geometry, network, metres = posteriors
     fused = fusion.estimate(
-        geometry, network, blocks, batch.canonical, setup.method, setup.space,
+        geometry, network, blocks, batch.canonical, method, setup.space,
         batch.known_shift, batch.known_focal, batch.hints,
     )  # fmt: skip
+    solvable = batch.canonical.solvable & fused.has_evidence
+    evidence = fusion.log_likelihoods(geometry, network, blocks, batch.hints, method)
     unit = jnp.ones_like(fused.shift[:, 1])
     if metres is not None:
         unit = metres if setup.space == "depth" else 1 / metres
         unit = unit / (affine.FAR_VALUE + fused.shift[:, 1])
     return {
-        "solvable": batch.canonical.solvable & fused.has_evidence,
+        "solvable": solvable,
         "shift": fused.shift,
         "focal": fused.focal,
         "focal_by_map": fused.focal_by_map,
@@ -85,26 +112,27 @@ def estimate(
         "scale": batch.canonical.scale,
         "offset": batch.canonical.offset,
         "unit": unit,
+        "focal_evidence": jnp.where(solvable[:, None], evidence.focal, 0.0),
+        "shift_evidence": jnp.where(solvable[:, None], evidence.shift, 0.0),
         "flags": fused.flags,
     }
 
 
-def focal_evidence(
-    setup: Setup, params: Sequence[Any], blocks: clouds.Blocks, known: KnownValues
-) -> dict[str, Any]:
-    """`log_likelihood` of each focal length by each map, see `recovery.focal_evidence`."""
-    batch, geometry, network, _ = _posteriors(setup, params, blocks, known)
-    likelihood, has_evidence = fusion.focal_log_likelihood(geometry, network, blocks, setup.method)
-    usable = (batch.canonical.solvable & has_evidence)[:, None]
-    return {"log_likelihood": jnp.where(usable, likelihood, 0.0)}
+class _Posteriors(NamedTuple):
+    """Of geometry and of networks, and metres at the far value by the networks."""
+
+    batch: predictor.Batch
+    geometry: GeometricPosterior
+    network: NetworkPosterior
+    metres: jax.Array | None
 
 
 def _posteriors(
     setup: Setup, params: Sequence[Any], blocks: clouds.Blocks, known: KnownValues
-) -> tuple[predictor.Batch, GeometricPosterior, NetworkPosterior, jax.Array | None]:
-    """The posteriors of geometry and networks, and metres at the far value by the networks."""
+) -> _Posteriors:
     canonical = affine.canonicalise(blocks.values, blocks.mask)
-    shift = jnp.where(known.keeps_shift, -canonical.offset, known.shift)
+    by_offset = canonical.scale * known.offset - canonical.offset
+    shift = jnp.where(jnp.isnan(known.offset), known.shift, by_offset)
     batch = predictor.Batch(
         blocks,
         canonical,
@@ -121,21 +149,31 @@ def _posteriors(
         blocks, canonical, setup.space, batch.known_shift, batch.known_focal, hints=batch.hints
     )
     network, metres = predictor.predict(setup.networks, params, batch, geometry)
-    return batch, geometry, network, metres
+    return _Posteriors(batch, geometry, network, metres)
 
 
 @functools.cache
-def program(function: Callable[..., dict[str, Any]], setup: Setup, at_once: int) -> QuickFirst:
-    """`estimate` or `focal_evidence` for a setup: of parameters, blocks and `KnownValues`.
+def program_by_each(setup: Setup, level: int) -> Program:
+    """`estimate_by_each` for a setup, at a level of `chunking.compiler_options`."""
+
+    def run(params: Sequence[Any], blocks: clouds.Blocks, known: KnownValues) -> dict[Method, Any]:
+        return estimate_by_each(setup, params, blocks, known)
+
+    return Program(run, f"estimate_by_each {setup}", chunking.compiler_options(level))
+
+
+@functools.cache
+def program(setup: Setup, at_once: int) -> QuickFirst:
+    """`estimate` for a setup: of parameters, blocks and `KnownValues`.
 
     A single map is computed by a program that is compiled quickly, until there were many of them.
     """
 
     def run(params: Sequence[Any], blocks: clouds.Blocks, known: KnownValues) -> dict[str, Any]:
-        return function(setup, params, blocks, known)
+        return estimate(setup, params, blocks, known)
 
-    run.__name__ = function.__name__
-    described = f"{function.__qualname__} {setup}"
+    run.__name__ = estimate.__name__
+    described = f"{estimate.__qualname__} {setup}"
     return QuickFirst(run, described, calls=PATIENCE if at_once == 1 else 0)
 
 

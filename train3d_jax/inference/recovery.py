@@ -1,26 +1,16 @@
 """Estimates of shift and focal length for batches of depth maps."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from train3d_jax import chunking
-from train3d_jax.evidence.fusion import INTERVAL, Method
-from train3d_jax.evidence.prior import focal_prior
-from train3d_jax.evidence.targets import quantiles
-from train3d_jax.geometry import affine, camera, clouds
+from train3d_jax.evidence.fusion import Method
+from train3d_jax.geometry import affine, clouds
 from train3d_jax.inference import estimation, predictor
 from train3d_jax.inference.models import Model
-
-CAMERA_CORRELATION = 0.1
-"""Correlation of the errors of maps of one camera.
-
-Chosen: they often show one room, which misleads a method each time.  n maps then count as
-n / (1 + (n - 1) * this), never as more than ten, and an interval does not shrink to nothing over a
-large folder."""
 
 
 class Known(NamedTuple):
@@ -33,6 +23,8 @@ class Known(NamedTuple):
         where it is exact.
       shift: True where the input's own shift is right, only its scale is not; or canonical shifts,
         shape (B,), NaN for a map where it is estimated; False where they are estimated.
+      offset: in place of `shift`: what is to be added to the inputs, in their unit; shape (B,) or
+        one for all; None where they are estimated.
       shift_sigma: standard deviation of the shift over the far quantile of depth (or disparity),
         shape (B,) or one for all; 0 where it is exact.
     """
@@ -40,6 +32,7 @@ class Known(NamedTuple):
     focal: np.ndarray | float | None = None
     focal_sigma: np.ndarray | float = 0.0
     shift: bool | np.ndarray = False
+    offset: np.ndarray | float | None = None
     shift_sigma: np.ndarray | float = 0.0
 
     def values(self, count: int) -> estimation.KnownValues:
@@ -47,6 +40,8 @@ class Known(NamedTuple):
         keeps = isinstance(self.shift, bool | np.bool_)
         shift = np.nan if keeps else self.shift
         focal = np.nan if self.focal is None else self.focal
+        offset = 0.0 if keeps and self.shift else np.nan
+        offset = offset if self.offset is None else self.offset
 
         def of_each(values: Any) -> np.ndarray:
             return np.broadcast_to(np.asarray(values, np.float32), count)
@@ -56,7 +51,7 @@ class Known(NamedTuple):
             of_each(self.focal_sigma),
             of_each(shift),
             of_each(self.shift_sigma),
-            np.full(count, keeps and bool(self.shift)),
+            of_each(offset),
         )
 
 
@@ -204,14 +199,43 @@ def recover_blocks(
     Returns:
       The estimates, as numpy arrays.
     """
-    found = _run(estimation.estimate, models, blocks, known, method, space, at_once)
+    found = _run(models, blocks, known, method, space, at_once)
     wins = found["map_wins"]
     if wins.any():
         # The shift was estimated with a hint that is wrong.
         known = _without_hint(known, wins)
-        anew = _run(estimation.estimate, models, blocks, known, method, space, at_once)
+        anew = _run(models, blocks, known, method, space, at_once)
         anew["flags"]["hint_disagrees"] |= wins
         found = {**anew, "map_wins": wins}
+    return _estimates(found)
+
+
+def recover_by_each(
+    models: Sequence[Model],
+    blocks: clouds.Blocks,
+    known: Known,
+    space: affine.Space,
+    level: int,
+) -> dict[Method, Estimates]:
+    """`recover_blocks` by each method of `estimation.methods_of`, by one program for this B.
+
+    Args:
+      models: as of `recover_blocks`.
+      blocks: the maps, leading axis B.
+      known: what need not be estimated; no hints with a width, of which one may be wrong.
+      space: of the values.
+      level: of `chunking.compiler_options`.  Last digits depend on it.
+    """
+    count = len(blocks.values)
+    arrays = jax.tree.map(np.asarray, (blocks, known.values(count)))
+    setup = _setup(models, estimation.methods_of(models)[-1], space)
+    program = estimation.program_by_each(setup, level)
+    found = jax.device_get(program([model.params for model in models], *arrays))
+    return {method: _estimates(estimates) for method, estimates in found.items()}
+
+
+def _estimates(found: dict[str, Any]) -> Estimates:
+    """The value of `estimation.estimate` with NaN where a map is not solvable."""
     solvable = found["solvable"]
 
     def of_solvable(values: np.ndarray) -> np.ndarray:
@@ -224,7 +248,7 @@ def recover_blocks(
         of_solvable(found["shift"][:, ::2]),
         of_solvable(found["focal"][:, ::2]),
         of_solvable(found["focal_by_map"]),
-        wins,
+        found["map_wins"],
         of_solvable(found["scale"]),
         of_solvable(found["offset"]),
         of_solvable(found["unit"]),
@@ -240,52 +264,42 @@ def _without_hint(known: Known, of: np.ndarray) -> Known:
     )
 
 
-def focal_evidence(
+class Evidence(NamedTuple):
+    """What each map of a batch says of focal length and shift, for `clips` to pool.
+
+    Attributes:
+      focal: log-likelihood, without any prior, at `targets.focal_bins`, which are log(focal / f0)
+        with f0 of 60 degrees; shape (B, FOCAL_BINS).
+      shift: at `targets.ratio_bins`, given the focal length that is known; shape (B, SHIFT_BINS).
+      scale: of the canonical form, shape (B,).
+      offset: the same.
+      solvable: whether a map says anything, shape (B,); its rows are 0 where it does not.
+    """
+
+    focal: np.ndarray
+    shift: np.ndarray
+    scale: np.ndarray
+    offset: np.ndarray
+    solvable: np.ndarray
+
+
+def evidence(
     models: Sequence[Model],
     blocks: clouds.Blocks,
-    method: Method = "learned",
     known: Known = Known(),  # noqa: B008
+    method: Method = "learned",
     space: affine.Space | None = None,
     at_once: int | None = None,
-) -> np.ndarray:
-    """The evidence of each map on the focal length, for `shared_focal` to add up.
-
-    Args:
-      models: as of `recover_blocks`.
-      blocks: the maps, leading axis B.
-      method: as of `recover_blocks`.
-      known: of the shift.
-      space: as of `recover_blocks`.
-      at_once: as of `recover_blocks`.
-
-    Returns:
-      Log-likelihood, without any prior, at `targets.focal_bins`, which are log(focal / f0) with f0
-      of 60 degrees; shape (B, FOCAL_BINS).  0 throughout for a map without an estimate.
-    """
-    known = known._replace(focal=None)
-    evidence = _run(estimation.focal_evidence, models, blocks, known, method, space, at_once)
-    return evidence["log_likelihood"]
-
-
-def shared_focal(
-    total: np.ndarray, count: int, size: tuple[int, int]
-) -> tuple[float, tuple[float, float]]:
-    """The focal length of a camera that took many maps.
-
-    Args:
-      total: sum of `focal_evidence` over the maps that could be solved, shape (FOCAL_BINS,).
-      count: how many maps those are, at least 1.
-      size: height and width of the maps in pixels.
-
-    Returns:
-      The vertical focal length and the interval that contains it with 90 % probability, in pixels.
-    """
-    weight = 1 / (1 + (count - 1) * CAMERA_CORRELATION)
-    posterior = jnp.asarray(focal_prior(np.array(size, np.float32)) + weight * np.asarray(total))
-    low, middle, high = np.asarray(quantiles(posterior, "focal", INTERVAL))
-    first_guess = float(camera.initial_focal(size[0]))
-    at = lambda log_alpha: float(first_guess * np.exp(log_alpha))  # noqa: E731
-    return at(middle), (at(low), at(high))
+) -> Evidence:
+    """The evidence of each map; arguments as of `recover_blocks`, whose program it runs."""
+    found = _run(models, blocks, known, method, space, at_once)
+    return Evidence(
+        found["focal_evidence"],
+        found["shift_evidence"],
+        np.float64(found["scale"]),
+        np.float64(found["offset"]),
+        found["solvable"],
+    )
 
 
 def _space_of(models: Sequence[Model], space: affine.Space | None) -> affine.Space:
@@ -296,8 +310,15 @@ def _space_of(models: Sequence[Model], space: affine.Space | None) -> affine.Spa
     return space
 
 
+def _setup(models: Sequence[Model], method: Method, space: affine.Space) -> estimation.Setup:
+    networks = tuple(
+        predictor.Network(model.config, tuple(sorted(model.calibration.items())))
+        for model in models
+    )
+    return estimation.Setup(networks, method, space)
+
+
 def _run(
-    function: Callable[..., dict[str, Any]],
     models: Sequence[Model],
     blocks: clouds.Blocks,
     known: Known,
@@ -305,16 +326,12 @@ def _run(
     space: affine.Space | None,
     at_once: int | None,
 ) -> Any:
-    """The result of a program of `estimation` for all maps, on the host."""
-    networks = tuple(
-        predictor.Network(model.config, tuple(sorted(model.calibration.items())))
-        for model in models
-    )
-    setup = estimation.Setup(networks, method, _space_of(models, space))
+    """The result of `estimation.estimate` for all maps, on the host."""
+    setup = _setup(models, method, _space_of(models, space))
     count = len(blocks.values)
     arrays = jax.tree.map(np.asarray, (blocks, known.values(count)))
     at_once = at_once or chunking.maps_at_once(count)
-    program = estimation.program(function, setup, at_once)
+    program = estimation.program(setup, at_once)
     parts = []
     for rows in chunking.rows_of_chunks(count, at_once):
         chosen = jax.tree.map(lambda values, rows=rows: values[rows], arrays)

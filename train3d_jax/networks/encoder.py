@@ -56,6 +56,14 @@ class Encoder(nn.Module):
         clouds = make_clouds(key, observation, settings)
         return clouds.points, clouds.mask
 
+    def prepared(self, *inputs: jax.Array) -> Any:
+        """What an encoder makes of `inputs` without weights; the argument of `from_prepared`."""
+        return inputs
+
+    def from_prepared(self, prepared: Any) -> dict[Target, Posterior]:
+        """The value of a call for what is prepared."""
+        return self(*prepared)
+
 
 def encode(
     encoder: Encoder, params: Any, inputs: Sequence[jax.Array], prior: Prior | None = None

@@ -63,6 +63,9 @@ class SurfaceEncoder(Encoder):
 
     def fit(self, rays: jax.Array, values: jax.Array, mask: jax.Array) -> WindowFit:
         """Fits the windows of maps; arguments as of a call."""
+        # Masked blocks may hold anything, NaN included: it must not reach a sum.
+        rays = jnp.where(mask[..., None], rays, 0.0)
+        values = jnp.where(mask, values, 1.0)
         if not self.shift_known:
             return fit_maps(rays, values, mask, self.space, self.settings)
         mask = mask & (values > affine.SMALLEST_VALUE)
@@ -85,10 +88,15 @@ class SurfaceEncoder(Encoder):
           A posterior for each of `estimated`, (B, SHIFT_BINS), (B, FOCAL_BINS) or (B, BINS) for the
           scale.
         """
-        # Masked blocks may hold anything, NaN included: it must not reach a sum.
-        rays = jnp.where(mask[..., None], rays, 0.0)
-        values = jnp.where(mask, values, 1.0)
         return self.from_windows(self.fit(rays, values, mask), prior)
+
+    def prepared(self, *inputs: jax.Array) -> WindowFit:
+        """The fit of the windows."""
+        return self.fit(*inputs)
+
+    def from_prepared(self, prepared: WindowFit) -> dict[Target, Posterior]:
+        """See `from_windows`."""
+        return self.from_windows(prepared)
 
     @nn.compact
     def from_windows(self, fit: WindowFit, prior: Prior | None = None) -> dict[Target, Posterior]:

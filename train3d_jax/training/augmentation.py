@@ -63,7 +63,7 @@ def augment(
     far = far_depth(z, mask)[..., None, None]
     true = w = far / z
     kept = mask
-    clean_key, *keys = (jax.random.fold_in(key, number) for number in range(len(KINDS) + 1))
+    clean_key, *keys = jax.random.split(key, len(KINDS) + 1)
     drawn = jax.random.uniform(clean_key, (*lead, 1, 1))
     untouched = drawn < UNTOUCHED_SHARE
     of_network = drawn > 1 - NETWORK_SHARE

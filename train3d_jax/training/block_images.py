@@ -2,25 +2,26 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 
 def random_field(
-    key: jax.Array, shape: tuple[int, ...], down: jax.Array, across: jax.Array, knots: int
+    heights: jax.Array, shape: tuple[int, ...], down: jax.Array, across: jax.Array
 ) -> jax.Array:
     """A smooth random field: Gaussian bumps of random height, mean 0 and standard deviation 1.
 
     Args:
-      key: random key.
+      heights: uniform numbers in (0, 1), shape (..., knots, knots): bumps down and across, which
+        show where their distance is more than twice their width.
       shape: of the result, (..., rows, columns).
       down: standard deviation of the bumps along columns in blocks, shape (..., 1, 1).
       across: along rows, likewise.
-      knots: bumps down and across; they show where their distance is more than twice their width.
 
     Returns:
       Shape `shape`.
     """
     # Uniform numbers cost less than normal ones, and sums of many are nearly normal.
-    heights = jax.random.uniform(key, (*shape[:-2], knots, knots), minval=-1.0)
+    heights, knots = 2 * heights - 1, heights.shape[-1]
     down, across = _bumps(shape[-2], knots, down), _bumps(shape[-1], knots, across)
     field = jnp.einsum("...ik,...kl,...jl->...ij", down, heights, across, precision="highest")
     field = field - field.mean((-2, -1), keepdims=True)
@@ -36,7 +37,9 @@ def _bumps(blocks: int, knots: int, width: jax.Array) -> jax.Array:
     return bumps / jnp.sqrt((bumps**2).sum(-1, keepdims=True))
 
 
-def uniform_draws(key: jax.Array, lead: tuple[int, ...], count: int) -> list[jax.Array]:
+def uniform_draws(
+    key: jax.Array, lead: tuple[int, ...], count: int, *images: tuple[int, int]
+) -> list[jax.Array]:
     """Uniform numbers in (0, 1) for each map.
 
     Drawn all at once: XLA compiles each call of the generator anew, most of the time of compiling.
@@ -45,12 +48,18 @@ def uniform_draws(key: jax.Array, lead: tuple[int, ...], count: int) -> list[jax
       key: random key.
       lead: leading axes, one entry a map.
       count: how many numbers.
+      images: sizes of images of such numbers, rows and columns.
 
     Returns:
-      `count` arrays of shape (*lead, 1, 1).
+      `count` arrays of shape (*lead, 1, 1), and one of (*lead, rows, columns) for each image.
     """
-    drawn = jax.random.uniform(key, (*lead, count), minval=jnp.finfo(jnp.float32).tiny)
-    return [drawn[..., i, None, None] for i in range(count)]
+    sizes = [(1, 1)] * count + list(images)
+    ends = np.cumsum([rows * columns for rows, columns in sizes])
+    drawn = jax.random.uniform(key, (*lead, int(ends[-1])), minval=jnp.finfo(jnp.float32).tiny)
+    return [
+        drawn[..., end - rows * columns : end].reshape(*lead, rows, columns)
+        for end, (rows, columns) in zip(ends, sizes, strict=True)
+    ]
 
 
 def log_uniform(drawn: jax.Array, limits: tuple[float, float]) -> jax.Array:

@@ -175,4 +175,6 @@ def _initialise(config: TrainingConfig) -> Program:
         observation = Observation(jnp.ones((1, blocks, 2)), ones, mask, one, one, canonical)
         return encoder.init(key, *encoder.inputs(key, observation, config.clouds))
 
-    return Program(initialise, f"initial_params {config}", chunking.compiler_options(quickly=True))
+    return Program(
+        initialise, f"initial_params {config}", chunking.compiler_options(chunking.QUICK)
+    )

@@ -32,6 +32,8 @@ BIAS_SIZE = (0.0003, 0.04)
 """Standard deviation of the smooth error of depth, relative."""
 BIAS_WIDTH = (6.0, 24.0)
 """Standard deviation of the bumps that add up to the error."""
+BIAS_KNOTS = 12
+"""Bumps down and across."""
 FLATTENED_SHARE = 0.5
 """Maps whose far range is flattened too, by `BIAS_SIZE` at the far depth."""
 
@@ -64,22 +66,23 @@ def add_bias(key: jax.Array, w: jax.Array, strength: ArrayLike) -> jax.Array:
     The logarithm of the factor has mean 0 over the grid.  Flattening makes w into sqrt(w^2 + 2 c):
     depth keeps its order, hardly changes near by, and is smaller by the share c at the far depth.
     """
-    map_key, field_key = jax.random.split(key)
-    size, down, across, flattens, flattening = uniform_draws(map_key, w.shape[:-2], 5)
+    size, down, across, flattens, flattening, heights = uniform_draws(
+        key, w.shape[:-2], 5, (BIAS_KNOTS, BIAS_KNOTS)
+    )
     widths = log_uniform(down, BIAS_WIDTH), log_uniform(across, BIAS_WIDTH)
     size = strength * log_uniform(size, BIAS_SIZE)
-    w = w * jnp.exp(size * random_field(field_key, w.shape, *widths, knots=12))
+    w = w * jnp.exp(size * random_field(heights, w.shape, *widths))
     flattening = strength * log_uniform(flattening, BIAS_SIZE)
     return jnp.where(flattens < FLATTENED_SHARE, jnp.sqrt(w**2 + 2 * flattening), w)
 
 
 def add_ripple(key: jax.Array, w: jax.Array, strength: ArrayLike) -> jax.Array:
     """The uneven surfaces of depth networks: a factor with waves of a few blocks."""
-    map_key, field_key = jax.random.split(key)
-    happens, size, down, across = uniform_draws(map_key, w.shape[:-2], 4)
+    knots = w.shape[-1] // 2
+    happens, size, down, across, heights = uniform_draws(key, w.shape[:-2], 4, (knots, knots))
     widths = log_uniform(down, RIPPLE_WIDTH), log_uniform(across, RIPPLE_WIDTH)
     size = jnp.where(happens < RIPPLE_SHARE, strength * log_uniform(size, RIPPLE_SIZE), 0.0)
-    return w * jnp.exp(size * random_field(field_key, w.shape, *widths, knots=w.shape[-1] // 2))
+    return w * jnp.exp(size * random_field(heights, w.shape, *widths))
 
 
 def blur_edges(key: jax.Array, w: jax.Array, mask: jax.Array, strength: ArrayLike) -> jax.Array:

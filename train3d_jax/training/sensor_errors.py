@@ -73,16 +73,18 @@ def add_sensor_noise(key: jax.Array, w: jax.Array, strength: ArrayLike) -> jax.A
     White noise of w, noise of w with neighbours alike, and white noise in proportion to the depth;
     together no more than half of w.
     """
-    map_key, white_key, field_key = jax.random.split(key, 3)
-    white, correlated, proportional, down, across = uniform_draws(map_key, w.shape[:-2], 5)
+    rows, columns = w.shape[-2:]
+    white, correlated, proportional, down, across, each, heights = uniform_draws(
+        key, w.shape[:-2], 5, (rows, columns), (columns, columns)
+    )
     white = strength * log_uniform(white, NOISE_SIZE)
     correlated = strength * log_uniform(correlated, NOISE_SIZE)
     proportional = strength * log_uniform(proportional, PROPORTIONAL_SIZE)
     # Two independent normal numbers add up to one: half of the random numbers.
     white = jnp.sqrt(white**2 + (proportional * w) ** 2)
-    noise = white * jax.random.normal(white_key, w.shape)
+    noise = white * ndtri(each)
     widths = log_uniform(down, NOISE_WIDTH), log_uniform(across, NOISE_WIDTH)
-    noise += correlated * random_field(field_key, w.shape, *widths, knots=w.shape[-1])
+    noise += correlated * random_field(heights, w.shape, *widths)
     return w + jnp.clip(noise, -LARGEST_CHANGE * w, LARGEST_CHANGE * w)
 
 
@@ -105,13 +107,11 @@ def quantise(key: jax.Array, w: jax.Array, mask: jax.Array, strength: ArrayLike)
 
 def add_outliers(key: jax.Array, w: jax.Array, mask: jax.Array, strength: ArrayLike) -> jax.Array:
     """Flying pixels: a few blocks get another depth within the map's range, any ratio as likely."""
-    map_key, block_key = jax.random.split(key)
-    happens, share = uniform_draws(map_key, w.shape[:-2], 2)
+    happens, share, drawn = uniform_draws(key, w.shape[:-2], 2, w.shape[-2:])
     share = jnp.where(happens < OUTLIERS_SHARE, strength * MOST_OUTLIERS * share, 0.0)
     smallest = jnp.where(mask, w, jnp.inf).min((-2, -1), keepdims=True)
     largest = jnp.where(mask, w, 0.0).max((-2, -1), keepdims=True)
     # Numbers below the share are uniform there, so the same number draws the depth.
-    drawn = jax.random.uniform(block_key, w.shape)
     other = smallest * (largest / smallest) ** (drawn / jnp.maximum(share, 1e-9))
     return jnp.where(mask & (drawn < share), other, w)
 
@@ -121,12 +121,12 @@ def cut_holes(key: jax.Array, w: jax.Array, mask: jax.Array, strength: ArrayLike
 
     At least half of a map's valid blocks are left.
     """
-    map_key, field_key = jax.random.split(key)
-    happens, share, down, across, is_eaten, edges, *border = uniform_draws(
-        map_key, w.shape[:-2], 10
+    knots = w.shape[-1] // 2
+    happens, share, down, across, is_eaten, edges, *border, heights = uniform_draws(
+        key, w.shape[:-2], 10, (knots, knots)
     )
     widths = log_uniform(down, HOLES_WIDTH), log_uniform(across, HOLES_WIDTH)
-    field = random_field(field_key, w.shape, *widths, knots=w.shape[-1] // 2)
+    field = random_field(heights, w.shape, *widths)
     share = jnp.where(happens < HOLES_SHARE, jnp.minimum(strength * MOST_HOLES * share, 1.0), 0.0)
     # The field is nearly normal: its quantile function gives the level, without a sort.
     kept = without(mask, mask, field < ndtri(share))

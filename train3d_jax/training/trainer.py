@@ -4,6 +4,8 @@ The loader supplies blocks of true depth (`data.loading`).  Augmentation, distor
 made on the device by the step itself, with randomness from `fold_in(seed, step)`.
 """
 
+import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -16,8 +18,6 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from train3d_jax import chunking
 from train3d_jax.evidence.targets import Posterior, Target, median
 from train3d_jax.geometry import affine, metrics
-from train3d_jax.geometry.clouds import Observation
-from train3d_jax.networks.encoder import encode
 from train3d_jax.stored_programs import Program
 from train3d_jax.training import losses, recipe
 from train3d_jax.training.config import TrainingConfig, build_encoder, initial_params
@@ -47,15 +47,24 @@ class TrainState(NamedTuple):
 
 def initial_state(config: TrainingConfig, total_steps: int, params: Any = None) -> TrainState:
     """The state before the first step, from given weights or fresh ones."""
-    params = initial_params(config) if params is None else params
-    return TrainState(
-        step=jnp.zeros((), jnp.int32),
-        params=params,
-        # Copies: a buffer that is donated twice is refused.
-        average=jax.tree.map(jnp.copy, params),
-        optimizer=recipe.build_optimizer(config, total_steps).init(params),
-        sums=no_sums(config),
-    )
+    return _begin(config, total_steps)(initial_params(config) if params is None else params)
+
+
+@functools.cache
+def _begin(config: TrainingConfig, total_steps: int) -> Program:
+    """From weights to the state; one program, as each array by itself is compiled anew."""
+
+    def begin(params: Any) -> TrainState:
+        return TrainState(
+            step=jnp.zeros((), jnp.int32),
+            params=params,
+            average=params,  # an array of its own, or donating it would be refused
+            optimizer=recipe.build_optimizer(config, total_steps).init(params),
+            sums=no_sums(config),
+        )
+
+    described = f"initial_state {config} {total_steps}"
+    return Program(begin, described, chunking.compiler_options(chunking.QUICK))
 
 
 def no_sums(config: TrainingConfig) -> dict[str, jax.Array]:
@@ -67,35 +76,79 @@ def no_sums(config: TrainingConfig) -> dict[str, jax.Array]:
     return {name: jnp.zeros((), jnp.float32) for name in names}
 
 
-def train_step(
-    config: TrainingConfig, total_steps: int
-) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]:
+class Truth(NamedTuple):
+    """What is known of a batch's maps, each of shape (B,); the size (B, 2).
+
+    Attributes:
+      labels: what is to be estimated.
+      focal: focal length in pixels that rays are made with.
+      size: height and width in pixels.
+      weight: 1 for maps that count, 0 for others.
+    """
+
+    labels: Labels
+    focal: jax.Array
+    size: jax.Array
+    weight: jax.Array
+
+
+@dataclasses.dataclass(frozen=True)
+class Parts:
+    """A training step as pure functions; each is a program of its own, see `make_train_step`.
+
+    Attributes:
+      show: from (step, batch) to the encoder's inputs and the truth.
+      prepare: what the encoder makes of its inputs without weights.
+      learn: from (params, prepared, truth) to the gradient and what was estimated: the losses, and
+        the posteriors as log-probabilities.
+      finish: from (state, gradient, estimated, truth) to the next state and what was measured.
+    """
+
+    show: Callable[..., Any]
+    prepare: Callable[..., Any]
+    learn: Callable[..., Any]
+    finish: Callable[..., Any]
+
+    def __call__(self, state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, jax.Array]]:
+        """A whole step: from state and batch to the next state and what was measured."""
+        inputs, truth = self.show(state.step, batch)
+        gradient, estimated = self.learn(state.params, self.prepare(inputs), truth)
+        return self.finish(state, gradient, estimated, truth)
+
+
+def train_step(config: TrainingConfig, total_steps: int) -> Parts:
     """A step as a pure function: (state, batch) to the next state and what it measured."""
     encoder = build_encoder(config, config.precision)
     optimizer = recipe.build_optimizer(config, total_steps)
 
-    def loss_of(params, key, batch):
+    def show(step: jax.Array, batch: Batch):
+        key = jax.random.fold_in(jax.random.key(config.seed), step)
         observation, labels = make_examples(key, batch, config, augmented=True)
         inputs = encoder.inputs(sample_key(key), observation, config.clouds)
-        posteriors = encode(encoder, params, inputs)
         weight = observation.canonical.solvable.astype(jnp.float32)
+        return inputs, Truth(labels, observation.focal, batch["size"], weight)
+
+    def prepare(inputs):
+        return encoder.prepared(*inputs)
+
+    def loss_of(params, prepared, truth: Truth):
+        posteriors: Any = encoder.apply(params, prepared, method="from_prepared")
         parts = {
             f"loss_{target}": _mean(
-                losses.posterior_loss(posterior, labels.quantity(target), target, config.loss),
-                weight,
+                losses.posterior_loss(
+                    posterior, truth.labels.quantity(target), target, config.loss
+                ),
+                truth.weight,
             )
             for target, posterior in posteriors.items()
         }
         loss = sum(config.weight_of(target) * parts[f"loss_{target}"] for target in posteriors)
-        errors = errors_of(posteriors, labels, observation, batch["size"])
-        row = {"loss": loss, **parts} | {
-            name: _mean(error, weight) for name, error in errors.items()
-        }
-        return loss, row
+        return loss, ({"loss": loss, **parts}, posteriors)
 
-    def step(state: TrainState, batch: Batch):
-        key = jax.random.fold_in(jax.random.key(config.seed), state.step)
-        gradient, row = jax.grad(loss_of, has_aux=True)(state.params, key, batch)
+    def finish(state: TrainState, gradient, estimated, truth: Truth):
+        row, posteriors = estimated
+        errors = errors_of(posteriors, truth.labels, truth.focal, truth.size)
+        row |= {name: _mean(error, truth.weight) for name, error in errors.items()}
         done = state.step + 1
         before = recipe.Weights(state.params, state.average, state.optimizer)
         after = recipe.take_step(optimizer, gradient, before, done, config.average_decay)
@@ -103,34 +156,38 @@ def train_step(
         sums = {name: total + counted[name] for name, total in state.sums.items()}
         return TrainState(done, after.params, after.average, after.memory, sums), row
 
-    return step
+    return Parts(show, prepare, jax.grad(loss_of, has_aux=True), finish)
 
 
 def make_train_step(
     config: TrainingConfig, total_steps: int, mesh: Mesh | None = None
 ) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]:
-    """`train_step`, compiled.
+    """`train_step`, compiled: each part by itself, with the options that suit it.
 
     The old state is donated.  On a mesh (`device_mesh`) the state is replicated and the batch
-    divided; the result is the same but for rounding.
+    divided, and the step is one program; the result is the same but for rounding.
     """
-    step, options = train_step(config, total_steps), chunking.compiler_options(derivatives=True)
+    parts = train_step(config, total_steps)
     if jax.device_count() > 1:
+        options = chunking.compiler_options(derivatives=True)
         return jax.jit(
-            step, donate_argnums=0, out_shardings=everywhere(mesh), compiler_options=options
+            parts,
+            donate_argnums=0,
+            out_shardings=everywhere(mesh),
+            compiler_options=options,
         )
 
-    def flat_step(state: TrainState, batch: Batch) -> tuple[list[jax.Array], dict[str, jax.Array]]:
-        after, row = step(state, batch)
-        return jax.tree.leaves(after), row
+    def program(name: str, donates: bool = False, **options: Any) -> Program:
+        described = f"train_step {name} {config} {total_steps}"
+        options = chunking.compiler_options(**options)
+        return Program(getattr(parts, name), described, options, donates)
 
-    program = Program(flat_step, f"train_step {config} {total_steps}", options, donates=True)
-
-    def kept_step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, jax.Array]]:
-        leaves, row = program(state, batch)
-        return jax.tree.unflatten(jax.tree.structure(state), leaves), row
-
-    return kept_step
+    return Parts(
+        show=program("show", level=chunking.SIMPLE),
+        prepare=program("prepare"),
+        learn=program("learn", derivatives=True),
+        finish=program("finish", donates=True, level=chunking.QUICK),
+    )
 
 
 def everywhere(mesh: Mesh | None) -> NamedSharding | None:
@@ -185,17 +242,24 @@ ERRORS: dict[Target, tuple[str, ...]] = {
 
 
 def errors_of(
-    posteriors: dict[Target, Posterior], labels: Labels, observation: Observation, size: jax.Array
+    posteriors: dict[Target, Posterior], labels: Labels, focal: jax.Array, size: jax.Array
 ) -> dict[str, jax.Array]:
-    """The errors of `ERRORS` by the medians of posteriors, each of shape (B,)."""
+    """The errors of `ERRORS` by the medians of posteriors, each of shape (B,).
+
+    Args:
+      posteriors: by target.
+      labels: the truth.
+      focal: focal lengths in pixels that rays were made with, shape (B,).
+      size: height and width in pixels, shape (B, 2).
+    """
     errors = {}
     if "shift" in posteriors:
         shift = affine.ratio_to_shift(median(posteriors["shift"], "shift"))
         errors["shift_error"] = metrics.shift_error(shift, labels.shift)
     if "focal" in posteriors:
-        focal = jnp.exp(median(posteriors["focal"], "focal")) * observation.focal
-        errors["focal_error"] = metrics.focal_error(focal, labels.focal)
-        errors["fov_error_deg"] = metrics.fov_error(focal, labels.focal, size[:, 0])
+        found = jnp.exp(median(posteriors["focal"], "focal")) * focal
+        errors["focal_error"] = metrics.focal_error(found, labels.focal)
+        errors["fov_error_deg"] = metrics.fov_error(found, labels.focal, size[:, 0])
     if "scale" in posteriors:
         scale = jnp.exp(median(posteriors["scale"], "scale"))
         errors["scale_error"] = jnp.abs(scale - labels.scale) / labels.scale

@@ -69,7 +69,7 @@ def make_evaluation(
             errors={
                 "loss": loss,
                 **errors,
-                **errors_of(posteriors, labels, observation, batch["size"]),
+                **errors_of(posteriors, labels, observation.focal, batch["size"]),
             },
             weight=batch["weight"] * observation.canonical.solvable,
             predicted={target: median(found, target) for target, found in posteriors.items()},

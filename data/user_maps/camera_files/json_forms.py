@@ -2,6 +2,7 @@
 
 import json
 import math
+import zipfile
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -53,11 +54,29 @@ def read_json(path: Path) -> Cameras:
     try:
         with path.open("rb") as file:
             text = file.read(MOST_BYTES + 1)
-        if len(text) > MOST_BYTES:
-            raise NotACamera(path, f"is larger than the {MOST_BYTES >> 20} MiB that are read")
-        contents: Any = json.loads(text)
     except OSError as error:
         raise DataError(path, f"cannot be read: {error.strerror}") from None
+    return cameras_of(path, text)
+
+
+def read_r3d(path: Path) -> Cameras:
+    """The cameras in the `metadata` of a recording of Record3D, a zip.  Raises as `read_json`."""
+    try:
+        with zipfile.ZipFile(path) as held, held.open("metadata") as file:
+            text = file.read(MOST_BYTES + 1)
+    except OSError as error:
+        raise DataError(path, f"cannot be read: {error.strerror or error}") from None
+    except Exception:  # zipfile and zlib have many for a damaged file
+        raise NotACamera(path, "holds no readable metadata") from None
+    return cameras_of(path, text)
+
+
+def cameras_of(path: Path, text: bytes) -> Cameras:
+    """The cameras in a text of JSON; `path` is for messages.  Raises as `read_json`."""
+    if len(text) > MOST_BYTES:
+        raise NotACamera(path, f"is larger than the {MOST_BYTES >> 20} MiB that are read")
+    try:
+        contents: Any = json.loads(text)
     except (ValueError, RecursionError):
         raise NotACamera(path, "holds no intrinsics: it is no JSON") from None
     try:

@@ -14,6 +14,9 @@ from data.user_maps.camera_files.camera import bare_name
 from data.user_maps.camera_files.reading import COLMAP_NAMES
 from data.user_maps.depth_files import DepthFile
 
+_WITH_CAMERAS = (".npz", ".r3d")
+"""Endings of depth files that may hold a camera too."""
+
 OF_THE_NAME = (".json", ".npy", ".txt", ".csv")
 """Endings of files that have a map's name."""
 
@@ -62,7 +65,7 @@ class Neighbour(NamedTuple):
 def neighbours(file: DepthFile) -> Iterator[Neighbour]:
     """The files that are there, from near to far."""
     path = file.path
-    if path.suffix.lower() == ".npz":
+    if path.suffix.lower() in _WITH_CAMERAS:
         yield Neighbour(path, "the depth files", True)
     bare = path.with_name(bare_name(path.name))
     for stem in dict.fromkeys((path.with_suffix(""), bare)):

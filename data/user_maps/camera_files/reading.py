@@ -5,7 +5,7 @@ from pathlib import Path
 
 from data.user_maps.camera_files import colmap
 from data.user_maps.camera_files.camera import Cameras, NotACamera
-from data.user_maps.camera_files.json_forms import read_json
+from data.user_maps.camera_files.json_forms import read_json, read_r3d
 from data.user_maps.camera_files.matrices import (
     read_npy_camera,
     read_npz_camera,
@@ -13,7 +13,7 @@ from data.user_maps.camera_files.matrices import (
 )
 from train3d_jax.errors import DataError
 
-READABLE = ".json, .npy, .npz, .txt, .csv, and COLMAP's cameras.txt and cameras.bin"
+READABLE = ".json, .npy, .npz, .txt, .csv, .r3d, and COLMAP's cameras.txt and cameras.bin"
 
 COLMAP_NAMES = ("cameras.bin", "cameras.txt")
 
@@ -55,6 +55,8 @@ def _read(path: Path, _stamps: tuple[tuple[int, int], ...]) -> Cameras | DataErr
                 return read_npy_camera(path)
             case ".npz":
                 return read_npz_camera(path)
+            case ".r3d":
+                return read_r3d(path)
             case ".txt" | ".csv":
                 return read_text_camera(path)
             case ".json" | "":  # Record3D's metadata has no suffix
