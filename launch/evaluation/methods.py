@@ -118,8 +118,8 @@ def make_case(
         size=(height, width),
         truth=truth,
         hinted_focal=truth.focal * math.exp(hint_error),
-        blocks=_without_batch(recovery.make_blocks([view.values])),
-        true_blocks=_without_batch(recovery.make_blocks([views.true_values(view, space)])),
+        blocks=without_batch(recovery.make_blocks([view.values])),
+        true_blocks=without_batch(recovery.make_blocks([views.true_values(view, space)])),
         pixels=pixels - ((width - 1) / 2, (height - 1) / 2),
         values=scale * view.values[rows, columns].astype(np.float64) + offset,
         points=points,
@@ -127,7 +127,8 @@ def make_case(
     )
 
 
-def _without_batch(blocks: clouds.Blocks) -> clouds.Blocks:
+def without_batch(blocks: clouds.Blocks) -> clouds.Blocks:
+    """The only map of a batch of one."""
     return clouds.Blocks(*(np.asarray(column)[0] for column in blocks))
 
 
@@ -202,6 +203,19 @@ class Methods:
             )  # fmt: skip
             tables.append(np.c_[np.asarray(errors, np.float64), values])
         return tables
+
+    def focal_evidence(self, blocks: Sequence[clouds.Blocks]) -> tuple[np.ndarray, int]:
+        """The evidence of up to `SOLVED_AT_ONCE` maps on the focal length, by the best method.
+
+        Returns:
+          The sum of `Evidence.focal`, shape (FOCAL_BINS,), and of how many maps it is.
+        """
+        full = [*blocks, *[blocks[0]] * (SOLVED_AT_ONCE - len(blocks))]
+        found = recovery.evidence_by_each(
+            self._models, _stacked(full), Known(), self._space, self._level
+        )[self._best_method]
+        count = len(blocks)
+        return found.focal[:count].sum(0), int(found.solvable[:count].sum())
 
     def _estimates(self, cases: Sequence[Case], best: Constants) -> dict[str, _Estimates]:
         # Always a full batch: another size would be compiled anew.
