@@ -3,7 +3,7 @@
 A dataset is a list of scenes; a scene is a sequence of places; a place is a tuple of frames that
 show nearly the same thing (the four views of one 3D Ken Burns id), so that a sample can be spread
 over places before it takes a second view of one.  To add a dataset, write one module with a class
-that fulfils `Reader`, and add it to `data.prepare.preparation.READERS`.
+that fulfils `Reader`, and add it to `data.prepare.sources`.
 
 Pixel centres are at integers: the centre of a W-wide image is (W-1)/2.
 """

@@ -1,6 +1,7 @@
-"""Prepares depth maps and cameras of ScanNet, 3D Ken Burns and Taskonomy for training.
+"""Prepares depth maps and cameras for training: three datasets, and own captures.
 
     python -m launch.prepare -ss scannet -sk kenburns -st taskonomy -ns 100,50,50 --out prepared
+    python -m launch.prepare --maps mine/manifest.json -ns 200 --out prepared
 
 Each dataset is optional; the count of one that is not given is 0.  The samples are spread over the
 scenes as evenly as their sizes allow.  Broken maps are listed in quarantine.jsonl and replaced.  An

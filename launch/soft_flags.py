@@ -5,6 +5,9 @@ from typing import Any
 
 from absl import flags
 
+# Flags belong to the modules that define them here.
+flags.disclaim_key_flags()
+
 
 class _Parser(flags.BooleanParser):
     """True, False, or a number above 0 and up to 1."""

@@ -13,6 +13,7 @@ from tiny import CONFIG, TOTAL_STEPS, rooms_batch, with_clouds
 from launch import program
 from train3d_jax.errors import UserError
 from train3d_jax.evidence.calibration import Calibration
+from train3d_jax.inference.models import begin_with
 from train3d_jax.storage import checkpoint, run_config
 from train3d_jax.storage.checkpoint import Checkpoints
 from train3d_jax.training import trainer as training
@@ -166,12 +167,13 @@ def test_other_settings_for_a_run_are_refused_with_every_difference_named(tmp_pa
 def test_a_new_run_begins_with_the_weights_of_another_of_the_same_network(tmp_path, initial):
     saved_run(tmp_path, initial, losses=(2.0,))
     config = dataclasses.replace(with_clouds(num_points=99), learning_rate=0.5)
-    state = training.initial_state(config, 10, checkpoint.params_of_other_run(tmp_path, config))
+    config, params = begin_with(tmp_path, config)
+    state = training.initial_state(config, 10, params)
     assert state.step == 0
     assert (filled_with(state.params), filled_with(state.average)) == ({0.5}, {0.5})
     other = dataclasses.replace(with_clouds(input_channels=3), width=8)
     with pytest.raises(UserError) as refused:
-        checkpoint.params_of_other_run(tmp_path, other)
+        begin_with(tmp_path, other)
     assert "width 16 -> 8; input_channels 5 -> 3" in one_line(refused)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import yaml
 from box_rooms import box_room
+from own_files import put_maps, put_nerfstudio, put_r3d, put_tum
 from programs import ROOT, run, stay
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -30,7 +31,7 @@ Those of `train` are the ones of the fixture `trained`, whose step is compiled."
 SMALLER_ORIGINAL = ["--num_points=128", "--num_workers=0"]
 """The same for the command line of the original, as in test_train_program."""
 
-FEWER = {"100,50,50": "15,4,9", "20,0,0": "9,0,0"}
+FEWER = {"100,50,50": "15,4,9", "20,0,0": "9,0,0", "200": "4", "150,50": "2,3", "80": "2"}
 """Counts of samples that the tiny raw datasets have, in place of documented ones."""
 
 AS_IT_IS = {"--dry_run", "--verify", "--repair", "--flagfile"}
@@ -83,6 +84,10 @@ def clone(folder, trained, tmp_path_factory):
         shutil.copytree(folder / name, clone / "demo" / "raw" / name)
     shutil.copytree(folder / "prepared", clone / "demo" / "prepared")
     shutil.copytree(trained[0], clone / "demo" / "runs" / "both")
+    put_maps(clone / "my_maps")
+    put_nerfstudio(clone / "scans", "room")
+    put_r3d(clone / "phone", "mug")
+    put_tum(clone / "kinect", "desk", size=(480, 640))
     (clone / "demo" / "test_maps").mkdir()
     for number in range(2):
         values = 0.3 * box_room(80 + number)[0] + 0.5

@@ -8,11 +8,16 @@ import numpy as np
 import pytest
 from box_rooms import box_room
 from programs import PROGRAMS, ROOT, run, run_python
+from raw_files import png16, put
 
 from launch import program
+from train3d_jax.storage import checkpoint, weights
 
 FLAGS = {
-    "prepare": ["scannet", "kenburns", "taskonomy", "num_samples", "out", "seed", "num_workers"],
+    "prepare": [
+        *("scannet", "kenburns", "taskonomy", "num_samples", "out", "seed", "num_workers"),
+        *("maps", "nerfstudio", "tum", "tum_camera", "record3d"),
+    ],
     "train": ["data", "model_name", "targets", "input_channels", "learning_rate_decay", "logs"],
     "infer": [
         *("input", "out", "model", "space", "method", "batch_size", "key", "channel", "invalid"),
@@ -150,22 +155,53 @@ def test_what_prepare_makes_is_what_the_contract_says(folder):
     np.testing.assert_allclose(depth, box_room(seed, fov_degrees=50 + seed // 10)[0], atol=1e-3)
 
 
-def test_the_recipe_of_the_weights_makes_weights_and_begun_again_nothing_anew(folder, tmp_path):
-    """A thousandth of the rooms: that it works, not how well.  One of two sets is finished."""
-    shutil.copytree(folder / "prepared", tmp_path / "made" / "rooms78" / "prepared")
-    arguments = ["--out", "made", "--space", "disparity", "--share", "0.001", "--epochs", "1"]
-    message = run(tmp_path, "weights", *arguments)
-    packed = tmp_path / "made" / "disparity"
+RECIPE = ["--out", "made", "--space", "disparity", "--share", "0.001", "--epochs", "1"]
+"""A thousandth of the rooms: that it works, not how well."""
+
+
+@pytest.fixture(scope="module")
+def made(folder, tmp_path_factory):
+    """Where the recipe of the weights was run, and what it told; one of its sets was finished."""
+    place = tmp_path_factory.mktemp("recipe")
+    shutil.copytree(folder / "prepared", place / "made" / "rooms78" / "prepared")
+    return place, run(place, "weights", *RECIPE)
+
+
+def test_the_recipe_of_the_weights_makes_weights_and_begun_again_nothing_anew(made):
+    folder, message = made
+    packed = folder / "made" / "disparity"
     assert "packed" in message.stdout
     before = (packed / "weights.npz").read_bytes()
-    finished = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("dataset.json")}
+    finished = {path: path.stat().st_mtime_ns for path in folder.rglob("dataset.json")}
     assert len(finished) == 2
-    run(tmp_path, "weights", *arguments)
+    run(folder, "weights", *RECIPE)
     assert (packed / "weights.npz").read_bytes() == before
     assert all(path.stat().st_mtime_ns == when for path, when in finished.items())
-    np.save(tmp_path / "map.npy", 1 / box_room(0)[0])
+    np.save(folder / "map.npy", 1 / box_room(0)[0])
     run(
-        tmp_path, "infer", "--input", "map.npy", "--out", "found", "--space", "disparity",
+        folder, "infer", "--input", "map.npy", "--out", "found", "--space", "disparity",
         "--model", packed, "--save=",
     )  # fmt: skip
-    assert json.loads((tmp_path / "found" / "map.json").read_text())["error"] is None
+    assert json.loads((folder / "found" / "map.json").read_text())["error"] is None
+
+
+def test_the_weights_of_the_package_are_trained_on_with_own_maps(made, tmp_path):
+    """With the flags of the recipe, and as many steps: its compiled step."""
+    rows = []
+    for number in range(72):
+        depth, intrinsics = box_room(number, (24, 32))
+        put(tmp_path / "own" / f"{number}.png", png16(np.uint16(1000 * depth)))
+        row = {"depth": f"{number}.png", "metres_per_unit": 0.001, "scene": f"room {number // 4}"}
+        fx, fy, cx, cy = intrinsics[[0, 1, 0, 1], [0, 1, 2, 2]].tolist()
+        rows.append({**row, "fx": fx, "fy": fy, "cx": cx, "cy": cy})
+    put(tmp_path / "own" / "manifest.json", rows)
+    run(tmp_path, "prepare", "--maps", "own", "-ns", 72, "--out", "prepared", "--num_workers", 0)
+    flags = ["--flagfile", made[0] / "made/runs/disparity/run.flags", "--workdir", "runs"]
+    flags += ["--data", "prepared", "--model_name", "fine", "--init_from", "default"]
+    ended = run(tmp_path, "train", *flags, "--train_split", 0.9)
+    assert "65 samples" in ended.stdout or "64 samples" in ended.stdout, ended.stdout
+    assert "2 steps" in ended.stdout
+    fine = checkpoint.load_params(tmp_path / "runs" / "fine")[2]
+    shipped = weights.load(weights.bundled("disparity"))[2]
+    moved = jax.tree.map(lambda one, other: np.abs(one - other).max(), fine, shipped)
+    assert 0 < max(jax.tree.leaves(moved)) < 0.01  # not those that a new run begins with

@@ -37,10 +37,11 @@ LAYERS = (
     ("data.prepare", "data.loading", "data.rooms"),
     ("launch",),
 )
-"""From low to high; packages of one layer do not import each other, `data.user_maps` apart."""
+"""From low to high; packages of one layer do not import each other, `SIDEWAYS` apart."""
 
-SIDEWAYS = {("data.user_maps", "data.prepared")}
-"""Imports within a layer: maps with a known truth may be those of a prepared set."""
+SIDEWAYS = {("data.user_maps", "data.prepared"), ("data.readers", "data.user_maps")}
+"""Imports within a layer: maps with a known truth may be those of a prepared set, and users' maps
+and cameras are prepared too."""
 
 COMMAND = "train3d_jax.command"
 """The installed command, which starts programs: the one module of the library that knows flags."""

@@ -11,6 +11,7 @@ from train3d_jax.errors import UserError
 from train3d_jax.evidence.targets import BINS, FOCAL_BINS, SHIFT_BINS
 from train3d_jax.geometry import affine
 from train3d_jax.geometry.clouds import CloudSettings
+from train3d_jax.inference.models import begin_with
 from train3d_jax.networks.encoder import encode
 from train3d_jax.networks.surface_encoder import SurfaceEncoder
 from train3d_jax.networks.window_networks import continuation
@@ -192,4 +193,4 @@ def test_another_encoder_is_no_network_to_begin_with(tmp_path):
     with checkpoint.Checkpoints(tmp_path) as checkpoints:
         checkpoints.save(1, state, {"loss": 1.0})
     with pytest.raises(UserError, match="encoder points -> surfaces"):
-        checkpoint.params_of_other_run(tmp_path, SURFACES)
+        begin_with(tmp_path, SURFACES)

@@ -11,25 +11,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+from data.prepare import sources
 from data.prepare.sampling import allocate_scenes, choose
+from data.prepare.sources import READERS
 from data.prepared import layout
 from data.protocol import Frame, Reader, Scene, UnsuitableError
-from data.readers.kenburns import KenBurns
 from data.readers.listing import contents
-from data.readers.scannet import ScanNet
-from data.readers.taskonomy import Taskonomy
 from data.validity import DEFAULT_MIN_VALID
 from train3d_jax.errors import DataError, UserError
 
-_Result = TypeVar("_Result")
+__all__ = ["READERS", "PrepareConfig", "Selection", "Slot", "Task", "select", "task_start", "tasks"]
 
-# In the order of the counts in --num_samples; a dataset is added here and in
-# launch/preparation/flags.py.
-READERS: dict[str, Callable[[Path], Reader]] = {
-    ScanNet.name: ScanNet,
-    KenBurns.name: KenBurns,
-    Taskonomy.name: Taskonomy,
-}
+_Result = TypeVar("_Result")
 
 DEFAULT_MAX_BAD_FRACTION = 0.01
 """Share of broken samples above which a dataset is taken for a damaged copy; chosen."""
@@ -41,14 +34,16 @@ _SAMPLES_PER_TASK = 8  # chosen: hides the cost of a task, and the progress bar 
 class PrepareConfig:
     """The settings of a preparation.  Raises UserError when values exclude each other.
 
-    roots: the datasets' folders, None where one is not given, in the order of `READERS`.
-    num_samples: samples of each.  out: folder of the set.
+    roots: the folders, None where one is not given, in the order of `READERS` and `OWN_READERS`;
+    the latter may be left off.
+    num_samples: counts, see `sources.sources`.  out: folder of the set.
     num_workers: processes; 0 works in this one.  scheduler: address of a Dask scheduler whose
     workers take their place; they must see all folders, by absolute paths.
     format: one of `layout.FORMATS`.
     max_depth_m: depth beyond it, in metres, is missing; None: no limit.
     min_valid: least share of valid pixels, 0 to 1.
     max_bad_fraction: largest share of broken samples, 0 to 1; above it the run stops.
+    tum_camera: of the TUM captures; None where they have cameras of their own.
     """
 
     roots: tuple[Path | None, ...]
@@ -61,18 +56,12 @@ class PrepareConfig:
     min_valid: float = DEFAULT_MIN_VALID
     max_bad_fraction: float = DEFAULT_MAX_BAD_FRACTION
     scheduler: str | None = None
+    tum_camera: sources.Camera | None = None
 
     def __post_init__(self):
-        if len(self.num_samples) != len(READERS) or min(self.num_samples) < 0:
-            raise UserError(
-                f"--num_samples={','.join(map(str, self.num_samples))}: give three counts of 0 or"
-                f" more, for {', '.join(READERS)} in this order, such as 100,50,50"
-            )
+        given = self.given()
         if not any(self.roots):
-            raise UserError(
-                "no dataset is given: give at least one of "
-                + ", ".join(f"--{name}" for name in READERS)
-            )
+            raise UserError(f"no dataset is given: give at least one of {sources.flags()}")
         if not any(self.num_samples):
             raise UserError("--num_samples: all counts are 0, there is nothing to prepare")
         if self.num_workers < 0:
@@ -87,7 +76,7 @@ class PrepareConfig:
         ):
             if not 0 <= value <= 1:
                 raise UserError(f"--{flag}={value:g}: give a share from 0 to 1")
-        for name, root, count in zip(READERS, self.roots, self.num_samples, strict=True):
+        for name, root, count in given:
             if count and root is None:
                 raise UserError(
                     f"--num_samples asks for {count} of {name}, but --{name} is not given:"
@@ -96,16 +85,22 @@ class PrepareConfig:
             if root is not None and not root.is_dir():
                 raise UserError(f"--{name}={root}: there is no such folder")
 
+    def given(self) -> list[sources.Source]:
+        """The datasets and own captures, each with its folder and count."""
+        return sources.sources(self.roots, self.num_samples)
+
     def settings(self) -> dict[str, Any]:
         """The settings that the result depends on, as dataset.json keeps them."""
-        roots = [None if root is None else str(root.resolve()) for root in self.roots]
+        roots = sources.by_name(self.roots)
+        own = {"tum_camera": self.tum_camera and list(self.tum_camera)}
         return {
-            **dict(zip(READERS, roots, strict=True)),
+            **{name: None if root is None else str(root.resolve()) for name, root in roots.items()},
             "num_samples": list(self.num_samples),
             "seed": self.seed,
             "format": self.format,
             "max_depth_m": self.max_depth_m,
             "min_valid": self.min_valid,
+            **(own if len(roots) > len(sources.READERS) else {}),
         }
 
 
@@ -174,10 +169,10 @@ def select(config: PrepareConfig) -> list[Selection]:
     Raises UserError when a dataset has no scene, or fewer frames than are asked for.
     """
     selections = []
-    for name, root, count in zip(READERS, config.roots, config.num_samples, strict=True):
+    for name, root, count in config.given():
         if root is None or not count:
             continue
-        reader = READERS[name](root)
+        reader = sources.open_reader(name, root, config.tum_camera)
         broken: list[DataError] = []
         scenes = named(root, reader.scenes, broken.append)
         available = sum(sum(scene.rounds()) for scene in scenes)

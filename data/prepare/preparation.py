@@ -5,6 +5,7 @@ are collected in the order of the plan, and replacements of broken samples are d
 So the result is the same, byte for byte, for any number of workers and interruptions.
 """
 
+import os
 import platform
 import time
 from bisect import bisect_right
@@ -12,6 +13,7 @@ from collections.abc import Iterator
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 from itertools import accumulate
+from pathlib import Path
 from typing import TypeVar
 
 from tqdm import tqdm
@@ -23,7 +25,7 @@ from data.prepare.plan import READERS, PrepareConfig, Selection, Slot, Task, sel
 from data.prepare.quarantine import Rejected, Tally
 from data.prepare.sampling import Replacements
 from data.prepared import layout, manifest, records, writing
-from data.protocol import Reader, licence_of
+from data.protocol import Reader, UnsuitableError, licence_of
 from train3d_jax import __version__, locks
 from train3d_jax.errors import DataError, UserError
 
@@ -255,15 +257,16 @@ def _prepare_sample(reader: Reader, slot: Slot, config: PrepareConfig) -> manife
             raise DataError(file, reason)
     except DataError as error:
         rejected = error
+        stage = quarantine.CHECK if isinstance(error, UnsuitableError) else stage
     except OSError as error:
         rejected = DataError(error.filename or file, error.strerror or error)
     except Exception as error:
         # A damaged file can bring up anything in a decoder; a run of days does not end with it.
         rejected = DataError(file, f"{type(error).__name__}: {error}")
     else:
-        source = file.relative_to(reader.root).as_posix()
+        # A manifest's maps may lie beside its folder.
+        source = Path(os.path.relpath(file, reader.root)).as_posix()
         origin = manifest.Origin(reader.name, slot.scene.name, source, slot.frame)
-
         return writing.write_sample(config.out, slot.index, depth_map, origin, config.format)
     return quarantine.reject(rejected, stage, reader.name, reader.root, sample)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from data.parallel.work import Number, run_in_order
-from data.prepare.plan import READERS
+from data.prepare.sources import open_reader
 from data.prepared import layout, manifest, npz_files, records, writing
 from data.protocol import DepthMap, Reader, Scene
 from train3d_jax import locks
@@ -153,7 +153,7 @@ class _Raw:
             root = self._roots.get(name) or Path(self.settings.get(name) or "")
             if not root.is_dir():
                 raise UserError(f"--{name}={root}: there is no such folder, and it is needed")
-            reader = READERS[name](root)
+            reader = open_reader(name, root, self.settings.get("tum_camera"))
             scenes = reader.scenes(on_broken=lambda error: None)
             self._opened[name] = reader, {scene.name: scene for scene in scenes}
         reader, scenes = self._opened[name]

@@ -1,4 +1,5 @@
-"""Raw datasets: one reader each, all of the protocol in `data.protocol`.
+"""Raw datasets and captures: one reader each, all of the protocol in `data.protocol`.
 
-Here: layouts of ScanNet, 3D Ken Burns and Taskonomy.  Not here: which frames are taken.
+Here: layouts of ScanNet, 3D Ken Burns and Taskonomy; of a manifest.json, nerfstudio, TUM RGB-D and
+Record3D.  Not here: which frames are taken.
 """

@@ -13,7 +13,8 @@ class RunSettings:
       data: folders of prepared sets.
       mix: weight of each set; empty where their sizes decide.
       train_split: share of the samples to train on.
-      init_from: folder of a run whose weights a new run begins with; None for random weights.
+      init_from: folder of a run, or "default" for the package's, whose weights a new run begins
+        with; None for random weights.
       num_workers: processes that read; 0 reads in threads.
       evaluate_every: steps between validations; 0 for one after each epoch.
       save_every: steps between checkpoints.

@@ -31,7 +31,10 @@ _MIX = flags.DEFINE_list(
 _MODEL_NAME = flags.DEFINE_string("model_name", None, "Name of the run.", required=True)
 _WORKDIR = flags.DEFINE_string("workdir", "runs", "Folder of all runs.")
 _INIT_FROM = flags.DEFINE_string(
-    "init_from", None, "Folder of another run, whose weights a new run begins with."
+    "init_from",
+    None,
+    "Folder of another run, whose weights a new run begins with; default: the "
+    "weights of the package for --space.",
 )
 _TARGETS = flags.DEFINE_list(
     "targets", ["0", "2"], "What to train: 0 shift, 1 scale, 2 focal length; several as 0,2."

@@ -13,6 +13,7 @@ from launch.training import process_flags, processes, run_data
 from launch.training.config import RunSettings
 from train3d_jax import locks
 from train3d_jax.files import write_whole
+from train3d_jax.inference.models import begin_with
 from train3d_jax.storage import checkpoint, run_config
 from train3d_jax.training import loop, trainer
 from train3d_jax.training.config import TrainingConfig
@@ -53,8 +54,9 @@ def train(config: TrainingConfig, settings: RunSettings) -> int:
         save_every=settings.save_every,
         record_every=settings.record_every,
     )
-    init = settings.init_from
-    params = None if init is None else checkpoint.params_of_other_run(init, config)
+    params = None
+    if settings.init_from is not None:
+        config, params = begin_with(settings.init_from, config)
     described = run_data.describe(train_part, validation_part, settings.train_split, settings.mix)
     with contextlib.ExitStack() as stack:
         if processes.is_first():

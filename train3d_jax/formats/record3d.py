@@ -11,7 +11,7 @@ import re
 import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -65,6 +65,52 @@ def stored_r3d(path: Path) -> StoredArray:
     return StoredArray(
         shape, functools.partial(_whole, path, shape), functools.partial(_frames, path)
     )
+
+
+class Recording(NamedTuple):
+    """The frames of a .r3d, any of which `read_frame` reads.
+
+    Attributes:
+      path: of the file.
+      names: of the frames' maps in it, in the order of their numbers.
+      sizes: heights and widths that they may have.
+    """
+
+    path: Path
+    names: tuple[str, ...]
+    sizes: Sequence[tuple[int, int]]
+
+    def read_frame(self, name: str) -> np.ndarray:
+        """One map, (H, W) float32, in metres.
+
+        Raises:
+          DataError: it is damaged or not there.
+          OSError: it cannot be read.
+        """
+        with _opened(self.path) as held:
+            return _frame(self.path, held, name, self.sizes)
+
+
+def read_recording(path: Path) -> Recording:
+    """What a .r3d holds.
+
+    Raises:
+      DataError: it is damaged.
+      OSError: it cannot be read.
+    """
+    with _opened(path) as held:
+        return Recording(path, tuple(_names(held)), _sizes(_metadata(held)))
+
+
+def read_r3d_metadata(path: Path) -> bytes:
+    """The JSON that a .r3d has on its recording; empty where there is none.
+
+    Raises:
+      DataError: it is damaged.
+      OSError: it cannot be read.
+    """
+    with _opened(path) as held:
+        return _metadata(held)
 
 
 def _whole(path: Path, shape: tuple[int, int, int]) -> np.ndarray:

@@ -83,6 +83,40 @@ def load_model(run: str | Path = DEFAULT, space: "Space" = "depth") -> Model:
     return Model(f"{name or run.resolve().name}@{step}", config, params, factors)
 
 
+def begin_with(init_from: str | Path, config: "TrainingConfig") -> "tuple[TrainingConfig, Any]":
+    """The weights of a network that another training begins with.
+
+    Args:
+      init_from: as `run` of `load_model`.
+      config: of the new training.
+
+    Returns:
+      The configuration with the settings of the evidence that the weights were trained with; the
+      weights, on the host.
+
+    Raises:
+      UserError: it cannot be read, or is another network; the message shows every difference.
+    """
+    import jax  # start-up, see above
+
+    from train3d_jax.storage.run_config import named_settings
+
+    model = load_model(init_from, config.clouds.space)
+    shaping = ("targets", "encoder", "width", "space", "input_channels", "shift_known")
+    before, now = named_settings(model.config), named_settings(config)
+    changed = [
+        f"{name} {before[name]} -> {now[name]}" for name in shaping if before[name] != now[name]
+    ]
+    if changed:
+        raise ArgumentError(
+            Argument("init_from", init_from),
+            f": is another network ({'; '.join(changed)}); give the same settings",
+        )
+    if config.resolved().evidence != model.config.evidence:  # the same keeps its compiled step
+        config = dataclasses.replace(config, evidence=model.config.evidence)
+    return config, jax.device_get(model.params)
+
+
 def check_models(
     models: Sequence[Model],
     space: "Space",

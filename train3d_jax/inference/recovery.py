@@ -325,8 +325,8 @@ def _evidence(found: dict[str, Any]) -> Evidence:
     return Evidence(
         found["focal_evidence"],
         found["shift_evidence"],
-        np.float64(found["scale"]),
-        np.float64(found["offset"]),
+        np.asarray(found["scale"], np.float64),
+        np.asarray(found["offset"], np.float64),
         found["solvable"],
     )
 

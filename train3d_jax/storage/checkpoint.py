@@ -20,11 +20,11 @@ import jax
 from absl import logging
 from orbax.checkpoint import v1 as ocp
 
-from train3d_jax.errors import Argument, ArgumentError, UserError, is_lost_process
+from train3d_jax.errors import UserError, is_lost_process
 from train3d_jax.evidence.calibration import Calibration
 from train3d_jax.evidence.targets import TARGETS, Target
 from train3d_jax.files import write_whole
-from train3d_jax.storage.run_config import CHECKPOINTS, CONFIG, load_config, named_settings
+from train3d_jax.storage.run_config import CHECKPOINTS, CONFIG, load_config
 from train3d_jax.training.config import TrainingConfig, initial_params
 from train3d_jax.training.trainer import TrainState
 
@@ -199,26 +199,6 @@ def _way_out(file: Path) -> str:
 def _sha256(file: Path) -> str:
     with file.open("rb") as opened:
         return hashlib.file_digest(opened, "sha256").hexdigest()
-
-
-def params_of_other_run(init_from: Path, config: TrainingConfig) -> Any:
-    """The weights of another run with the same network, on the host.
-
-    Raises:
-      UserError: the networks differ; the message shows every difference.
-    """
-    other, _, params, _ = load_params(init_from)
-    shaping = ("targets", "encoder", "width", "space", "input_channels", "shift_known")
-    before, now = named_settings(other), named_settings(config)
-    changed = [
-        f"{name} {before[name]} -> {now[name]}" for name in shaping if before[name] != now[name]
-    ]
-    if changed:
-        raise ArgumentError(
-            Argument("init_from", init_from),
-            f": is another network ({'; '.join(changed)}); give the same settings",
-        )
-    return jax.device_get(params)
 
 
 def load_params(run: Path) -> tuple[TrainingConfig, int, Any, dict[Target, Calibration]]:

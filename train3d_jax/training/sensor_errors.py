@@ -107,7 +107,7 @@ def quantise(key: jax.Array, w: jax.Array, mask: jax.Array, strength: ArrayLike)
 
 def add_outliers(key: jax.Array, w: jax.Array, mask: jax.Array, strength: ArrayLike) -> jax.Array:
     """Flying pixels: a few blocks get another depth within the map's range, any ratio as likely."""
-    happens, share, drawn = uniform_draws(key, w.shape[:-2], 2, w.shape[-2:])
+    happens, share, drawn = uniform_draws(key, w.shape[:-2], 2, (w.shape[-2], w.shape[-1]))
     share = jnp.where(happens < OUTLIERS_SHARE, strength * MOST_OUTLIERS * share, 0.0)
     smallest = jnp.where(mask, w, jnp.inf).min((-2, -1), keepdims=True)
     largest = jnp.where(mask, w, 0.0).max((-2, -1), keepdims=True)

@@ -2,7 +2,6 @@
 
 import json
 import math
-import zipfile
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -56,25 +55,13 @@ def read_json(path: Path) -> Cameras:
             text = file.read(MOST_BYTES + 1)
     except OSError as error:
         raise DataError(path, f"cannot be read: {error.strerror}") from None
-    return cameras_of(path, text)
-
-
-def read_r3d(path: Path) -> Cameras:
-    """The cameras in the `metadata` of a recording of Record3D, a zip.  Raises as `read_json`."""
-    try:
-        with zipfile.ZipFile(path) as held, held.open("metadata") as file:
-            text = file.read(MOST_BYTES + 1)
-    except OSError as error:
-        raise DataError(path, f"cannot be read: {error.strerror or error}") from None
-    except Exception:  # zipfile and zlib have many for a damaged file
-        raise NotACamera(path, "holds no readable metadata") from None
-    return cameras_of(path, text)
-
-
-def cameras_of(path: Path, text: bytes) -> Cameras:
-    """The cameras in a text of JSON; `path` is for messages.  Raises as `read_json`."""
     if len(text) > MOST_BYTES:
         raise NotACamera(path, f"is larger than the {MOST_BYTES >> 20} MiB that are read")
+    return of_json(path, text)
+
+
+def of_json(path: Path, text: bytes) -> Cameras:
+    """The cameras of a JSON that was read; `path` is for messages.  Raises as `read_json`."""
     try:
         contents: Any = json.loads(text)
     except (ValueError, RecursionError):

@@ -5,13 +5,14 @@ from pathlib import Path
 
 from data.user_maps.camera_files import colmap
 from data.user_maps.camera_files.camera import Cameras, NotACamera
-from data.user_maps.camera_files.json_forms import read_json, read_r3d
+from data.user_maps.camera_files.json_forms import of_json, read_json
 from data.user_maps.camera_files.matrices import (
     read_npy_camera,
     read_npz_camera,
     read_text_camera,
 )
 from train3d_jax.errors import DataError
+from train3d_jax.formats.record3d import read_r3d_metadata
 
 READABLE = ".json, .npy, .npz, .txt, .csv, .r3d, and COLMAP's cameras.txt and cameras.bin"
 
@@ -55,12 +56,14 @@ def _read(path: Path, _stamps: tuple[tuple[int, int], ...]) -> Cameras | DataErr
                 return read_npy_camera(path)
             case ".npz":
                 return read_npz_camera(path)
-            case ".r3d":
-                return read_r3d(path)
             case ".txt" | ".csv":
                 return read_text_camera(path)
+            case ".r3d":
+                return of_json(path, read_r3d_metadata(path))
             case ".json" | "":  # Record3D's metadata has no suffix
                 return read_json(path)
     except DataError as error:
         return error
+    except OSError as error:
+        return DataError(path, f"cannot be read: {error.strerror or error}")
     return NotACamera(path, f"is not a file of intrinsics; those are {READABLE}")
