@@ -13,6 +13,8 @@ from launch.evaluation.methods import (
     COLUMNS,
     ERRORS,
     GUESS,
+    HINT_SIGMA,
+    HINTED,
     NOTHING,
     SOLVED_AT_ONCE,
     Methods,
@@ -150,9 +152,13 @@ def test_a_view_without_an_answer_counts_as_the_constant_guess(monkeypatch):
         view = views.make_view(*room(seed), "depth", (0, seed, 0))
         cases.append(make_case(TrueMap("x", "", *room(seed)), view, "depth", (0, seed, 0)))
 
+    hints = []
+
     def recover(models, blocks, known, space, level):
         """The truth for the first view, nothing for the second, what is far off for the third."""
         count = len(blocks.size)
+        if np.any(known.focal_sigma):
+            hints.append(known)
         assert count == SOLVED_AT_ONCE
         focal, shift = np.full(count, 50.0), np.full(count, 3.0)
         focal[0], shift[0] = cases[0].truth.focal, cases[0].truth.shift
@@ -187,9 +193,28 @@ def test_a_view_without_an_answer_counts_as_the_constant_guess(monkeypatch):
     # The medians of three are one of them each.
     assert min(row[BEST]["fov_error_deg"] for row in tables) < 1e-4
     assert min(row[BEST]["ratio_error"] for row in tables) < 1e-6
-    # What is given has no interval.
+    [hint] = hints
+    assert hint.focal_sigma == HINT_SIGMA and not hint.shift
+    true = np.array([case.truth.focal for case in cases])
+    assert (np.abs(np.log(hint.focal[:3] / true)) < 4 * HINT_SIGMA).all()
+    # A hint is estimated on; what is given has no interval.
+    assert tables[0][f"geometric, {HINTED}"]["focal_held"] == 1
     assert np.isnan(tables[0]["oracle: true focal length"]["focal_held"])
     assert np.isnan(tables[0]["oracle: true shift"]["shift_held"])
+
+
+def test_the_error_of_a_hint_is_of_its_view_and_as_large_as_is_said():
+    true_map = TrueMap("x", "", *room())
+
+    def error(*seeds):
+        view = views.make_view(*room(), "depth", seeds, crop=False)
+        case = make_case(true_map, view, "depth", seeds)
+        return np.log(case.hinted_focal / case.truth.focal)
+
+    errors = [error(0, number, 0) for number in range(30)]
+    assert errors[3] == error(0, 3, 0) and len({*errors, error(1, 3, 0), error(0, 3, 1)}) == 32
+    # Of 30 draws: to a third.
+    assert np.std(errors) == pytest.approx(HINT_SIGMA, rel=0.35)
 
 
 def test_points_are_drawn_where_there_is_depth_and_padded_where_there_are_not_enough():
