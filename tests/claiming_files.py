@@ -80,6 +80,7 @@ def _arrays_that_claim_too_much(side):
     return {
         "huge.npy.gz": gzip.compress(_claiming_npy(side)),
         "huge.h5": _chunked(side, chunks=(16, 16)),
+        "chunks.h5": _chunked(1 << 13, bytes(4), chunks=(1, 1)),
         "chunk.h5": _chunked(4, chunks=(1 << 14, 1 << 14)),
         "bomb.h5": _chunked(4, deflated, chunks=(4, 4), compression="gzip"),
         "lzf.h5": _chunked(4, deflated, chunks=(4, 4), compression="lzf"),

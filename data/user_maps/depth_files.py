@@ -4,8 +4,9 @@ import glob
 import os
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
+from types import MappingProxyType
 from typing import NamedTuple
 
 from data.walking import files_below, files_matching
@@ -37,13 +38,20 @@ class DepthFile(NamedTuple):
 
     Attributes:
       root: the folder that names are relative to.
-      relative: path below `root`, with slashes, as reports name the file.
+      relative: path below `root`, with slashes.
       name: of its answer: the relative path, without the suffix where that is unique.
+      frame: number of the map in a file that holds a clip; None in one that holds one map.
     """
 
     root: Path
     relative: str
     name: str
+    frame: int | None = None
+
+    @property
+    def label(self) -> str:
+        """How reports name the map: the path below `root`, and the number of the frame."""
+        return self.relative if self.frame is None else f"{self.relative}[{self.frame}]"
 
     @property
     def path(self) -> Path:
@@ -63,10 +71,12 @@ class Listing(NamedTuple):
       files: the depth maps, in the order of their paths.
       others: how many files of other kinds may hold depth but are not read, by suffix (`.raw`,
         `.npz.gz`).  Pictures, text, clouds, and hidden files are not counted.
+      clips: the clip of each map that is a frame, by the map's name; see `clips.with_frames`.
     """
 
     files: list[DepthFile]
     others: Counter[str]
+    clips: Mapping[str, str] = MappingProxyType({})
 
 
 def find_depth_files(

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from data.user_maps.known_cameras import KnownCamera
 from data.user_maps.producers import PRODUCERS
@@ -28,6 +28,9 @@ REMOVED_METHODS = {
 }
 """Names that earlier versions took, and the way out."""
 
+
+Affine = Literal["frame", "clip"]
+"""What has one scale and one shift: each frame of a clip, or all of them."""
 
 GUESS = "guess"
 """The value of --space that has `space_guess` choose it."""
@@ -78,6 +81,8 @@ class RecoveryConfig:
       shift_sigma: standard deviation of a known shift over the far quantile of depth (or
         disparity); 0 where it is exact.
       shared_camera: one camera took all maps; its focal length is estimated from all together.
+      clip: all maps are the frames of one clip, in the order of the numbers in their names.
+      affine: the frames of a clip have one scale and one shift ("clip"), or each has its own.
       ray_depth: maps hold the distance to the camera's centre, not depth.
       reading: how files are to be read.
       saving: what to write beside the answers.
@@ -98,6 +103,8 @@ class RecoveryConfig:
     shift_known: bool = False
     shift_sigma: float = 0.0
     shared_camera: bool = False
+    clip: bool = False
+    affine: "Affine" = "frame"
     ray_depth: bool = False
     reading: ReadSettings = field(default_factory=ReadSettings)
     saving: SaveSettings = field(default_factory=SaveSettings)
@@ -128,6 +135,10 @@ class RecoveryConfig:
                 # With the unit of a producer, what is known makes a cloud in metres.
                 self.shift_is_exact and known and self.producer is None,
                 "--shift_known and a known camera leave nothing to recover; leave one out",
+            ),
+            (
+                self.shared_camera and self.clip,
+                "--clip has one camera for all maps; leave out --shared_camera",
             ),
             (
                 self.shared_camera and given,

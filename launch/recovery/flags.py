@@ -53,6 +53,16 @@ _SHARED_CAMERA = flags.DEFINE_bool(
     "shared_camera", False, "One camera took all maps; estimate its focal length from all together."
 )
 
+_CLIP = flags.DEFINE_bool(
+    "clip", False,
+    "All maps are the frames of one clip: one camera.  Files that hold several maps are clips.",
+)  # fmt: skip
+_AFFINE = flags.DEFINE_enum(
+    "affine", "frame", ["frame", "clip"],
+    "Clips: each frame has a scale and a shift of its own, or the whole clip has one of each "
+    "(Video-Depth-Anything, DepthCrafter).",
+)  # fmt: skip
+
 _RESUME = flags.DEFINE_bool("resume", False, "Keep the answers of an earlier run.")
 _SHARD = flags.DEFINE_string(
     "shard", None, "2/8: recover the second of eight parts, here or elsewhere; then --merge."
@@ -94,6 +104,8 @@ def configuration() -> tuple[RecoveryConfig, Listing]:
         ray_depth=shared_flags.of_table(_RAY_DEPTH.name, "ray_depth"),
         reading=shared_flags.reading(),
         saving=shared_flags.saving(),
+        clip=_CLIP.value,
+        affine=cast(Any, _AFFINE.value),
         resume=_RESUME.value,
         shard=shard_of(_SHARD.value, _MERGE.value),
         merge=_MERGE.value,

@@ -73,7 +73,7 @@ def recover_folder(
       UserError: there is no map, or networks do not fit, before any work; later only where no other
         map could be written either.
     """
-    files, others = one_map.find_maps(config) if listing is None else listing
+    files, others, clips = one_map.find_maps(config) if listing is None else listing
     if models is None:
         models = [networks.load_model(run, config.space) for run in config.runs]
     networks.check_models(
@@ -81,8 +81,8 @@ def recover_folder(
     )
     with Summary(config.out, config.to_json(), of_all=config.shard is None) as summary:
         task = _Recovery(config, models, chunking.maps_at_once(len(files)))
-        if config.shared_camera and not config.merge:
-            task.share_camera(files)  # from all maps, so that every shard gets the same camera
+        if not config.merge:
+            task.share_cameras(files, clips)  # from all maps: every shard gets the same ones
         if config.shard:
             files = config.shard.take(files)
         printed: set[str] = set()
@@ -92,7 +92,13 @@ def recover_folder(
                 _print(row, printed)
                 bar.update()
                 summary.add(row.answer, _links(config, row), row.resumed)
-        return summary.finish()._replace(others=others)
+        outcome = summary.finish()._replace(others=others)
+    if clips and config.saving.kinds and config.shard is None:
+        from launch.recovery import films  # it imports matplotlib
+
+        for path in films.draw_films(files, clips, config):
+            print(f"{path}: the clip as given beside recovered")
+    return outcome
 
 
 def _print(row: _Row, printed: set[str]) -> None:
@@ -105,13 +111,13 @@ def _print(row: _Row, printed: set[str]) -> None:
             printed.add(line)
             tqdm.write(printable(line))
     if row.answer["error"]:
-        tqdm.write(printable(f"{row.file.relative}: {row.answer['error']}"))
+        tqdm.write(printable(f"{row.file.label}: {row.answer['error']}"))
     for flag in row.answer["flags"]:
         note = row.notes.get(flag)
         if note is None or note.remedy in printed or len(printed) == _MOST_NOTES:
             continue
         printed.add(note.remedy)
-        line = f"{row.file.relative}: {note.problem}; {note.remedy}"
+        line = f"{row.file.label}: {note.problem}; {note.remedy}"
         tqdm.write(printable(f"{line}; summary.json counts all ({flag})"))
 
 
@@ -134,12 +140,34 @@ class _Recovery:
     def __init__(self, config: RecoveryConfig, models: Sequence[Model], at_once: int):
         self._config, self._models, self._at_once = config, models, at_once
         self._origin = one_map.origin_of(config, models)
-        self._shared: shared_camera.SharedCamera | None = None
+        self._clips: Mapping[str, str] = {}
+        self._shared: dict[str, shared_camera.SharedCamera] = {}
 
-    def share_camera(self, files: Sequence[DepthFile]) -> None:
-        """Estimates the one focal length of all maps, before any of them is recovered."""
-        self._shared = shared_camera.estimate(files, self._config, self._models)
-        tqdm.write(str(self._shared))
+    def share_cameras(self, files: Sequence[DepthFile], clips: Mapping[str, str]) -> None:
+        """Estimates the camera of each clip, or of the folder, before any map is recovered.
+
+        Args:
+          files: all maps.
+          clips: the clip of each that is a frame, by its name.
+        """
+        config = self._config
+        self._clips = dict.fromkeys((f.name for f in files), "") if config.shared_camera else clips
+        maps: dict[str, list[DepthFile]] = {}
+        for file in files:
+            if file.name in self._clips:
+                maps.setdefault(self._clips[file.name], []).append(file)
+        for clip, frames in maps.items():
+            pooling = shared_camera.Pooling(frames, config, self._models, clip)
+            shared = pooling.camera(lambda file, size: one_map.hints_of(file, size, config)[0])
+            if clip and not config.shift_known:
+                of_all = config.affine == "clip"
+                shared = (pooling.with_offset if of_all else pooling.with_shifts)(shared)
+            self._shared[clip] = shared
+            tqdm.write(str(shared))
+
+    def _shared_of(self, file: DepthFile) -> shared_camera.SharedCamera | None:
+        clip = self._clips.get(file.name)
+        return None if clip is None else self._shared[clip]
 
     def merge(self, files: Sequence[DepthFile]) -> Iterator[_Row]:
         """A row for each file from the answer that a shard has left.
@@ -152,7 +180,7 @@ class _Recovery:
             answer = self._answered(file)
             if answer is None:
                 raise UserError(
-                    f"--merge: {printable(file.relative)} has no answer of these settings in "
+                    f"--merge: {printable(file.label)} has no answer of these settings in "
                     f"{self._config.out}; run the shard that it is in, with the same flags and "
                     "networks"
                 )
@@ -182,7 +210,7 @@ class _Recovery:
             answer = self._answered(file) if config.resume else None
             if answer is not None and answer["error"] is None:
                 return _Row(file, answer, resumed=True)
-            return one_map.read_map(file, config)
+            return one_map.read_map(file, config)._replace(shared=self._shared_of(file))
         except (UserError, MemoryError) as error:
             return Recovered(file, error=one_map.reason(file, error))
 
@@ -190,11 +218,12 @@ class _Recovery:
         """The answer of an earlier run, if it is for this file and these settings."""
         path = self._config.out / f"{file.name}.json"
         answer = answers.read_answer(path)
-        if answer is None or answer["input"] != file.relative:
+        if answer is None or answer["input"] != file.label:
             return None
         if answer["settings"] != self._origin.settings:
             return None
-        if self._shared is not None and not self._shared.is_of(answer):
+        shared = self._shared_of(file)
+        if shared is not None and not shared.is_of(answer):
             return None
         try:
             picture = saving.image_of(file, self._config.saving.rgb)
@@ -235,7 +264,7 @@ class _Recovery:
 
     def _solve(self, maps: list[Map]) -> list[Recovered]:
         # As many at once as in any shard of the folder, or when it is resumed: the same digits.
-        return one_map.solve(maps, self._config, self._models, self._shared, at_once=self._at_once)
+        return one_map.solve(maps, self._config, self._models, at_once=self._at_once)
 
     def _write(self, recovered: Recovered) -> _Row:
         """Writes the files of a map; where that fails, an answer that says why."""

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from data.user_maps import clips
 from data.user_maps.depth_files import DepthFile, Listing, search
 from data.user_maps.hints import CameraHint
 from data.user_maps.known_cameras import ray_length_to_depth
@@ -14,11 +15,9 @@ from launch.recovery import saving
 from launch.recovery.config import RecoveryConfig
 from launch.recovery.producer_notes import explained, refuse_photo
 from launch.recovery.recovered import Map, Recovered
-from launch.recovery.shared_camera import SharedCamera
 from launch.recovery.summary import NAME
 from train3d_jax.errors import DataError, UserError
 from train3d_jax.export import answers
-from train3d_jax.formats.depth import read_depth_file
 from train3d_jax.inference import map_checks, recovery
 from train3d_jax.inference.models import Model, is_metric
 
@@ -60,8 +59,12 @@ def find_maps(config: RecoveryConfig) -> Listing:
     listing = search(config.input, leave_out=config.out, reserved=(NAME,), wanted=wanted)
     if config.out.resolve() == listing.files[0].root.resolve():
         raise UserError(f"--out={config.out}: is where the input is; give another folder")
-    saving.check_images(config.saving.rgb, len(listing.files))
-    return listing
+    files, of_clips = clips.with_frames(listing.files, config.reading)
+    if config.clip:
+        files = clips.in_order_of_numbers(files)
+        of_clips = dict.fromkeys((file.name for file in files), clips.FOLDER)
+    saving.check_images(config.saving.rgb, len(files))
+    return listing._replace(files=files, clips=of_clips)
 
 
 def read_map(file: DepthFile, config: RecoveryConfig) -> Map:
@@ -72,12 +75,12 @@ def read_map(file: DepthFile, config: RecoveryConfig) -> Map:
         have no camera.
     """
     try:
-        values = read_depth_file(file.path, config.reading)
+        values = clips.read_map(file, config.reading)
         refuse_photo(file.path, config.producer)
     except DataError as error:
         raise explained(error, file.path, config.producer) from None
     height, width = values.shape
-    hints, notes = _hints_of(file, (height, width), config)
+    hints, notes = hints_of(file, (height, width), config)
     intrinsics = hints[0].intrinsics if hints else None
     if config.ray_depth:
         if intrinsics is None or hints[0].sigma:
@@ -90,15 +93,15 @@ def read_map(file: DepthFile, config: RecoveryConfig) -> Map:
     return Map(file, values, intrinsics, hints, notes, config.metres_of(file.path))
 
 
-def _hints_of(
+def hints_of(
     file: DepthFile, size: tuple[int, int], config: RecoveryConfig
 ) -> tuple[tuple[CameraHint, ...], tuple[str, ...]]:
     """What is known of the camera of a map, and lines on what was found without a flag."""
     notes: list[str] = []
     picture = saving.image_of(file, config.saving.rgb) if config.camera.automatic else None
-    hints = config.camera.hints(file, size, picture, report=notes.append)
+    hints = config.camera.hints(file, size, picture, file.frame, report=notes.append)
     found = [hint for hint in hints if hint.source != "flag"]
-    if config.shared_camera:  # flags exclude it
+    if config.shared_camera:  # flags exclude it; a clip has its hints in its camera
         notes = [f"{hint.origin}: not used, --shared_camera estimates it" for hint in found]
         hints = ()
     else:
@@ -110,7 +113,6 @@ def solve(
     maps: Sequence[Map],
     config: RecoveryConfig,
     models: Sequence[Model],
-    shared: SharedCamera | None = None,
     known_shift: float | None = None,
     at_once: int = 1,
 ) -> list[Recovered]:
@@ -120,14 +122,13 @@ def solve(
       maps: at least one.
       config: method, space and what is known.
       models: networks of `config.runs`.
-      shared: the camera that took all maps.
       known_shift: in canonical units; overrides `config.shift_known`.
       at_once: maps that one program computes, on which last digits depend.
 
     Returns:
       Each map with its estimate, or with the reason why it has none.
     """
-    known = _known_of(maps, config, shared, known_shift)
+    known = _known_of(maps, config, known_shift)
     blocks = recovery.make_blocks(
         [each.values for each in maps], intrinsics=[each.intrinsics for each in maps]
     )
@@ -136,27 +137,29 @@ def solve(
     results = []
     for number, (each, check) in enumerate(zip(maps, checks, strict=True)):
         metres = each.metres if known_shift is None else None
-        found = _recovered(each, batch, number, check, shared)
+        found = _recovered(each, batch, number, check)
         results.append(found if metres is None else _in_metres(found, metres, config))
     return results
 
 
 def _known_of(
-    maps: Sequence[Map],
-    config: RecoveryConfig,
-    shared: SharedCamera | None,
-    known_shift: float | None,
+    maps: Sequence[Map], config: RecoveryConfig, known_shift: float | None
 ) -> recovery.Known:
     """What flags, the most trusted hint of each map, and the other maps of its camera say."""
-    focal, sigma = np.full(len(maps), np.nan), np.zeros(len(maps))
+    focal, sigma, shift, offset = (np.full(len(maps), np.nan) for _ in range(4))
+    sigma[:] = 0
     for number, each in enumerate(maps):
-        if shared is not None:
-            focal[number] = shared.focal
+        if each.shared is not None:
+            focal[number] = each.shared.focal
+            shift[number] = each.shared.shift_of(each.file)
+            offset[number] = each.shared.offset_of(each.file)
         elif each.hints:
             focal[number], sigma[number] = each.hints[0].intrinsics[1, 1], each.hints[0].sigma
+    if config.shift_known and known_shift is None:
+        return recovery.Known(focal, sigma, True, None, config.shift_sigma)
     if known_shift is not None:
-        return recovery.Known(focal, sigma, np.full(len(maps), known_shift))
-    return recovery.Known(focal, sigma, config.shift_known, config.shift_sigma)
+        shift[:] = known_shift
+    return recovery.Known(focal, sigma, shift, offset)
 
 
 def _recovered(
@@ -164,7 +167,6 @@ def _recovered(
     batch: recovery.Estimates,
     number: int,
     check: map_checks.MapCheck,
-    shared: SharedCamera | None,
 ) -> Recovered:
     estimate = batch.at(number)
     if estimate is None:
@@ -173,8 +175,8 @@ def _recovered(
     numbers = [estimate.focal, estimate.shift, estimate.a, estimate.b, *canonical]
     if not np.isfinite(numbers).all() or estimate.focal <= 0:
         return Recovered(each.file, each, error=NOT_FINITE)
-    if shared is not None:
-        estimate = estimate._replace(focal_interval=shared.interval)
+    if each.shared is not None:
+        estimate = each.shared.applied(each.file, estimate, canonical)
     estimate = estimate._replace(flags=(*estimate.flags, *check.flags))
     dropped = bool(batch.map_wins[number])
     return Recovered(each.file, each, estimate, canonical, check, hint_dropped=dropped)
@@ -230,7 +232,7 @@ def answer_of(
         canonical = -canonical[0], canonical[1]
     hints = () if recovered.map is None else recovered.map.hints
     return answers.answer(
-        input_name=recovered.file.relative,
+        input_name=recovered.file.label,
         space=config.space,
         size=None if recovered.map is None else recovered.map.size,
         solution=estimate,
@@ -249,8 +251,9 @@ def answer_of(
 
 def _focal_source(recovered: Recovered, config: RecoveryConfig) -> str:
     """Where the focal length of an answer is from, as its JSON names it."""
-    if config.shared_camera:
-        return "maps"
+    shared = None if recovered.map is None else recovered.map.shared
+    if shared is not None:
+        return shared.source
     hints = () if recovered.map is None else recovered.map.hints
     return "map" if recovered.hint_dropped or not hints else hints[0].source
 

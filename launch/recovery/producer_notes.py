@@ -48,7 +48,7 @@ def contradiction(listing: Listing, config: RecoveryConfig) -> str | None:
         why = "its maps hold distances to the camera's centre, not depth"
     else:
         return None
-    return f"{first.relative}: {_looks_like(name)}; {why}"
+    return f"{first.label}: {_looks_like(name)}; {why}"
 
 
 def _looks_like(name: str) -> str:

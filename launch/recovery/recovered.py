@@ -6,6 +6,7 @@ import numpy as np
 
 from data.user_maps.depth_files import DepthFile
 from data.user_maps.hints import CameraHint
+from launch.recovery.shared_camera import SharedCamera
 from train3d_jax.inference.map_checks import MapCheck
 from train3d_jax.inference.recovery import Estimate
 
@@ -18,6 +19,7 @@ class Map(NamedTuple):
       values: shape (H, W); 0 and what is not finite is missing.
       intrinsics: (3, 3) in pixels, of the most trusted hint; None where there is none.
       hints: what is known of the camera, the most trusted first.
+      shared: the camera that took all maps of its folder or clip, and their shifts.
       notes: lines on where that is from, and on sources that cannot be used; the same for all maps
         of one source.
       metres: of one unit of the values, where it is known and their shift is right; else None.
@@ -29,6 +31,7 @@ class Map(NamedTuple):
     hints: tuple[CameraHint, ...] = ()
     notes: tuple[str, ...] = ()
     metres: float | None = None
+    shared: SharedCamera | None = None
 
     @property
     def size(self) -> tuple[int, int]:

@@ -122,7 +122,7 @@ def image_of(file: DepthFile, rgb: Path | None) -> Path | None:
     """The file of the image of a map, see `config.SaveSettings`; None where there is none."""
     if rgb is None or rgb.is_file():
         return rgb
-    bare = rgb / file.bare
+    bare = rgb / (file.bare if file.frame is None else file.name)
     images = [bare.with_name(bare.name + suffix) for suffix in _COLOUR_SUFFIXES]
     return next((path for path in images if path.is_file()), None)
 
@@ -184,7 +184,7 @@ def _draw(
     after = Shape(depth, intrinsics)
     if "picture" in config.saving.kinds:
         shown = np.where(np.isfinite(depth_map.values), depth_map.values, 0)
-        title = f"{recovered.file.relative}   shift {estimate.shift:.3f}"
+        title = f"{recovered.file.label}   shift {estimate.shift:.3f}"
         draw_sheet(paths["picture"], shown, before, after, title, pixels)
     if "turntable" in config.saving.kinds:
         draw_turntable(paths["turntable"], before, after, pixels)

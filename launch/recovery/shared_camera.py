@@ -1,22 +1,29 @@
-"""One focal length for a whole folder: the first of two passes over it."""
+"""One camera for a folder or a clip, and the shifts of a clip: passes before maps are recovered.
 
+A clip has one camera.  Its frames have one scale and one shift (`--affine clip`), or each has its
+own, and these follow each other smoothly.
+"""
+
+import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from tqdm import tqdm
 
+from data.user_maps.clips import FOLDER, read_map
 from data.user_maps.depth_files import DepthFile
+from data.user_maps.hints import CameraHint
 from launch import compiling, program
 from launch.recovery.config import RecoveryConfig
 from train3d_jax import chunking
 from train3d_jax.errors import UserError
-from train3d_jax.formats.depth import read_depth_file
+from train3d_jax.evidence.fusion import INTERVAL_SIGMAS
 from train3d_jax.inference import clips, recovery
 from train3d_jax.inference.models import Model
+from train3d_jax.inference.recovery import Estimate
 
 _FLOAT32 = 1e-6
 """Relative tolerance, some float32 roundings (6e-8 each): answers hold float32 focal lengths."""
@@ -26,102 +33,240 @@ _OTHER_MACHINE = 1e-4
 every focal length under 1000."""
 
 MOST_MAPS = 2_000
-"""Maps that the estimate uses; of more, an even share of the folder.  Chosen: maps of one camera
-are correlated, so that more change the estimate little."""
+"""Maps that the camera of a folder is estimated from; of more, an even share.  Chosen: maps of one
+camera are correlated, so that more change the estimate little."""
+
+MOST_FRAMES = 100
+"""The same of a clip, whose frames are far more alike."""
 
 
 @dataclass(frozen=True)
 class SharedCamera:
-    """The camera that took all maps, as it was estimated.
+    """The camera that took all maps, as it was estimated, and the shifts of a clip.
 
     Attributes:
       focal: pixels.
       interval: pixels, central 90 %.
       used: maps that the estimate is based on.
-      total: maps in the folder.
+      total: maps in the folder or clip.
+      clip: name of the clip; empty for a folder with one camera.
+      source: of the focal length, as answers name it.
+      offset: of all frames, added to their values: low end, median, high end; None where frames
+        have shifts of their own.
+      scale: what values with their offset are multiplied with, where there is one offset.
+      shifts: canonical, of each frame by its name: low end, median, high end.
     """
 
     focal: float
     interval: tuple[float, float]
     used: int
     total: int
+    clip: str = ""
+    source: str = "maps"
+    offset: clips.Interval | None = None
+    scale: float = 1.0
+    shifts: Mapping[str, clips.Interval] | None = None
+
+    def shift_of(self, file: DepthFile) -> float:
+        """The canonical shift of a frame that has its own; NaN where it is not known."""
+        return (self.shifts or {}).get(file.name, _UNKNOWN)[1]
+
+    def offset_of(self, file: DepthFile) -> float:
+        """The offset of all frames; NaN where there is none."""
+        return (self.offset or _UNKNOWN)[1]
+
+    def applied(
+        self, file: DepthFile, estimate: Estimate, canonical: tuple[float, float]
+    ) -> Estimate:
+        """The estimate of a map whose camera, and shift, were known: with their intervals."""
+        # A map that is unlike the others is no reason to doubt their camera.
+        flags = tuple(flag for flag in estimate.flags if flag != "hint_disagrees")
+        estimate = estimate._replace(focal_interval=self.interval, flags=flags)
+        if self.offset is not None:
+            scale, offset = canonical
+            low, _, high = (scale * each - offset for each in self.offset)
+            a, b = self.scale, self.scale * self.offset[1]
+            return estimate._replace(shift_interval=(low, high), a=a, b=b)
+        if self.shifts is not None and file.name in self.shifts:
+            low, _, high = self.shifts[file.name]
+            return estimate._replace(shift_interval=(low, high))
+        return estimate
 
     def is_of(self, answer: Mapping[str, Any]) -> bool:
-        """Whether an answer of an earlier run has this focal length and interval."""
+        """Whether an answer of an earlier run has this focal length, interval and offset."""
         values = focal_and_interval(answer)
-        return values is None or np.allclose(values, (self.focal, *self.interval), _FLOAT32, 0)
+        if values is None:
+            return True
+        if not np.allclose(values, (self.focal, *self.interval), _FLOAT32, 0):
+            return False
+        if self.offset is None:
+            return True
+        return bool(np.isclose(answer["b"], answer["a"] * self.offset[1], _FLOAT32, 0))
 
     def __str__(self) -> str:
         low, high = self.interval
-        return (
-            f"shared camera: focal length {self.focal:.1f} px ({low:.1f} to {high:.1f}), from "
-            f"{self.used} of {self.total} maps"
-        )
+        name = f"clip {self.clip}" if self.clip else "shared camera"
+        text = f"{name}: focal length {self.focal:.1f} px ({low:.1f} to {high:.1f})"
+        if self.source == "maps":
+            text += f", from {self.used} of {self.total} maps"
+        if self.offset is not None:
+            low, middle, high = self.offset
+            text += f"; offset of all frames {middle:.4g} ({low:.4g} to {high:.4g})"
+        return text
 
 
-def estimate(
-    files: Sequence[DepthFile], config: RecoveryConfig, models: Sequence[Model]
-) -> SharedCamera:
-    """Estimates the focal length from the sum of the log-likelihoods of all maps.
+_UNKNOWN = (math.nan, math.nan, math.nan)
 
-    Maps that cannot be read or solved are left to the second pass to report.
 
-    Raises:
-      UserError: maps differ in size, or no map can be solved.
+class _Read(NamedTuple):
+    """A map that was read: its file and values."""
+
+    file: DepthFile
+    values: np.ndarray
+
+
+class Pooling:
+    """Passes over the maps of one camera.
+
+    Maps that cannot be read or solved are left to the last pass to report.
     """
-    at_once = chunking.maps_at_once(len(files))
-    chosen = np.unique(np.linspace(0, len(files) - 1, min(len(files), MOST_MAPS)).round())
-    first: tuple[Path, tuple[int, int]] | None = None
-    unread: str | None = None
-    total, used, batch = np.zeros(()), 0, []
 
-    def take_batch() -> None:
-        nonlocal total, used
-        evidence = recovery.evidence(
-            models,
-            recovery.make_blocks(batch),
-            recovery.Known(shift=config.shift_known, shift_sigma=config.shift_sigma),
-            config.method,
-            config.space,
-            at_once,
-        )
-        total = total + evidence.focal.sum(0)
-        used += int(evidence.solvable.sum())
-        batch.clear()
+    def __init__(
+        self,
+        files: Sequence[DepthFile],
+        config: RecoveryConfig,
+        models: Sequence[Model],
+        clip: str = "",
+    ):
+        self._files, self._config, self._models, self._clip = files, config, models, clip
+        self._at_once = chunking.maps_at_once(len(files))
+        self._name = f"clip {clip}" if clip else "--shared_camera"
+        if clip == FOLDER:
+            self._name = "--clip"
+        self._unread: str | None = None
+        self._first: _Read | None = None
 
-    with tqdm(total=len(chosen), desc="camera", unit="map") as bar, compiling.shown_on(bar):
-        for index in chosen:
-            bar.update()
-            path = files[int(index)].path
-            try:
-                values = read_depth_file(path, config.reading)
-            except UserError as error:
-                unread = unread or program.message(error)
-                continue
-            except MemoryError:
-                unread = unread or f"{path}: needs more memory than there is"
-                continue
-            if first is None:
-                first = path, (values.shape[0], values.shape[1])
-            if values.shape != first[1]:
-                raise UserError(
-                    f"--shared_camera: {first[0]} is {_size(first[1])} pixels and {path} "
-                    f"{_size(values.shape)}; one camera has one size"
-                )
-            batch.append(values)
-            if len(batch) == config.batch_size:
-                take_batch()
-        if batch:
-            take_batch()
-    if first is None or not used:
-        why = unread or (
-            f"{files[0].path}: too few valid pixels, all of one value, or no surface to measure"
+    def camera(
+        self, hints_of: Callable[[DepthFile, tuple[int, int]], Sequence[CameraHint]]
+    ) -> SharedCamera:
+        """The camera by the sum of the log-likelihoods of maps, and by a hint.
+
+        Args:
+          hints_of: gives what is known of the camera of a map of a size.
+
+        Raises:
+          UserError: maps differ in size, or no map can be solved.
+        """
+        most = MOST_FRAMES if self._clip else MOST_MAPS
+        chosen = self._spread(most)
+        total, used = np.zeros(()), 0
+        known = recovery.Known(shift=self._config.shift_known, shift_sigma=self._config.shift_sigma)
+        hint: CameraHint | None = None
+        for maps in self._batches(chosen, "camera"):
+            if self._clip and hint is None:
+                hint = next(iter(hints_of(maps[0].file, _size_of(maps[0]))), None)
+                if hint is not None and not hint.sigma:
+                    focal = float(hint.intrinsics[1, 1])
+                    shared = SharedCamera(focal, (focal, focal), 0, len(self._files), self._clip)
+                    return dataclasses.replace(shared, source=hint.source)
+            evidence = self._evidence(maps, known)
+            total = total + evidence.focal.sum(0)
+            used += int(evidence.solvable.sum())
+        if self._first is None or not used:
+            why = self._unread or (
+                f"{self._files[0].path}: too few valid pixels, all of one value, or no surface to "
+                "measure"
+            )
+            raise UserError(
+                f"{self._name}: none of {len(chosen)} maps can be read and solved; the first: {why}"
+            )
+        soft = None if hint is None else (float(hint.intrinsics[1, 1]), hint.sigma)
+        focal, interval = clips.shared_focal(total, used, _size_of(self._first), soft)
+        shared = SharedCamera(focal, interval, used, len(self._files), self._clip)
+        return shared if hint is None else dataclasses.replace(shared, source=hint.source)
+
+    def with_offset(self, shared: SharedCamera) -> SharedCamera:
+        """The camera, and the one offset of all frames of a clip."""
+        known = self._focal(shared)
+        evidence = [
+            self._evidence(maps, known)
+            for maps in self._batches(self._spread(MOST_FRAMES), "shift")
+        ]
+        offset = clips.shared_offset(evidence)
+        if offset is None:
+            return shared
+        scale = np.concatenate([each.scale[each.solvable] for each in evidence]).min()
+        return dataclasses.replace(shared, offset=offset, scale=float(scale))
+
+    def with_shifts(self, shared: SharedCamera) -> SharedCamera:
+        """The camera, and the shift of each frame of a clip."""
+        known, smoother = self._focal(shared), clips.Smoother()
+        names: list[str] = []
+        found: list[clips.Interval] = []
+        for maps in self._batches(self._files, "shifts"):
+            evidence = self._evidence(maps, known)
+            for each, row, solvable in zip(maps, evidence.shift, evidence.solvable, strict=True):
+                if solvable:
+                    names.append(each.file.name)
+                    found += smoother.add(row)
+        found += smoother.rest()
+        return dataclasses.replace(shared, shifts=dict(zip(names, found, strict=True)))
+
+    def _focal(self, shared: SharedCamera) -> recovery.Known:
+        low, high = shared.interval
+        return recovery.Known(shared.focal, math.log(high / low) / (2 * INTERVAL_SIGMAS))
+
+    def _evidence(self, maps: Sequence[_Read], known: recovery.Known) -> recovery.Evidence:
+        blocks = recovery.make_blocks([each.values for each in maps])
+        config = self._config
+        return recovery.evidence(
+            self._models, blocks, known, config.method, config.space, self._at_once
         )
-        raise UserError(
-            f"--shared_camera: none of {len(chosen)} maps can be read and solved; the first: {why}"
-        )
-    focal, interval = clips.shared_focal(total, used, first[1])
-    return SharedCamera(focal, interval, used, len(files))
+
+    def _spread(self, most: int) -> list[DepthFile]:
+        """Up to so many maps, evenly spread."""
+        count = len(self._files)
+        chosen = np.unique(np.linspace(0, count - 1, min(count, most)).round())
+        return [self._files[int(index)] for index in chosen]
+
+    def _batches(self, files: Sequence[DepthFile], title: str) -> Iterator[list[_Read]]:
+        """The maps that can be read; UserError where they differ in size."""
+        batch: list[_Read] = []
+        title = f"{title} of {self._clip}" if self._clip else title
+        with tqdm(total=len(files), desc=title, unit="map") as bar, compiling.shown_on(bar):
+            for file in files:
+                bar.update()
+                try:
+                    values = read_map(file, self._config.reading)
+                except UserError as error:
+                    self._unread = self._unread or program.message(error)
+                    continue
+                except MemoryError:
+                    self._unread = self._unread or f"{file.path}: needs more memory than there is"
+                    continue
+                each = _Read(file, values)
+                self._first = self._first or each
+                if values.shape != self._first.values.shape:
+                    raise UserError(
+                        f"{self._name}: {self._first.file.label} is {_shown(self._first)} pixels "
+                        f"and {file.label} {_shown(each)}; one camera has one size"
+                    )
+                batch.append(each)
+                if len(batch) == self._config.batch_size:
+                    yield batch
+                    batch = []
+            if batch:
+                yield batch
+
+
+def _size_of(each: _Read) -> tuple[int, int]:
+    height, width = each.values.shape
+    return height, width
+
+
+def _shown(each: _Read) -> str:
+    height, width = _size_of(each)
+    return f"{width} x {height}"
 
 
 def focal_and_interval(answer: Mapping[str, Any]) -> tuple[float, float, float] | None:
@@ -143,11 +288,7 @@ def refuse_other_camera(
     here, wanted = focal_and_interval(answer), focal_and_interval(first_answer)
     if here and wanted and not np.allclose(here, wanted, _OTHER_MACHINE, 0, equal_nan=True):
         raise UserError(
-            f"--merge: {file.relative} has another shared camera ({here[0]:.6g} px) than "
-            f"{first.relative} ({wanted[0]:.6g} px): maps were added, removed or changed between "
+            f"--merge: {file.label} has another shared camera ({here[0]:.6g} px) than "
+            f"{first.label} ({wanted[0]:.6g} px): maps were added, removed or changed between "
             "the shards; run all shards again with the same flags"
         )
-
-
-def _size(shape: tuple[int, ...]) -> str:
-    return f"{shape[1]} x {shape[0]}"

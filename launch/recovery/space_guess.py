@@ -2,18 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from tqdm import tqdm
 
+from data.user_maps.clips import read_map
 from data.user_maps.depth_files import DepthFile
 from launch import program
 from launch.recovery.notes import flags_of
 from train3d_jax.errors import UserError
 from train3d_jax.evidence import forms
-from train3d_jax.formats.depth import ReadSettings, read_depth_file
+from train3d_jax.formats.depth import ReadSettings
 from train3d_jax.geometry import clouds
 from train3d_jax.geometry.affine import Space
 from train3d_jax.inference import map_checks
@@ -49,9 +49,8 @@ def guess(files: Sequence[DepthFile], reading: ReadSettings) -> Guess:
     seen, negative = [], True
     reason = "all are empty"
     for index in tqdm(chosen, desc="space", unit="map", leave=False):
-        path: Path = files[int(index)].path
         try:
-            values = read_depth_file(path, reading)
+            values = read_map(files[int(index)], reading)
         except UserError as error:
             reason = program.message(error)
             continue

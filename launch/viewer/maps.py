@@ -113,14 +113,14 @@ def _entry_of_file(file: DepthFile, config: RecoveryConfig, printed: set[str]) -
         try:
             found = one_map.read_map(file, config)
         except (UserError, MemoryError) as error:
-            raise UserError(f"{file.relative}: {one_map.reason(file, error)}") from None
+            raise UserError(f"{file.label}: {one_map.reason(file, error)}") from None
         for note in found.notes:
             if note not in printed:
                 printed.add(note)
                 print(printable(note), flush=True)
         return found, None
 
-    return Entry(file.relative, read)
+    return Entry(file.label, read)
 
 
 @functools.lru_cache(maxsize=512)
@@ -213,7 +213,7 @@ class MapView:
     @property
     def name(self) -> str:
         """Of the map, in messages."""
-        return self.map.file.relative
+        return self.map.file.label
 
     @property
     def size(self) -> tuple[int, int]:

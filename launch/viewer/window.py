@@ -271,7 +271,7 @@ class Window:
         if self._glide(Values(result.estimate.focal, result.estimate.shift)):
             self._at_result = True
         self._draw()
-        self._panel.show_message(f"{result.recovered.file.relative}: recovered")
+        self._panel.show_message(f"{result.recovered.file.label}: recovered")
 
     def _solve(self, method: Method, focal_known: bool, shift_known: bool) -> Result:
         view, values = self._shown_map(), self._values

@@ -40,6 +40,9 @@ Method = Literal["learned", "geometric"]
 INTERVAL = (0.05, 0.5, 0.95)
 """Quantiles of an estimate: the ends of the central 90 %, and the median."""
 
+INTERVAL_SIGMAS = 1.645
+"""Standard deviations of a normal distribution on either side that contain 90 %."""
+
 FRAME_DOUBT = 0.05
 """Probability that the posterior of one map of a camera is wrong.  Chosen."""
 

@@ -27,6 +27,9 @@ _PLACES = (0, 512)
 _MOST_ARRAYS = 4096
 """Arrays and groups that are listed; chosen.  More are ignored."""
 
+_MOST_CHUNKS = 1 << 16
+"""Chunks of a map; chosen: a map of one chunk a value would take minutes."""
+
 _VIRTUAL = 3
 """HDF5's number of the layout of a dataset that is made of others."""
 
@@ -139,6 +142,8 @@ def _selected(path: Path, dataset: Any, selection: list[slice]) -> np.ndarray:
     unpack = _unpacking(path, dataset)
     values = np.zeros(extent, dataset.dtype)  # what was never written is missing
     corners = [range(p.start, p.stop, n) for p, n in zip(selection, dataset.chunks, strict=True)]
+    if (count := math.prod(map(len, corners))) > _MOST_CHUNKS:
+        raise DataError(path, f"is stored in {count} chunks; store larger ones")
     for corner in itertools.product(*corners):
         packed = _packed(dataset, corner)
         if packed is None:
