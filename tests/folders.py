@@ -43,7 +43,10 @@ class Solved:
         focal = np.nan if self.known.focal is None else float(self.known.focal[index])
         focal = 30.0 if np.isnan(focal) else focal  # NaN: of this map nothing is known
         scale, offset = float(self.canonical_scale[index]), float(self.canonical_offset[index])
-        shift = -offset if self.known.shift else -0.2
+        known = self.known.values(len(self.solvable))
+        shift = scale * float(known.offset[index]) - offset
+        shift = float(known.shift[index]) if np.isnan(shift) else shift
+        shift = -0.2 if np.isnan(shift) else shift
         return recovery.Estimate(
             focal=focal, shift=shift, a=scale, b=offset + shift,
             focal_interval=(0.9 * focal, 1.1 * focal), shift_interval=(shift, shift + 0.1),

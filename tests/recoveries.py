@@ -107,7 +107,7 @@ class Oracle:
         monkeypatch.setattr(
             estimation,
             "program",
-            lambda function, setup, _: jax.jit(functools.partial(function, setup)),
+            lambda setup, _: jax.jit(functools.partial(estimation.estimate, setup)),
         )
 
     def numbers(self, canonical):

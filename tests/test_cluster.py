@@ -9,8 +9,8 @@ import time
 from pathlib import Path
 
 import pytest
-from absl.testing import flagsaver
 from distributed import Client
+from programs import run
 from raw_files import put, put_kenburns, put_sens, put_taskonomy
 
 from data.parallel import cluster, work
@@ -20,7 +20,6 @@ from data.prepare.preparation import PrepareConfig, prepare, prepare_samples
 from data.prepared import layout, manifest, records
 from data.protocol import Scene
 from data.readers.taskonomy import Taskonomy
-from launch.preparation import flags as prepare_flags
 from train3d_jax.errors import UserError
 
 ROOT = Path(__file__).parents[1]
@@ -294,11 +293,10 @@ def test_without_dask_it_says_what_to_install(monkeypatch):
         pass
 
 
-@pytest.mark.parametrize("flags", [{"executor": "dask"}, {"scheduler": "tcp://host:8786"}])
-def test_flags_that_do_not_fit_are_refused(flags):
-    given = {"out": "out", "num_samples": "1,0,0", **flags}
-    with flagsaver.flagsaver(**given), pytest.raises(UserError, match="go together"):
-        prepare_flags.configuration()
+@pytest.mark.parametrize("flag", ["--executor=dask", "--scheduler=tcp://host:8786"])
+def test_flags_that_do_not_fit_are_refused(tmp_path, flag):
+    refused = run(tmp_path, "prepare", "--out", "out", "-ns", "1,0,0", flag, status=2)
+    assert "go together" in refused.stderr
 
 
 def test_a_worker_that_does_not_see_the_folders_refuses(raw, tmp_path):

@@ -46,7 +46,8 @@ def test_an_evaluation_of_a_run_is_the_same_however_it_is_run(folder, trained):
     rows = output["overall"]["rows"]
     assert [*rows] == [
         *("nothing corrected", "constant guess", "best constants in hindsight"),
-        *("geometric", "learned", "oracle: true focal length", "oracle: true shift"),
+        *("geometric", "learned", "learned, focal length +-3 %"),
+        *("oracle: true focal length", "oracle: true shift"),
     ]
     zero = pytest.approx(0, abs=1e-6)
     assert rows["oracle: true focal length"]["errors"]["fov_error_deg"]["mean"] == zero
@@ -54,8 +55,11 @@ def test_an_evaluation_of_a_run_is_the_same_however_it_is_run(folder, trained):
     assert rows["oracle: true shift"]["errors"]["shift_error"]["mean"] < 1e-5
     constant, found = (rows[row]["errors"] for row in ("constant guess", "geometric"))
     assert found["point_error"]["median"] < constant["point_error"]["median"]
+    hinted = rows["learned, focal length +-3 %"]
+    assert 0.01 < hinted["errors"]["focal_error"]["mean"] < 0.05
+    assert hinted["focal_coverage"] is not None
     lines = (out / "views.csv").read_text().splitlines()
-    assert len(lines) == 1 + 14 * 7
+    assert len(lines) == 1 + 14 * 8
 
     stay(folder, "evaluate", *flags, "--worst", 0, "--batch_size", 3)
     assert (out / "evaluation.json").read_bytes() == report

@@ -13,6 +13,8 @@ from launch.evaluation.methods import (
     COLUMNS,
     ERRORS,
     GUESS,
+    HINT_SIGMA,
+    HINTED,
     NOTHING,
     SOLVED_AT_ONCE,
     Methods,
@@ -25,6 +27,7 @@ from train3d_jax.evaluation import views
 from train3d_jax.geometry import affine, camera
 from train3d_jax.geometry.points import average_blocks
 from train3d_jax.inference import recovery
+from train3d_jax.inference.recovery import Known
 from train3d_jax.pictures.curves import render_error_curves
 from train3d_jax.pictures.figures import pixels
 
@@ -150,9 +153,13 @@ def test_a_view_without_an_answer_counts_as_the_constant_guess(monkeypatch):
         view = views.make_view(*room(seed), "depth", (0, seed, 0))
         cases.append(make_case(TrueMap("x", "", *room(seed)), view, "depth", (0, seed, 0)))
 
+    hints = []
+
     def recover(models, blocks, known, space, level):
         """The truth for the first view, nothing for the second, what is far off for the third."""
         count = len(blocks.size)
+        if np.any(known.focal_sigma):
+            hints.append(known)
         assert count == SOLVED_AT_ONCE
         focal, shift = np.full(count, 50.0), np.full(count, 3.0)
         focal[0], shift[0] = cases[0].truth.focal, cases[0].truth.shift
@@ -187,9 +194,56 @@ def test_a_view_without_an_answer_counts_as_the_constant_guess(monkeypatch):
     # The medians of three are one of them each.
     assert min(row[BEST]["fov_error_deg"] for row in tables) < 1e-4
     assert min(row[BEST]["ratio_error"] for row in tables) < 1e-6
-    # What is given has no interval.
+    [hint] = hints
+    assert hint.focal_sigma == HINT_SIGMA and not hint.shift
+    true = np.array([case.truth.focal for case in cases])
+    assert (np.abs(np.log(hint.focal[:3] / true)) < 4 * HINT_SIGMA).all()
+    # A hint is estimated on; what is given has no interval.
+    assert tables[0][f"geometric, {HINTED}"]["focal_held"] == 1
     assert np.isnan(tables[0]["oracle: true focal length"]["focal_held"])
     assert np.isnan(tables[0]["oracle: true shift"]["shift_held"])
+
+
+def test_the_error_of_a_hint_is_of_its_view_and_as_large_as_is_said():
+    true_map = TrueMap("x", "", *room())
+
+    def error(*seeds):
+        view = views.make_view(*room(), "depth", seeds, crop=False)
+        case = make_case(true_map, view, "depth", seeds)
+        return np.log(case.hinted_focal / case.truth.focal)
+
+    errors = [error(0, number, 0) for number in range(30)]
+    assert errors[3] == error(0, 3, 0) and len({*errors, error(1, 3, 0), error(0, 3, 1)}) == 32
+    # Of 30 draws: to a third.
+    assert np.std(errors) == pytest.approx(HINT_SIGMA, rel=0.35)
+
+
+def test_each_method_drops_the_hints_that_its_own_evidence_excludes(monkeypatch):
+    calls = []
+
+    def run(models, blocks, known, space, level):
+        """The second map excludes its hint for one method."""
+        focal = np.broadcast_to(known.focal, 3)
+        calls.append((focal, np.broadcast_to(known.focal_sigma, 3)))
+        numbers = np.nan_to_num(focal, nan=80.0)
+        found = {
+            "solvable": np.ones(3, bool), "shift": np.ones((3, 3)),
+            "focal": numbers[:, None] * [0.9, 1.0, 1.1], "focal_by_map": np.ones((3, 3)),
+            "map_wins": np.zeros(3, bool), "scale": np.ones(3), "offset": np.ones(3),
+            "unit": np.ones(3), "flags": {"hint_disagrees": np.zeros(3, bool)},
+        }  # fmt: skip
+        wins = np.array([False, np.isfinite(focal[1]), False])
+        return {"geometric": found, "learned": found | {"map_wins": wins}}
+
+    monkeypatch.setattr(recovery, "_run_by_each", run)
+    blocks = recovery.make_blocks([room(seed)[0] for seed in range(3)])
+    by_each = recovery.recover_by_each([], blocks, Known(50.0, HINT_SIGMA), "depth", 0)
+    np.testing.assert_array_equal(by_each["geometric"].focal, 50)
+    np.testing.assert_array_equal(by_each["learned"].focal, [50, 80, 50])
+    for given in (by_each["learned"].map_wins, by_each["learned"].flags["hint_disagrees"]):
+        np.testing.assert_array_equal(given, [False, True, False])
+    assert len(calls) == 2
+    np.testing.assert_allclose(calls[1][1], [HINT_SIGMA, 0, HINT_SIGMA])
 
 
 def test_points_are_drawn_where_there_is_depth_and_padded_where_there_are_not_enough():

@@ -26,6 +26,7 @@ from folders import (
 from folders import solver as solver
 from raw_files import put
 
+from data.user_maps import clips
 from data.user_maps.known_cameras import KnownCamera
 from launch.recovery import folder, one_map
 from launch.recovery.config import SaveSettings
@@ -192,14 +193,14 @@ def test_medians_are_of_what_was_recovered(tmp_path, solver):
 
 def test_an_input_that_vanishes_fails_alone(tmp_path, solver, monkeypatch):
     fill(tmp_path / "in", NAMES)
-    read = one_map.read_depth_file
+    read = clips.read_depth_file
 
     def vanished(path, settings):
         if path.name == "map1.npy":
             path.unlink()
         return read(path, settings)
 
-    monkeypatch.setattr(one_map, "read_depth_file", vanished)
+    monkeypatch.setattr(clips, "read_depth_file", vanished)
     assert recovered(tmp_path) == (6, 3, 0)
     assert "No such file" in rows_of(tmp_path / "out")[1]["error"]
     with pytest.raises(DataError):

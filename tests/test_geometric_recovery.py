@@ -8,6 +8,7 @@ from recoveries import FOCALS, NOTHING_KNOWN, Oracle, network, solved
 from train3d_jax.evidence import prior
 from train3d_jax.evidence.targets import FOCAL_BINS
 from train3d_jax.geometry import clouds
+from train3d_jax.inference import clips
 from train3d_jax.inference import recovery as inference
 
 
@@ -105,19 +106,19 @@ def test_many_maps_of_one_camera_agree_on_a_focal_length():
     maps = [box_room(seed, fov_degrees=55)[0] for seed in range(3)]
     true = 96 / 2 / np.tan(np.radians(55) / 2)
     evidence, with_empty = (
-        inference.focal_evidence([], inference.make_blocks(each), "geometric", space="depth")
+        inference.evidence([], inference.make_blocks(each), method="geometric", space="depth").focal
         for each in (maps, [*maps[:2], np.zeros((96, 128))])
     )
     assert evidence.shape == (3, FOCAL_BINS)
     np.testing.assert_array_equal(with_empty[2], 0)
-    focal, (low, high) = inference.shared_focal(evidence.sum(0), 3, (96, 128))
+    focal, (low, high) = clips.shared_focal(evidence.sum(0), 3, (96, 128))
     assert abs(focal / true - 1) < 0.03  # a bin is 2 % wide
     assert low < true < high
     # A thousand copies of the maps are more evidence, but not a thousand times as much.
-    many, (low_many, high_many) = inference.shared_focal(1000 * evidence.sum(0), 3000, (96, 128))
+    many, (low_many, high_many) = clips.shared_focal(1000 * evidence.sum(0), 3000, (96, 128))
     assert abs(many / focal - 1) < 0.03
     assert high_many - low_many > 0.15 * (high - low)
     # And without evidence the answer is what was believed before, up to the doubt in it.
-    nothing, (low, high) = inference.shared_focal(np.zeros(FOCAL_BINS), 1, (96, 128))
-    assert abs(np.log(nothing * 2 / 96 * np.tan(np.radians(30))) - prior.MEAN) < 0.03
+    nothing, (low, high) = clips.shared_focal(np.zeros(FOCAL_BINS), 1, (96, 128))
+    assert abs(np.log(nothing / np.hypot(96, 128)) - prior.MEAN) < 0.03
     assert high / low > 3

@@ -10,7 +10,7 @@ from raw_files import put
 from launch.recovery import shared_camera
 from launch.recovery.shards import Shard
 from train3d_jax.errors import UserError
-from train3d_jax.inference import recovery
+from train3d_jax.inference import clips, recovery
 
 # One camera for all.
 
@@ -19,16 +19,19 @@ from train3d_jax.inference import recovery
 def evidence(monkeypatch):
     """Stands in for the evidence: the sum of the numbers of valid blocks, and of maps."""
 
-    def focal_evidence(models, blocks, method, known, space, at_once):
+    def evidence(models, blocks, known, method, space, at_once):
         votes = np.stack([np.asarray(blocks.mask).sum(-1), np.ones(len(blocks.size))], -1)
-        return np.where(np.ptp(blocks.values, axis=-1, keepdims=True) > 0, votes, 0)
+        solvable = np.ptp(blocks.values, axis=-1) > 0
+        votes = np.where(solvable[:, None], votes, 0)
+        return recovery.Evidence(votes, votes, solvable * 1.0, solvable * 1.0, solvable)
 
-    def shared_focal(total, count, size):
+    def shared_focal(total, count, size, hint):
+        assert hint is None
         assert total[1] == count  # what fills up a batch does not vote
         return total[0] / count, (10.0, 90.0)
 
-    monkeypatch.setattr(recovery, "focal_evidence", focal_evidence)
-    monkeypatch.setattr(recovery, "shared_focal", shared_focal)
+    monkeypatch.setattr(recovery, "evidence", evidence)
+    monkeypatch.setattr(clips, "shared_focal", shared_focal)
 
 
 def test_all_maps_get_the_camera_that_they_agree_on(tmp_path, solver, evidence, capsys):
@@ -90,8 +93,8 @@ def test_shards_of_a_folder_that_grew_are_not_merged_with_two_cameras(tmp_path, 
 
 def test_without_any_map_for_the_camera_the_first_reason_is_reported(tmp_path, solver, evidence):
     put(tmp_path / "in" / "b.npy", b"nothing")
-    np.save(tmp_path / "in" / "a.npy", np.ones((2, *SIZE)))
-    with pytest.raises(UserError, match=r"none of 2 maps .* first: .*a\.npy: .*\(2, 24, 32\)"):
+    np.save(tmp_path / "in" / "a.npy", np.ones((2, 3, *SIZE)))
+    with pytest.raises(UserError, match=r"none of 2 maps .* first: .*a\.npy: .*\(2, 3, 24, 32\)"):
         recovered(tmp_path, shared_camera=True)
     np.save(tmp_path / "in" / "a.npy", np.zeros(SIZE))
     (tmp_path / "in" / "b.npy").unlink()

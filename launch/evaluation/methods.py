@@ -1,6 +1,7 @@
 """The rows of an evaluation: constants and methods, their estimates and the errors of these."""
 
 import functools
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -27,6 +28,11 @@ CONSTANT_RATIO = 0.21
 
 NOTHING, GUESS, BEST = "nothing corrected", "constant guess", "best constants in hindsight"
 TRUE_FOCAL, TRUE_SHIFT = "oracle: true focal length", "oracle: true shift"
+HINTED = "focal length +-3 %"
+"""Row of the best method with a hint as EXIF gives it, behind the method's name."""
+
+HINT_SIGMA = 0.03
+"""Standard deviation of the logarithm of hinted focal lengths; that of the best EXIF tags."""
 
 NUM_POINTS = 4096
 """Pixels of each view at which point errors are measured.  Chosen; fixed, so that nothing is
@@ -63,6 +69,7 @@ class Case(NamedTuple):
       share: of the largest window about the principal point that was kept.
       size: height and width in pixels.
       truth: what is to be estimated.
+      hinted_focal: the true focal length with an error of `HINT_SIGMA`, pixels.
       blocks: of the distorted map, without a batch axis.
       true_blocks: of the map with its true shift.
       pixels: drawn (u, v), relative to the image centre, (NUM_POINTS, 2).
@@ -78,6 +85,7 @@ class Case(NamedTuple):
     share: float
     size: tuple[int, int]
     truth: Truth
+    hinted_focal: float
     blocks: clouds.Blocks
     true_blocks: clouds.Blocks
     pixels: np.ndarray
@@ -101,6 +109,7 @@ def make_case(
     z = view.depth[rows, columns].astype(np.float64)
     points = camera.unproject_pixels(pixels, z, view.intrinsics)
     scale, offset = canonical
+    hint_error = HINT_SIGMA * np.random.default_rng((*seeds, 2)).standard_normal()
     return Case(
         *seeds[1:],
         name=true_map.name,
@@ -108,8 +117,9 @@ def make_case(
         share=view.share,
         size=(height, width),
         truth=truth,
-        blocks=_without_batch(recovery.make_blocks([view.values])),
-        true_blocks=_without_batch(recovery.make_blocks([views.true_values(view, space)])),
+        hinted_focal=truth.focal * math.exp(hint_error),
+        blocks=without_batch(recovery.make_blocks([view.values])),
+        true_blocks=without_batch(recovery.make_blocks([views.true_values(view, space)])),
         pixels=pixels - ((width - 1) / 2, (height - 1) / 2),
         values=scale * view.values[rows, columns].astype(np.float64) + offset,
         points=points,
@@ -117,7 +127,8 @@ def make_case(
     )
 
 
-def _without_batch(blocks: clouds.Blocks) -> clouds.Blocks:
+def without_batch(blocks: clouds.Blocks) -> clouds.Blocks:
+    """The only map of a batch of one."""
     return clouds.Blocks(*(np.asarray(column)[0] for column in blocks))
 
 
@@ -152,7 +163,10 @@ class Methods:
         self._space: affine.Space = space
         self._methods = estimation.methods_of(models)
         self._best_method: Method = self._methods[-1]
-        self.rows = (NOTHING, GUESS, BEST, *self._methods, TRUE_FOCAL, TRUE_SHIFT)
+        self._hinted = f"{self._best_method}, {HINTED}"
+        self.rows = (
+            NOTHING, GUESS, BEST, *self._methods, self._hinted, TRUE_FOCAL, TRUE_SHIFT,
+        )  # fmt: skip
         self.pictured = self.rows.index(self._best_method)
 
     def measure(self, cases: Sequence[Case], best: Constants) -> list[np.ndarray]:
@@ -190,6 +204,19 @@ class Methods:
             tables.append(np.c_[np.asarray(errors, np.float64), values])
         return tables
 
+    def focal_evidence(self, blocks: Sequence[clouds.Blocks]) -> tuple[np.ndarray, int]:
+        """The evidence of up to `SOLVED_AT_ONCE` maps on the focal length, by the best method.
+
+        Returns:
+          The sum of `Evidence.focal`, shape (FOCAL_BINS,), and of how many maps it is.
+        """
+        full = [*blocks, *[blocks[0]] * (SOLVED_AT_ONCE - len(blocks))]
+        found = recovery.evidence_by_each(
+            self._models, _stacked(full), Known(), self._space, self._level
+        )[self._best_method]
+        count = len(blocks)
+        return found.focal[:count].sum(0), int(found.solvable[:count].sum())
+
     def _estimates(self, cases: Sequence[Case], best: Constants) -> dict[str, _Estimates]:
         # Always a full batch: another size would be compiled anew.
         full = [*cases, *[cases[0]] * (SOLVED_AT_ONCE - len(cases))]
@@ -202,6 +229,8 @@ class Methods:
         }
         by_each = self._recover(blocks, Known())
         estimates |= {method: _estimates_of(by_each[method]) for method in self._methods}
+        hinted = Known(np.array([case.hinted_focal for case in full]), HINT_SIGMA)
+        estimates[self._hinted] = _estimates_of(self._recover(blocks, hinted)[self._best_method])
         true_focal = Known(focal=np.array([case.truth.focal for case in full]))
         batch = self._recover(blocks, true_focal)[self._best_method]
         estimates[TRUE_FOCAL] = _estimates_of(batch)._replace(focal_interval=None)

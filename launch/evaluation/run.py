@@ -1,5 +1,7 @@
 """Evaluates sets of true maps in two passes: the truth of every view, then the errors of every row.
 
+A third reads the maps of clips, see `clips`, once more.
+
 Maps are read and distorted in threads while others are solved.  Memory grows by a few numbers a
 view; everything else is made again from its seeds.
 """
@@ -14,12 +16,15 @@ from tqdm import tqdm
 from data.parallel.work import run_in_order
 from data.user_maps.true_maps import TrueMap, TrueMaps
 from launch import compiling
+from launch.evaluation import clips
+from launch.evaluation.clips import Camera, Clip, Pool, Pooled
 from launch.evaluation.config import EvaluationConfig
 from launch.evaluation.methods import SOLVED_AT_ONCE, Case, Methods, make_case
 from launch.recovery.folder import printable
 from train3d_jax.errors import DataError, UserError
 from train3d_jax.evaluation import views
 from train3d_jax.evaluation.views import Constants, Truth
+from train3d_jax.geometry import clouds
 
 _Result = TypeVar("_Result")
 
@@ -59,6 +64,7 @@ class EvaluatedSet(NamedTuple):
       left_out: number of views with too few pixels to compute the truth.
       best: the best constants in hindsight.
       views: in their order.
+      clips: of each clip its views; empty where no scene has `clips.LEAST_MAPS` maps of one camera.
     """
 
     name: str
@@ -67,6 +73,7 @@ class EvaluatedSet(NamedTuple):
     left_out: int
     best: Constants
     views: list[Measured]
+    clips: Sequence[Pooled] = ()
 
 
 def evaluate(
@@ -92,29 +99,34 @@ class _Run:
 
     def evaluate(self, name: str) -> EvaluatedSet:
         count = self._config.maps_of(self._maps)
-        chosen = np.linspace(0, len(self._maps) - 1, count).round()
+        chosen = [*map(int, np.linspace(0, len(self._maps) - 1, count).round())]
         truths: list[Truth] = []
-        readable: list[int] = []
+        cameras: dict[int, Camera] = {}  # of the maps that can be evaluated
         left_out = 0
-        for number, result in self._each(self._truths, [*map(int, chosen)], f"{name}, truth"):
+        for number, result in self._each(
+            self._camera_and_truths, [*map(int, chosen)], f"{name}, truth"
+        ):
             if isinstance(result, DataError):
                 tqdm.write(printable(f"{name}, map {number}: {result}"))
                 continue
-            known = [truth for truth in result if truth is not None]
-            left_out += len(result) - len(known)
+            camera, of_views = result
+            known = [truth for truth in of_views if truth is not None]
+            left_out += len(of_views) - len(known)
             truths += known
             if known:
-                readable.append(number)
+                cameras[number] = camera
             else:
                 tqdm.write(f"{name}, map {number}: too few valid pixels to compute the truth")
         if not truths:
             raise UserError(f"{self._maps.path}: none of its {len(chosen)} maps can be evaluated")
-        failed = len(chosen) - len(readable)
+        failed = len(chosen) - len(cameras)
         best = views.best_constants(truths)
-        if self._config.shard:  # `best` is of all maps, the same in every shard
-            readable = list(self._config.shard.take(readable))
-        measured = list(self._measured(readable, best, name))
-        return EvaluatedSet(name, len(chosen), failed, left_out, best, measured)
+        numbers, found = list(cameras), clips.clips_of(cameras)
+        if shard := self._config.shard:  # `best` is of all maps, the same in every shard
+            numbers, found = list(shard.take(numbers)), list(shard.take(found))
+        measured = list(self._measured(numbers, best, name))
+        pooled = list(self._pooled(found, name))
+        return EvaluatedSet(name, len(chosen), failed, left_out, best, measured, pooled)
 
     def _measured(self, numbers: list[int], best: Constants, name: str) -> Iterator[Measured]:
         group: list[Case] = []
@@ -134,6 +146,26 @@ class _Run:
                 case.map_number, case.view_number, case.name, case.scene, case.share, case.truth,
                 table,
             )  # fmt: skip
+
+    def _pooled(self, found: Sequence[Clip], name: str) -> Iterator[Pooled]:
+        clip_of = {number: clip for clip in found for number in clip.maps}
+
+        def blocks(number: int) -> list[clouds.Blocks]:
+            return clips.blocks_of(self._config, clip_of[number], self._maps[number], number)
+
+        pools: list[Pool] = []
+        numbers = list(clip_of)
+        for number, result in self._each(blocks, numbers, f"{name}, clips") if numbers else ():
+            if isinstance(result, DataError):  # the first pass has read it
+                raise result
+            clip = clip_of[number]
+            if number == clip.maps[0]:
+                views = range(self._config.views)
+                pools = [Pool(self._config, clip, view, self._methods) for view in views]
+            for pool, of_view in zip(pools, result, strict=True):
+                pool.add(of_view)
+            if number == clip.maps[-1]:
+                yield from (pool.result() for pool in pools)
 
     def _each(
         self, function: Callable[[int], _Result], numbers: list[int], title: str
@@ -156,10 +188,10 @@ class _Run:
                 yield number, result
                 bar.update()
 
-    def _truths(self, number: int) -> list[Truth | None]:
+    def _camera_and_truths(self, number: int) -> tuple[Camera, list[Truth | None]]:
         space = self._config.space
         true_map = self._maps[number]
-        return [
+        return clips.camera_of(true_map), [
             views.truth_of(view_of(self._config, true_map, number, view), space)
             for view in range(self._config.views)
         ]

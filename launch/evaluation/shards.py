@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from launch.evaluation.clips import Pooled
 from launch.evaluation.config import SHARDS, EvaluationConfig
 from launch.evaluation.run import EvaluatedSet, Measured
 from launch.recovery.shards import Shard
@@ -75,7 +76,8 @@ def _as_json(result: EvaluatedSet) -> dict[str, Any]:
         {**view._asdict(), "truth": _numbers(view.truth), "table": view.table.tolist()}
         for view in result.views
     ]
-    return {**result._asdict(), "best": _numbers(result.best), "views": views}
+    clips = [clip._asdict() for clip in result.clips]
+    return {**result._asdict(), "best": _numbers(result.best), "views": views, "clips": clips}
 
 
 def _numbers(values: Sequence[float]) -> list[float]:
@@ -87,11 +89,16 @@ def _from_json(fields: dict[str, Any]) -> EvaluatedSet:
         Measured(**{**view, "truth": Truth(*view["truth"]), "table": np.array(view["table"])})
         for view in fields["views"]
     ]
-    return EvaluatedSet(**{**fields, "best": Constants(*fields["best"]), "views": views})
+    clips = [Pooled(**{**clip, "interval": tuple(clip["interval"])}) for clip in fields["clips"]]
+    return EvaluatedSet(
+        **{**fields, "best": Constants(*fields["best"]), "views": views, "clips": clips}
+    )
 
 
 def _together(results: Sequence[EvaluatedSet]) -> EvaluatedSet:
     """One set from its shards; truths and counts are of all maps, the same in every shard."""
     views = [view for result in results for view in result.views]
     views.sort(key=lambda view: (view.map_number, view.view_number))
-    return results[0]._replace(views=views)
+    clips = [clip for result in results for clip in result.clips]
+    clips.sort(key=lambda clip: (clip.first_map, clip.view_number))
+    return results[0]._replace(views=views, clips=clips)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from launch.evaluation.clips import LEAST_MAPS, Pooled
 from launch.evaluation.config import EvaluationConfig
 from launch.evaluation.methods import (
     BEST,  # fmt: skip
@@ -18,6 +19,7 @@ from launch.evaluation.methods import (
     NUM_POINTS,
 )
 from launch.evaluation.run import EvaluatedSet, Measured
+from launch.recovery.folder import printable
 from train3d_jax import __version__
 from train3d_jax.evaluation.bootstrap import RESAMPLES, Resamples, share_of, spread
 
@@ -41,9 +43,11 @@ def report(
             "views_left_out": result.left_out,
             "best_constants": result.best._asdict(),
             **_aggregates(rows, [(result.name, view) for view in result.views], config.seed),
+            **_of_clips(result.clips, alone=True),
         }
         for result in evaluated
     }
+    clips = [clip for result in evaluated for clip in result.clips]
     views = [(result.name, view) for result in evaluated for view in result.views]
     return _rounded(
         {
@@ -54,7 +58,7 @@ def report(
             "points_per_view": NUM_POINTS,
             "resamples": RESAMPLES,
             "data": sets,
-            "overall": _aggregates(rows, views, config.seed),
+            "overall": {**_aggregates(rows, views, config.seed), **_of_clips(clips, alone=False)},
         }
     )
 
@@ -80,6 +84,37 @@ def _aggregates(
             "worse_than_best_constants": float((column["point_error"] > best).mean()),
         }
     return {"views": len(views), "scenes": resamples.num_scenes, "rows": aggregates}
+
+
+def _of_clips(clips: Sequence[Pooled], alone: bool) -> dict[str, Any]:
+    """`clips` of a report, with each of them where a set is alone; nothing where there is none."""
+    if not clips:
+        return {}
+    errors = [clip.fov_error for clip in clips]
+    part: dict[str, Any] = {
+        "views": len(clips),
+        "fov_error_deg": {"mean": float(np.mean(errors)), "median": float(np.median(errors))},
+        "focal_coverage": float(np.mean([clip.held for clip in clips])),
+    }
+    if alone:
+        part["each"] = [
+            {
+                "scene": clip.scene,
+                "view": clip.view_number,
+                "crop_share": clip.share,
+                "maps": clip.maps,
+                "true_focal_px": clip.true_focal,
+                "focal_px": clip.focal,
+                "focal_interval_px": clip.interval,
+                "true_fov_deg": clip.fov_of(clip.true_focal),
+                "fov_deg": clip.fov_of(clip.focal),
+                "fov_interval_deg": [clip.fov_of(end) for end in reversed(clip.interval)],
+                "fov_error_deg": clip.fov_error,
+                "held": clip.held,
+            }
+            for clip in clips
+        ]
+    return {"clips": part}
 
 
 def _rounded(value: Any) -> Any:
@@ -145,11 +180,21 @@ _UNITS = (
 )  # fmt: skip
 
 
+_CLIP = "{:>4}{:>7}{:>8}{:>8}{:>17}{:>8}{:>6}"
+_MOST_CLIPS = 40
+"""Lines of a table of clips; chosen, a screen."""
+
+
 def as_table(report: dict[str, Any]) -> str:
     """A table for each data set, and one of all where there are several."""
-    tables = [_table(name, part) for name, part in report["data"].items()]
-    if len(tables) > 1:
-        tables.append(_table("all", report["overall"]))
+    parts = [*report["data"].items()]
+    if len(parts) > 1:
+        parts.append(("all", report["overall"]))
+    tables = []
+    for name, part in parts:
+        tables.append(_table(name, part))
+        if "clips" in part:
+            tables.append(_table_of_clips(name, part["clips"]))
     return "\n\n".join(tables)
 
 
@@ -160,7 +205,7 @@ def _table(name: str, part: dict[str, Any]) -> str:
         title += f"; best constants {best['fov']:.1f} degrees, near/far {best['ratio']:.3f}"
     lines = [title]
     for first, cells in (("mean errors", _HEADS), ("", _UNITS)):
-        lines.append(f"{first:28}" + "".join(f"{text:>{width}}" for text, width in cells))
+        lines.append(f"{first:30}" + "".join(f"{text:>{width}}" for text, width in cells))
     for row, aggregates in part["rows"].items():
         errors = aggregates["errors"]
         fov = errors["fov_error_deg"]
@@ -177,9 +222,42 @@ def _table(name: str, part: dict[str, Any]) -> str:
             str(aggregates["unsolved"] or ""),
         )
         cells = zip(texts, _HEADS, strict=True)
-        lines.append(f"{row:28}" + "".join(f"{text:>{width}}" for text, (_, width) in cells))
+        lines.append(f"{row:30}" + "".join(f"{text:>{width}}" for text, (_, width) in cells))
     return "\n".join(line.rstrip() for line in lines)
 
 
 def _percent(share: float | None) -> str:
     return "-" if share is None else f"{100 * share:.0f}"
+
+
+def _table_of_clips(name: str, part: dict[str, Any]) -> str:
+    clips = part.get("each", [])
+    lines = [
+        f"{name}, clips: {part['views']} fields of view from at least {LEAST_MAPS} maps of one "
+        "camera each, pooled"
+    ]
+    if clips:
+        scenes = [printable(clip["scene"]) for clip in clips]
+        width = 2 + max(len("horizontal, degrees"), *map(len, scenes))
+        heads = ("view", "maps", "truth", "pooled", "90 % interval", "error", "held")
+        lines.append(f"{'horizontal, degrees':{width}}" + _CLIP.format(*heads))
+        for scene, clip in zip(scenes[:_MOST_CLIPS], clips, strict=False):
+            low, high = clip["fov_interval_deg"]
+            cells = _CLIP.format(
+                clip["view"],
+                clip["maps"],
+                f"{clip['true_fov_deg']:.1f}",
+                f"{clip['fov_deg']:.1f}",
+                f"{low:.1f} to {high:.1f}",
+                f"{clip['fov_error_deg']:.1f}",
+                "yes" if clip["held"] else "no",
+            )
+            lines.append(f"{scene:{width}}{cells}")
+        if len(clips) > _MOST_CLIPS:
+            lines.append(f"and {len(clips) - _MOST_CLIPS} more in the JSON")
+    errors = part["fov_error_deg"]
+    lines.append(
+        f"error, mean / median: {errors['mean']:.1f} / {errors['median']:.1f} degrees; "
+        f"{_percent(part['focal_coverage'])} % held"
+    )
+    return "\n".join(lines)

@@ -92,7 +92,13 @@ def recover_folder(
                 _print(row, printed)
                 bar.update()
                 summary.add(row.answer, _links(config, row), row.resumed)
-        return summary.finish()._replace(others=others)
+        outcome = summary.finish()._replace(others=others)
+    if clips and config.saving.kinds and config.shard is None:
+        from launch.recovery import films  # it imports matplotlib
+
+        for path in films.draw_films(files, clips, config):
+            print(f"{path}: the clip as given beside recovered")
+    return outcome
 
 
 def _print(row: _Row, printed: set[str]) -> None:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from data.user_maps.clips import read_map
+from data.user_maps.clips import FOLDER, read_map
 from data.user_maps.depth_files import DepthFile
 from data.user_maps.hints import CameraHint
 from launch import compiling, program
@@ -138,6 +138,8 @@ class Pooling:
         self._files, self._config, self._models, self._clip = files, config, models, clip
         self._at_once = chunking.maps_at_once(len(files))
         self._name = f"clip {clip}" if clip else "--shared_camera"
+        if clip == FOLDER:
+            self._name = "--clip"
         self._unread: str | None = None
         self._first: _Read | None = None
         self._intrinsics: np.ndarray | None = None

@@ -92,6 +92,7 @@ def make_view(
     seeds: tuple[int, int, int],
     crop: bool = True,
     noise: float = 0.0,
+    share: float | None = None,
 ) -> View:
     """Crops a true map and applies noise and an unknown scale and shift.
 
@@ -103,9 +104,11 @@ def make_view(
       crop: False keeps the whole map.
       noise: standard deviation of white noise on the depth of each pixel, relative; the noisy depth
         then counts as true, as that of a sensor does.
+      share: that a crop keeps; None draws it, see `drawn_share`.
     """
     rng = np.random.default_rng(seeds)
-    share, shift = rng.uniform(SMALLEST_SHARE, 1), rng.uniform(*SHIFTS)
+    drawn, shift = rng.uniform(SMALLEST_SHARE, 1), rng.uniform(*SHIFTS)
+    share = drawn if share is None else share
     scale = math.exp(rng.uniform(*np.log(SCALES)))
     cropped = np.array(intrinsics, np.float64)
     if crop:
@@ -126,6 +129,14 @@ def make_view(
     # A value of exactly 0 reads as missing, so it is missing in the truth too.
     true_depth = np.where(values != 0, true_depth, 0).astype(np.float32)
     return View(values, true_depth, cropped, share if crop else 1.0, scale)
+
+
+def drawn_share(seeds: tuple[int, int, int]) -> float:
+    """The share of the largest window about the principal point that a view with these seeds keeps.
+
+    It is from `SMALLEST_SHARE` to 1.
+    """
+    return float(np.random.default_rng(seeds).uniform(SMALLEST_SHARE, 1))
 
 
 def true_values(view: View, space: affine.Space) -> Float32[np.ndarray, "h w"]:

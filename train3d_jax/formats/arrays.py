@@ -113,9 +113,14 @@ def _is_colour(shape: tuple[int, ...]) -> bool:
 def _not_one_map(shape: tuple[int, ...]) -> str:
     reason = f"holds an array of shape {shape}, not one (H, W) map"
     shape = without_ones(shape, 3)
+    if len(shape) == 3 and shape[0] == 0:
+        return f"{reason}: an empty clip"
     if len(shape) != 3 or 0 in shape:
         return reason
     if _is_colour(shape):
         return f"{reason}: {shape[2]} channels; save the one that holds depth"
     maps = f"{shape[0]} maps of {shape[1]} x {shape[2]}"
-    return f"{reason}: {maps} (a clip?); save each frame as a file of its own"
+    return (
+        f"{reason}: {maps} (a clip?), which launch.infer takes as they are; elsewhere save each "
+        "frame as a file of its own"
+    )

@@ -1,6 +1,6 @@
 """Estimates of shift and focal length for batches of depth maps."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -204,15 +204,11 @@ def recover_blocks(
     Returns:
       The estimates, as numpy arrays.
     """
-    found = _run(models, blocks, known, method, space, at_once)
-    wins = found["map_wins"]
-    if wins.any():
-        # The shift was estimated with a hint that is wrong.
-        known = _without_hint(known, wins)
-        anew = _run(models, blocks, known, method, space, at_once)
-        anew["flags"]["hint_disagrees"] |= wins
-        found = {**anew, "map_wins": wins}
-    return _estimates(found)
+
+    def run(known: Known) -> dict[str, Any]:
+        return _run(models, blocks, known, method, space, at_once)
+
+    return _estimates(_without_wrong_hints(run(known), run, known))
 
 
 def recover_by_each(
@@ -227,16 +223,18 @@ def recover_by_each(
     Args:
       models: as of `recover_blocks`.
       blocks: the maps, leading axis B.
-      known: what need not be estimated; no hints with a width, of which one may be wrong.
+      known: what need not be estimated.
       space: of the values.
       level: of `chunking.compiler_options`.  Last digits depend on it.
     """
-    count = len(blocks.values)
-    arrays = jax.tree.map(np.asarray, (blocks, known.values(count)))
-    setup = _setup(models, estimation.methods_of(models)[-1], space)
-    program = estimation.program_by_each(setup, level)
-    found = jax.device_get(program([model.params for model in models], *arrays))
-    return {method: _estimates(estimates) for method, estimates in found.items()}
+    estimates = {}
+    for method, found in _run_by_each(models, blocks, known, space, level).items():
+
+        def run(known: Known, method: Method = method) -> dict[str, Any]:
+            return _run_by_each(models, blocks, known, space, level)[method]
+
+        estimates[method] = _estimates(_without_wrong_hints(found, run, known))
+    return estimates
 
 
 def _estimates(found: dict[str, Any]) -> Estimates:
@@ -261,12 +259,28 @@ def _estimates(found: dict[str, Any]) -> Estimates:
     )
 
 
-def _without_hint(known: Known, of: np.ndarray) -> Known:
-    """Known values without the focal lengths of some maps."""
-    values = known.values(len(of))
-    return known._replace(
-        focal=np.where(of, np.nan, values.focal), focal_sigma=np.where(of, 0, values.focal_sigma)
+def _without_wrong_hints(
+    found: dict[str, Any], run: Callable[[Known], dict[str, Any]], known: Known
+) -> dict[str, Any]:
+    """What a program found, or finds anew: the shift was estimated with a hint that is wrong.
+
+    Args:
+      found: the value of `estimation.estimate`.
+      run: the same for other known values.
+      known: with which `found` was found.
+    """
+    wins = found["map_wins"]
+    if not wins.any():
+        return found
+    values = known.values(len(wins))
+    anew = run(
+        known._replace(
+            focal=np.where(wins, np.nan, values.focal),
+            focal_sigma=np.where(wins, 0, values.focal_sigma),
+        )
     )
+    flags = {**anew["flags"], "hint_disagrees": anew["flags"]["hint_disagrees"] | wins}
+    return {**anew, "map_wins": wins, "flags": flags}
 
 
 class Evidence(NamedTuple):
@@ -299,7 +313,22 @@ def evidence(
     at_once: int | None = None,
 ) -> Evidence:
     """The evidence of each map; arguments as of `recover_blocks`, whose program it runs."""
-    found = _run(models, blocks, known, method, space, at_once)
+    return _evidence(_run(models, blocks, known, method, space, at_once))
+
+
+def evidence_by_each(
+    models: Sequence[Model],
+    blocks: clouds.Blocks,
+    known: Known,
+    space: affine.Space,
+    level: int,
+) -> dict[Method, Evidence]:
+    """The evidence of each map; arguments as of `recover_by_each`, whose program it runs."""
+    found = _run_by_each(models, blocks, known, space, level)
+    return {method: _evidence(values) for method, values in found.items()}
+
+
+def _evidence(found: dict[str, Any]) -> Evidence:
     return Evidence(
         found["focal_evidence"],
         found["shift_evidence"],
@@ -346,3 +375,17 @@ def _run(
         parts.append(program([model.params for model in models], *chosen))
     joined = jax.tree.map(lambda *values: np.concatenate(values), *jax.device_get(parts))
     return jax.tree.map(lambda values: values[:count], joined)
+
+
+def _run_by_each(
+    models: Sequence[Model],
+    blocks: clouds.Blocks,
+    known: Known,
+    space: affine.Space,
+    level: int,
+) -> dict[Method, dict[str, Any]]:
+    """The result of `estimation.estimate_by_each`, on the host."""
+    arrays = jax.tree.map(np.asarray, (blocks, known.values(len(blocks.values))))
+    setup = _setup(models, estimation.methods_of(models)[-1], space)
+    program = estimation.program_by_each(setup, level)
+    return jax.device_get(program([model.params for model in models], *arrays))

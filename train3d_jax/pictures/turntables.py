@@ -1,10 +1,11 @@
-"""A turntable of one map: its cloud before and after the correction, turning side by side.
+"""Films of clouds before and after the correction, side by side: of one map turning, of a clip.
 
 Drawn in numpy, so it needs no display and takes a fraction of a second.
 """
 
 import io
 import math
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,9 @@ _FRAMES = 40
 _FRAME_MILLISECONDS = 70
 _TURN_DEGREES = 50
 """How far the camera swings to each side; from behind, a cloud of one view shows its holes."""
+
+_FILM_DEGREES = 25
+"""How far to the side a clip is seen from."""
 
 _NOD_DEGREES = 15
 _FOV_DEGREES = 45
@@ -56,25 +60,59 @@ def draw_turntable(
     # A swing there and back: the second half shows the frames of the first again.
     angles = [_TURN_DEGREES * math.cos(math.pi * (frame + 0.5) / half) for frame in range(half)]
     stages = [(cloud, *centre_and_radius(cloud.points)) for cloud in clouds]
+    frames = [
+        _side_by_side([turned(*stage, math.radians(angle)) for stage in stages]) for angle in angles
+    ]
+    _write(path, [*frames, *frames[::-1]], _FRAME_MILLISECONDS)
+
+
+def draw_film(
+    path: Path, shapes: Iterable[tuple[Shape, Shape, np.ndarray | None]], milliseconds: int = 120
+) -> None:
+    """Draws the clouds of a clip before and after side by side, from one place, as an endless GIF.
+
+    Args:
+      path: the picture, a GIF.
+      shapes: of each frame without and with the correction, and the colours of its pixels, as of
+        `draw_turntable`; at least one.
+      milliseconds: that each is shown for.
+
+    Raises:
+      UserError: the file cannot be written.
+    """
+    views: list[tuple[np.ndarray, float]] = []
     frames = []
-    for angle in angles:
-        sides = [_turned(*stage, math.radians(angle)) for stage in stages]
-        image = Image.fromarray(np.concatenate(sides, 1))
-        draw = ImageDraw.Draw(image)
-        for number, text in enumerate(("before", "after")):
-            draw.text((number * _FRAME + 8, 6), text, _INK, ImageFont.load_default(14))
-        frames.append(image)
-    palette = frames[half // 2].quantize(255)
+    for before, after, colours in shapes:
+        step = step_of(before.depth)
+        clouds = [coloured_cloud(shape, after, colours, step) for shape in (before, after)]
+        # The first frame's place for all: what moves is the scene.
+        views = views or [centre_and_radius(cloud.points) for cloud in clouds]
+        angle = math.radians(_FILM_DEGREES)
+        sides = [turned(cloud, *view, angle) for cloud, view in zip(clouds, views, strict=True)]
+        frames.append(_side_by_side(sides))
+    _write(path, frames, milliseconds)
+
+
+def _side_by_side(sides: list[np.ndarray]) -> Image.Image:
+    image = Image.fromarray(np.concatenate(sides, 1))
+    draw = ImageDraw.Draw(image)
+    for number, text in enumerate(("before", "after")):
+        draw.text((number * _FRAME + 8, 6), text, _INK, ImageFont.load_default(14))
+    return image
+
+
+def _write(path: Path, frames: list[Image.Image], milliseconds: int) -> None:
+    """Writes frames as a GIF, in the colours of the one in the middle of the first half."""
+    palette = frames[len(frames) // 4].quantize(255)
     frames = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
-    frames += frames[::-1]
     file = io.BytesIO()
     frames[0].save(
-        file, "GIF", save_all=True, append_images=frames[1:], duration=_FRAME_MILLISECONDS, loop=0
+        file, "GIF", save_all=True, append_images=frames[1:], duration=milliseconds, loop=0
     )
     write_whole(path, file.getbuffer())
 
 
-def _turned(cloud: ColouredCloud, centre: np.ndarray, radius: float, angle: float) -> np.ndarray:
+def turned(cloud: ColouredCloud, centre: np.ndarray, radius: float, angle: float) -> np.ndarray:
     """A cloud as a camera on a circle about its centre sees it, uint8 (_FRAME, _FRAME, 3)."""
     nod = math.radians(_NOD_DEGREES)
     turn = np.array(

@@ -25,7 +25,7 @@ from train3d_jax.evidence.calibration import Calibration
 from train3d_jax.evidence.targets import TARGETS, Target
 from train3d_jax.files import write_whole
 from train3d_jax.storage.run_config import CHECKPOINTS, CONFIG, load_config
-from train3d_jax.training.config import TrainingConfig, initial_params
+from train3d_jax.training.config import TrainingConfig, abstract_params
 from train3d_jax.training.trainer import TrainState
 
 _SUMS = "SHA256SUMS"
@@ -208,7 +208,7 @@ def load_params(run: Path) -> tuple[TrainingConfig, int, Any, dict[Target, Calib
     empty where the run has none.
     """
     config = load_config(run)
-    abstract = jax.eval_shape(lambda: initial_params(config))
+    abstract = abstract_params(config)
     placed = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     abstract = jax.tree.map(
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=placed), abstract

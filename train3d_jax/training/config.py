@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -162,9 +163,19 @@ def initial_params(config: TrainingConfig) -> Any:
     return _initialise(config)(np.uint32(config.seed))
 
 
+def abstract_params(config: TrainingConfig) -> Any:
+    """Shapes and types of `initial_params`, without computing any."""
+    return jax.eval_shape(_initialising(config), np.uint32(config.seed))
+
+
 @functools.cache
 def _initialise(config: TrainingConfig) -> Program:
     """The program of fresh weights, from a seed; it runs once, so it is compiled quickly."""
+    options = chunking.compiler_options(chunking.QUICK)
+    return Program(_initialising(config), f"initial_params {config}", options)
+
+
+def _initialising(config: TrainingConfig) -> Callable[[Any], Any]:
     blocks = points.BLOCKS[0] * points.BLOCKS[1]
 
     def initialise(seed: jax.Array) -> Any:
@@ -175,6 +186,4 @@ def _initialise(config: TrainingConfig) -> Program:
         observation = Observation(jnp.ones((1, blocks, 2)), ones, mask, one, one, canonical)
         return encoder.init(key, *encoder.inputs(key, observation, config.clouds))
 
-    return Program(
-        initialise, f"initial_params {config}", chunking.compiler_options(chunking.QUICK)
-    )
+    return initialise
