@@ -2,11 +2,12 @@
 
 import functools
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 from jaxtyping import Float32
 from numpy.typing import ArrayLike
@@ -15,14 +16,16 @@ from train3d_jax import chunking, compilation
 from train3d_jax.errors import Argument, ArgumentError
 from train3d_jax.evidence import fusion
 from train3d_jax.formats import depth as depth_formats
-from train3d_jax.geometry import camera
+from train3d_jax.geometry import camera, clouds
 from train3d_jax.geometry import depth_maps as straight
 from train3d_jax.geometry.affine import Space
-from train3d_jax.inference import map_checks
+from train3d_jax.inference import clip_recovery, map_checks
 from train3d_jax.inference import models as inference_models
 from train3d_jax.inference import recovery as inference
 from train3d_jax.inference.arrays import depth_maps, masks_of
 from train3d_jax.inference.known import (
+    Clip,
+    checked_clip,
     checked_focals,
     checked_intrinsics,
     checked_shift,
@@ -64,6 +67,7 @@ class Model:
         focal_sigma: float = 0.0,
         intrinsics: ArrayLike | None = None,
         shift_known: bool | np.bool_ | float = False,
+        clip: Clip | None = None,
     ) -> Shape:
         """Recovers the focal length and the shift of depth maps, and what they make straight.
 
@@ -87,9 +91,12 @@ class Model:
             of `focal_px`.  Pixel centres are at integers.
           shift_known: the input's shift is right already, as that of a sensor; or the share of the
             depth that it may be off by, such as 0.05 for a metric network, which maps then refine.
+          clip: the maps, all of one size, are the frames of a clip in their order, and have one
+            camera: with "clip" one scale and one shift for all, as Video-Depth-Anything and
+            DepthCrafter write them, with "frame" shifts of their own that follow each other.
 
         Returns:
-          The shapes; each map's is independent of the others.
+          The shapes; each map's is independent of the others unless `clip` is given.
 
         Raises:
           UserError: an argument does not fit, and the message names it.
@@ -110,19 +117,49 @@ class Model:
             keeps_shift and not shift_sigma,
             method,
         )
-        parts, checks, at_once = [], [], chunking.maps_at_once(len(maps))
-        for start in range(0, len(maps), BATCH):
-            chosen = np.arange(start, min(start + BATCH, len(maps)))
-            chosen_maps = [maps[i] for i in chosen]
-            blocks = inference.make_blocks(chosen_maps, intrinsics=[matrices[i] for i in chosen])
-            focal = None if focals is None else focals[chosen]
-            known = inference.Known(focal, sigma, keeps_shift, shift_sigma)
-            recovery = inference.recover_blocks(
+        clip = checked_clip(clip, focals, matrices, maps)
+        at_once = chunking.maps_at_once(len(maps))
+        pooled, shift = None, inference.Known(shift=keeps_shift, shift_sigma=shift_sigma)
+        if clip is not None:
+
+            def evidence_of(frames: Sequence[int], known: inference.Known):
+                for part in _parts(frames):
+                    blocks = _blocks_of(maps, matrices, part)
+                    yield inference.evidence(
+                        self.networks, blocks, known, method, self.space, at_once
+                    )
+
+            hint = None if focals is None else (float(focals[0]), sigma)
+            height, width = maps[0].shape
+            pooled = clip_recovery.pool(evidence_of, len(maps), (height, width), clip, hint, shift)
+        parts, checks = [], []
+        for chosen in _parts(range(len(maps))):
+            blocks = _blocks_of(maps, matrices, chosen)
+            focal = None if focals is None else focals[list(chosen)]
+            known = shift._replace(focal=focal, focal_sigma=sigma)
+            if pooled is not None:
+                known = pooled.known(chosen)
+            found = inference.recover_blocks(
                 self.networks, blocks, known, method, self.space, at_once
             )
-            parts.append((recovery, len(chosen)))
-            checks += map_checks.check(chosen_maps, blocks, self.space, at_once)
-        return _shape_of(maps, form, self.space, matrices, parts, checks)
+            parts.append(found)
+            checks += map_checks.check([maps[i] for i in chosen], blocks, self.space, at_once)
+        found = jax.tree.map(lambda *values: np.concatenate(values), *parts)
+        return _shape_of(maps, form, self.space, matrices, found, checks, pooled)
+
+
+def _parts(maps: Sequence[int]) -> Iterator[Sequence[int]]:
+    """Numbers of maps in parts that are solved at once."""
+    for start in range(0, len(maps), BATCH):
+        yield maps[start : start + BATCH]
+
+
+def _blocks_of(
+    maps: Sequence[np.ndarray], matrices: Sequence[np.ndarray | None], chosen: Sequence[int]
+) -> clouds.Blocks:
+    return inference.make_blocks(
+        [maps[i] for i in chosen], intrinsics=[matrices[i] for i in chosen]
+    )
 
 
 def load_model(
@@ -154,6 +191,7 @@ def recover(
     focal_sigma: float = 0.0,
     intrinsics: ArrayLike | None = None,
     shift_known: bool | np.bool_ | float = False,
+    clip: Clip | None = None,
 ) -> Shape:
     """Short for `load_model(model, space).recover(depth, mask, ...)`.
 
@@ -186,6 +224,7 @@ def recover(
       focal_sigma: relative error of the known focal length.
       intrinsics: known camera.
       shift_known: the input's shift is right, or how far off it may be.
+      clip: the maps are the frames of a clip.
 
     Raises:
       UserError: as `load_model` and `Model.recover`.
@@ -201,6 +240,7 @@ def recover(
         focal_sigma=focal_sigma,
         intrinsics=intrinsics,
         shift_known=shift_known,
+        clip=clip,
     )
 
 
@@ -281,17 +321,16 @@ def _shape_of(
     form: str,
     space: Space,
     matrices: Sequence[np.ndarray | None],
-    parts: Sequence[tuple[inference.Estimates, int]],
+    found: inference.Estimates,
     checks: Sequence[map_checks.MapCheck],
+    pooled: clip_recovery.Pooled | None,
 ) -> Shape:
-    def joined(get) -> np.ndarray:
-        return np.concatenate([get(recovery)[:count] for recovery, count in parts])
-
-    focal = joined(lambda r: r.focal)
-    a = joined(lambda r: r.canonical_scale * r.unit)
-    b = joined(lambda r: (r.canonical_offset + r.shift) * r.unit)
-    solvable = joined(lambda r: r.solvable)
-    raised = {name: joined(lambda r, n=name: r.flags[n]) for name in fusion.FLAGS}
+    if pooled is None:
+        a, b = found.affine()
+    else:
+        found = pooled.applied(found)
+        a, b = pooled.affine(found)
+    focal, solvable = found.focal, found.solvable
     intrinsics = np.stack(
         [
             camera.recovered_intrinsics(one, (values.shape[0], values.shape[1]), known)
@@ -307,16 +346,16 @@ def _shape_of(
     masks = [depth > 0 for depth in depths]
     widths = [values.shape[1] for values in maps]
     flags = tuple(
-        (*(name for name in fusion.FLAGS if raised[name][i]), *check.flags)
+        (*(name for name in fusion.FLAGS if found.flags[name][i]), *check.flags)
         for i, check in enumerate(checks)
     )
     numbers_of_maps = {
         "intrinsics": intrinsics,
         "fov_deg": camera.focal_to_degrees(intrinsics[:, 0, 0], np.array(widths)),
         "focal_px": focal,
-        "focal_interval_px": joined(lambda r: r.focal_interval),
-        "shift": joined(lambda r: r.shift),
-        "shift_interval": joined(lambda r: r.shift_interval),
+        "focal_interval_px": found.focal_interval,
+        "shift": found.shift,
+        "shift_interval": found.shift_interval,
         "a": a,
         "b": b,
         "solvable": solvable,

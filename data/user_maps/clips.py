@@ -95,6 +95,7 @@ class _Film:
     kept: OrderedDict[int, np.ndarray] = field(default_factory=OrderedDict)
     frames: Iterator[np.ndarray] = field(default_factory=lambda: iter(()))
     next: int = -1
+    broken: DataError | None = None
 
     def frame(self, number: int) -> np.ndarray:
         with self.lock:
@@ -102,14 +103,20 @@ class _Film:
                 return self.kept.pop(number)
             if not 0 <= self.next <= number:  # not begun, or past it
                 self.frames, self.next = iter(read_frames(self.path, self.settings)), 0
+                self.broken = None
                 self.kept.clear()
-            for values in self.frames:
-                self.next += 1
-                if self.next == number + 1:
-                    return values
-                self.kept[self.next - 1] = values
-                if len(self.kept) > _MOST_KEPT:
-                    self.kept.popitem(last=False)
+            try:
+                for values in self.frames:
+                    self.next += 1
+                    if self.next == number + 1:
+                        return values
+                    self.kept[self.next - 1] = values
+                    if len(self.kept) > _MOST_KEPT:
+                        self.kept.popitem(last=False)
+            except DataError as error:
+                self.broken = error  # of all frames from here on
+        if self.broken is not None:
+            raise DataError(self.path, *self.broken.args[1:])
         raise DataError(self.path, f"has no frame {number} any more")
 
 

@@ -5,6 +5,7 @@ own, and these follow each other smoothly.
 """
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +21,6 @@ from launch import compiling, program
 from launch.recovery.config import RecoveryConfig
 from train3d_jax import chunking
 from train3d_jax.errors import UserError
-from train3d_jax.evidence.fusion import INTERVAL_SIGMAS
 from train3d_jax.inference import clips, recovery
 from train3d_jax.inference.models import Model
 from train3d_jax.inference.recovery import Estimate
@@ -35,9 +35,6 @@ every focal length under 1000."""
 MOST_MAPS = 2_000
 """Maps that the camera of a folder is estimated from; of more, an even share.  Chosen: maps of one
 camera are correlated, so that more change the estimate little."""
-
-MOST_FRAMES = 100
-"""The same of a clip, whose frames are far more alike."""
 
 
 @dataclass(frozen=True)
@@ -145,6 +142,7 @@ class Pooling:
             self._name = "--clip"
         self._unread: str | None = None
         self._first: _Read | None = None
+        self._intrinsics: np.ndarray | None = None
 
     def camera(
         self, hints_of: Callable[[DepthFile, tuple[int, int]], Sequence[CameraHint]]
@@ -157,22 +155,25 @@ class Pooling:
         Raises:
           UserError: maps differ in size, or no map can be solved.
         """
-        most = MOST_FRAMES if self._clip else MOST_MAPS
-        chosen = self._spread(most)
-        total, used = np.zeros(()), 0
-        known = recovery.Known(shift=self._config.shift_known, shift_sigma=self._config.shift_sigma)
+        chosen = self._spread(clips.MOST_FRAMES if self._clip else MOST_MAPS)
+        batches = self._batches(chosen, "camera")
+        first = next(batches, [])
         hint: CameraHint | None = None
-        for maps in self._batches(chosen, "camera"):
-            if self._clip and hint is None:
-                hint = next(iter(hints_of(maps[0].file, _size_of(maps[0]))), None)
-                if hint is not None and not hint.sigma:
-                    focal = float(hint.intrinsics[1, 1])
-                    shared = SharedCamera(focal, (focal, focal), 0, len(self._files), self._clip)
-                    return dataclasses.replace(shared, source=hint.source)
-            evidence = self._evidence(maps, known)
-            total = total + evidence.focal.sum(0)
-            used += int(evidence.solvable.sum())
-        if self._first is None or not used:
+        if self._clip and first:
+            hint = next(iter(hints_of(first[0].file, _size_of(first[0]))), None)
+            self._intrinsics = None if hint is None else hint.intrinsics
+        camera = None
+        if hint is not None and not hint.sigma:
+            focal = float(hint.intrinsics[1, 1])
+            camera = clips.Camera(focal, (focal, focal))
+        elif first:
+            known = recovery.Known(
+                shift=self._config.shift_known, shift_sigma=self._config.shift_sigma
+            )
+            evidence = (self._evidence(maps, known) for maps in itertools.chain([first], batches))
+            soft = None if hint is None else (float(hint.intrinsics[1, 1]), hint.sigma)
+            camera = clips.shared_camera(evidence, _size_of(first[0]), soft)
+        if camera is None:
             why = self._unread or (
                 f"{self._files[0].path}: too few valid pixels, all of one value, or no surface to "
                 "measure"
@@ -180,44 +181,34 @@ class Pooling:
             raise UserError(
                 f"{self._name}: none of {len(chosen)} maps can be read and solved; the first: {why}"
             )
-        soft = None if hint is None else (float(hint.intrinsics[1, 1]), hint.sigma)
-        focal, interval = clips.shared_focal(total, used, _size_of(self._first), soft)
-        shared = SharedCamera(focal, interval, used, len(self._files), self._clip)
+        shared = SharedCamera(*camera, len(self._files), self._clip)
         return shared if hint is None else dataclasses.replace(shared, source=hint.source)
 
     def with_offset(self, shared: SharedCamera) -> SharedCamera:
         """The camera, and the one offset of all frames of a clip."""
-        known = self._focal(shared)
-        evidence = [
-            self._evidence(maps, known)
-            for maps in self._batches(self._spread(MOST_FRAMES), "shift")
-        ]
-        offset = clips.shared_offset(evidence)
+        known = clips.Camera(shared.focal, shared.interval).known()
+        batches = self._batches(self._spread(clips.MOST_FRAMES), "shift")
+        offset = clips.shared_offset(self._evidence(maps, known) for maps in batches)
         if offset is None:
             return shared
-        scale = np.concatenate([each.scale[each.solvable] for each in evidence]).min()
-        return dataclasses.replace(shared, offset=offset, scale=float(scale))
+        return dataclasses.replace(shared, offset=offset.interval, scale=offset.scale)
 
     def with_shifts(self, shared: SharedCamera) -> SharedCamera:
         """The camera, and the shift of each frame of a clip."""
-        known, smoother = self._focal(shared), clips.Smoother()
+        known = clips.Camera(shared.focal, shared.interval).known()
         names: list[str] = []
-        found: list[clips.Interval] = []
-        for maps in self._batches(self._files, "shifts"):
-            evidence = self._evidence(maps, known)
-            for each, row, solvable in zip(maps, evidence.shift, evidence.solvable, strict=True):
-                if solvable:
-                    names.append(each.file.name)
-                    found += smoother.add(row)
-        found += smoother.rest()
+
+        def evidence() -> Iterator[recovery.Evidence]:
+            for maps in self._batches(self._files, "shifts"):
+                names.extend(each.file.name for each in maps)
+                yield self._evidence(maps, known)
+
+        found = list(clips.smoothed_shifts(evidence()))
         return dataclasses.replace(shared, shifts=dict(zip(names, found, strict=True)))
 
-    def _focal(self, shared: SharedCamera) -> recovery.Known:
-        low, high = shared.interval
-        return recovery.Known(shared.focal, math.log(high / low) / (2 * INTERVAL_SIGMAS))
-
     def _evidence(self, maps: Sequence[_Read], known: recovery.Known) -> recovery.Evidence:
-        blocks = recovery.make_blocks([each.values for each in maps])
+        matrices = [self._intrinsics] * len(maps)
+        blocks = recovery.make_blocks([each.values for each in maps], intrinsics=matrices)
         config = self._config
         return recovery.evidence(
             self._models, blocks, known, config.method, config.space, self._at_once
@@ -225,9 +216,7 @@ class Pooling:
 
     def _spread(self, most: int) -> list[DepthFile]:
         """Up to so many maps, evenly spread."""
-        count = len(self._files)
-        chosen = np.unique(np.linspace(0, count - 1, min(count, most)).round())
-        return [self._files[int(index)] for index in chosen]
+        return [self._files[number] for number in clips.spread(len(self._files), most)]
 
     def _batches(self, files: Sequence[DepthFile], title: str) -> Iterator[list[_Read]]:
         """The maps that can be read; UserError where they differ in size."""

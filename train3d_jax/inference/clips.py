@@ -7,12 +7,13 @@ share widens the posterior however many there are.
 
 import math
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float64
 
-from train3d_jax.evidence.fusion import INTERVAL
+from train3d_jax.evidence.fusion import INTERVAL, INTERVAL_SIGMAS
 from train3d_jax.evidence.prior import focal_prior
 from train3d_jax.evidence.targets import (
     FOCAL_BINS,
@@ -24,7 +25,7 @@ from train3d_jax.evidence.targets import (
     ratio_bins,
 )
 from train3d_jax.geometry import affine, camera
-from train3d_jax.inference.recovery import Evidence
+from train3d_jax.inference.recovery import Evidence, Known
 
 CORRELATION = 0.4
 """Of the errors of maps of one camera: n maps count as n / (1 + (n - 1) * this), at most 2.5.
@@ -50,8 +51,64 @@ LAG = 16
 """Frames that are looked ahead before a frame is answered; chosen, as evidence fades over
 several."""
 
+MOST_FRAMES = 100
+"""Of a clip that its camera and its offset are estimated from; of more, an even share.  Chosen:
+frames are alike, so that more change the estimates little."""
+
 Interval = tuple[float, float, float]
 """Low end, median and high end of a posterior, central 90 %."""
+
+
+class Camera(NamedTuple):
+    """The camera that took many maps.
+
+    Attributes:
+      focal: vertical focal length in pixels.
+      interval: contains it with 90 % probability; of width 0 where it is exact.
+      used: maps that it was estimated from.
+    """
+
+    focal: float
+    interval: tuple[float, float]
+    used: int = 0
+
+    def known(self) -> Known:
+        """With its width, for the evidence on the shifts of its maps."""
+        low, high = self.interval
+        return Known(self.focal, math.log(high / low) / (2 * INTERVAL_SIGMAS))
+
+
+class Offset(NamedTuple):
+    """What all frames of a clip have in common that have one scale and one shift.
+
+    Attributes:
+      interval: what is to be added to the values of frames, in their unit.
+      scale: what they are multiplied with then, > 0; metres where networks gave the scale.
+    """
+
+    interval: Interval
+    scale: float
+
+
+def spread(count: int, most: int) -> list[int]:
+    """Up to `most` of the numbers from 0 to `count` - 1, evenly spread."""
+    chosen = np.unique(np.linspace(0, count - 1, min(count, most)).round())
+    return [int(number) for number in chosen]
+
+
+def shared_camera(
+    evidence: Iterable[Evidence], size: tuple[int, int], hint: tuple[float, float] | None = None
+) -> Camera | None:
+    """The camera of maps by the evidence of batches of them; arguments as of `shared_focal`.
+
+    Returns:
+      None where no map could be solved.
+    """
+    total, used = np.zeros(FOCAL_BINS), 0
+    for each in evidence:
+        total += each.focal.sum(0)
+        used += int(each.solvable.sum())
+    return Camera(*shared_focal(total, used, size, hint), used) if used else None
 
 
 def shared_focal(
@@ -79,21 +136,24 @@ def shared_focal(
     return float(middle), (float(low), float(high))
 
 
-def shared_offset(evidence: Sequence[Evidence]) -> Interval | None:
+def shared_offset(evidence: Iterable[Evidence], sigma: float = 0.0) -> Offset | None:
     """What is to be added to all frames of a clip that have one scale and one shift.
 
     Args:
-      evidence: of batches of its frames.
+      evidence: of batches of its frames, given the camera.
+      sigma: where the values need no offset but for an error, its standard deviation over the far
+        quantile; 0 where nothing is known.
 
     Returns:
-      In the unit of the frames' values; None where no frame could be solved.
+      None where no frame could be solved.
     """
-    solvable = np.concatenate([each.solvable for each in evidence])
-    if not solvable.any():
+    batches = list(evidence)
+    if not any(each.solvable.any() for each in batches):
         return None
-    shift, scale, offset = (
-        np.concatenate([getattr(each, name) for each in evidence])[solvable]
-        for name in ("shift", "scale", "offset")
+    solvable = np.concatenate([each.solvable for each in batches])
+    shift, scale, offset, unit = (
+        np.concatenate([getattr(each, name) for each in batches])[solvable]
+        for name in ("shift", "scale", "offset", "unit")
     )
     near, far = (affine.NEAR_VALUE - offset) / scale, (affine.FAR_VALUE - offset) / scale
     # Over the ratio of the nearest to the farthest value of the clip: no frame's is below 0.
@@ -104,9 +164,11 @@ def shared_offset(evidence: Sequence[Evidence]) -> Interval | None:
         ratio = (one_near + offsets) / (one_far + offsets)
         total += np.interp(ratio, ratio_bins(), curve)
     total = _blurred(_weight(len(shift)) * total, COMMON_RATIO * len(places))
+    if sigma:
+        total -= 0.5 * (offsets / (sigma * (far.max() + offsets))) ** 2
     ends = np.clip(_quantiles(total, 0.0, 1.0), *SAFE_RATIO)
     low, middle, high = _offset_of(ends, near.min(), far.max())
-    return float(low), float(middle), float(high)
+    return Offset((float(low), float(middle), float(high)), float(np.median(scale * unit)))
 
 
 def _offset_of(ratio: np.ndarray, near: float, far: float) -> np.ndarray:
@@ -156,6 +218,18 @@ class Smoother:
         ends = np.clip(_quantiles(posterior, 0.0, 1.0), *SAFE_RATIO)
         low, middle, high = np.asarray(affine.ratio_to_shift(ends), np.float64)
         return float(low), float(middle), float(high)
+
+
+def smoothed_shifts(evidence: Iterable[Evidence]) -> Iterator[Interval]:
+    """The shift of each frame of batches of them, given the camera; see `Smoother`.
+
+    A frame that could not be solved says nothing: its shift is that of the frames about it.
+    """
+    smoother = Smoother()
+    for each in evidence:
+        for row in each.shift:
+            yield from smoother.add(row)
+    yield from smoother.rest()
 
 
 def _weight(count: int) -> float:

@@ -1,7 +1,7 @@
 """What callers know of cameras and shifts, checked against their maps."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal, cast
 
 import numpy as np
 from jaxtyping import Float64, Shaped
@@ -108,3 +108,46 @@ def checked_focals(
         if problem := size_problem(centred_intrinsics(focal, height, width), height, width):
             raise ArgumentError(name, f": that of map {number} {problem}")
     return focals
+
+
+Clip = Literal["frame", "clip"]
+"""What has one scale and one shift: each frame of a clip, or all of them."""
+
+
+def checked_clip(
+    clip: Any,
+    focals: Float64[np.ndarray, " maps"] | None,
+    matrices: Sequence[Float64[np.ndarray, "3 3"] | None],
+    maps: Sequence[Shaped[np.ndarray, "_ _"]],
+) -> Clip | None:
+    """The argument `clip`, given what the other checks give.
+
+    Raises:
+      ArgumentError: it is no such word, or maps have no common size or camera.
+    """
+    if clip is None:
+        return None
+    if clip not in ("frame", "clip"):
+        raise ArgumentError(
+            Argument("clip", clip),
+            ": give 'clip' where all maps have one scale and one shift, 'frame' where each has its "
+            "own, or None for independent maps",
+        )
+    for number, values in enumerate(maps):
+        if values.shape != maps[0].shape:
+            (height, width), (first_height, first_width) = values.shape, maps[0].shape
+            raise ArgumentError(
+                Argument("clip", clip),
+                f": map 0 is {first_width} x {first_height} pixels and map {number} "
+                f"{width} x {height}; one camera has one size",
+            )
+    cameras = [matrix for matrix in matrices if matrix is not None]
+    if (focals is not None and np.ptp(focals)) or (cameras and np.ptp(cameras, axis=0).any()):
+        raise ArgumentError(
+            Argument("clip", clip),
+            ": maps have one camera; give one ",
+            Argument("focal_px"),
+            " or one matrix of ",
+            Argument("intrinsics"),
+        )
+    return cast(Clip, clip)

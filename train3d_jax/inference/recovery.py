@@ -119,6 +119,11 @@ class Estimates(NamedTuple):
     unit: np.ndarray
     flags: dict[str, np.ndarray]
 
+    def affine(self) -> tuple[np.ndarray, np.ndarray]:
+        """Of each map a and b as of `Estimate`, shape (B,)."""
+        a = self.canonical_scale * self.unit
+        return a, (self.canonical_offset + self.shift) * self.unit
+
     def at(self, index: int) -> Estimate | None:
         """The estimate for one map of the batch; None where it is not solvable."""
         if not self.solvable[index]:
@@ -288,6 +293,7 @@ class Evidence(NamedTuple):
       scale: of the canonical form, shape (B,).
       offset: the same.
       solvable: whether a map says anything, shape (B,); its rows are 0 where it does not.
+      unit: as of `Estimates`, shape (B,).
     """
 
     focal: np.ndarray
@@ -295,6 +301,7 @@ class Evidence(NamedTuple):
     scale: np.ndarray
     offset: np.ndarray
     solvable: np.ndarray
+    unit: np.ndarray
 
 
 def evidence(
@@ -328,6 +335,7 @@ def _evidence(found: dict[str, Any]) -> Evidence:
         np.asarray(found["scale"], np.float64),
         np.asarray(found["offset"], np.float64),
         found["solvable"],
+        np.asarray(found["unit"], np.float64),
     )
 
 
