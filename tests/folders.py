@@ -31,7 +31,7 @@ class Solved:
         least = [float(values.min()) if len(values) else 0.0 for values in present]
         self.canonical_offset = 0.5 - self.canonical_scale * least
 
-    def at(self, index):
+    def at(self, index, space):
         if not self.solvable[index]:
             return None
         if self.canonical_scale[index] < 1e-36:  # as float32 overflows

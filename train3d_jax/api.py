@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from jaxtyping import Float32
@@ -15,7 +15,7 @@ from train3d_jax import chunking, compilation
 from train3d_jax.errors import Argument, ArgumentError
 from train3d_jax.evidence import fusion
 from train3d_jax.formats import depth as depth_formats
-from train3d_jax.geometry import camera
+from train3d_jax.geometry import affine, camera
 from train3d_jax.geometry import depth_maps as straight
 from train3d_jax.geometry.affine import Space
 from train3d_jax.inference import map_checks
@@ -48,7 +48,7 @@ class Model:
     """Networks that recover shapes, or geometry alone where there are none; see `load_model`.
 
     Attributes:
-      space: what the maps hold, up to scale and shift: "depth" or "disparity".
+      space: what the maps hold, up to scale and shift: "depth", "disparity" or "log".
       networks: that together answer.
     """
 
@@ -99,6 +99,12 @@ class Model:
             masks = masks_of(mask, maps)
             maps = [np.where(one, values, 0) for one, values in zip(masks, maps, strict=True)]
         keeps_shift, shift_sigma = checked_shift(shift_known)
+        if keeps_shift and self.space == "log":
+            raise ArgumentError(
+                Argument("shift_known", shift_known),
+                ": has no meaning in log space, where the scale of the values is unknown; "
+                "leave it out",
+            )
         matrices = checked_intrinsics(intrinsics, maps)
         focals = checked_focals(focal_px, matrices, maps)
         sigma = checked_sigma(focal_sigma, focals is not None)
@@ -136,7 +142,8 @@ def load_model(
         Anything).  "default" is "depth".  Or the folder of a run of `train` or of weights; or
         several that together cover shift and focal length.  None for geometry alone, which needs
         `space`.  A folder that has one of the names is given as a `Path` or with its parent.
-      space: of the maps; needed for geometry alone, else that of the networks.
+      space: of the maps; needed for geometry alone, else that of the networks.  "log", for log
+        depth, needs None: no network covers it.
 
     Raises:
       UserError: there is no such run, it cannot be read, or it was trained in another space.
@@ -238,15 +245,20 @@ def read_depth(
 
 def _load(run: Any, space: Any, name: str) -> Model:
     """A model; `name` is the argument that `run` was given as."""
-    if space not in (None, "depth", "disparity"):
-        raise ArgumentError(Argument("space", space), ": give 'depth' or 'disparity'")
+    if space not in (None, *get_args(Space)):
+        raise ArgumentError(Argument("space", space), ": give 'depth', 'disparity' or 'log'")
     if run is None:
         if space is None:
             raise ArgumentError(
-                Argument("space"), ": give 'depth' or 'disparity'; no network says what maps hold"
+                Argument("space"),
+                ": give 'depth', 'disparity' or 'log'; no network says what maps hold",
             )
         compilation.keep_programs()
         return Model(space)
+    if space == "log":
+        raise ArgumentError(
+            Argument("space", space), ": no network covers it; give ", Argument(name, None)
+        )
     runs = list(run) if isinstance(run, Sequence) and not isinstance(run, str) else [run]
     if not runs or not all(isinstance(one, str | os.PathLike) for one in runs):
         raise ArgumentError(
@@ -288,8 +300,13 @@ def _shape_of(
         return np.concatenate([get(recovery)[:count] for recovery, count in parts])
 
     focal = joined(lambda r: r.focal)
-    a = joined(lambda r: r.canonical_scale * r.unit)
-    b = joined(lambda r: (r.canonical_offset + r.shift) * r.unit)
+    a, b = affine.coefficients(
+        joined(lambda r: r.canonical_scale),
+        joined(lambda r: r.canonical_offset),
+        joined(lambda r: r.shift),
+        space,
+        joined(lambda r: r.unit),
+    )
     solvable = joined(lambda r: r.solvable)
     raised = {name: joined(lambda r, n=name: r.flags[n]) for name in fusion.FLAGS}
     intrinsics = np.stack(

@@ -127,7 +127,7 @@ def solve(
     batch = recovery.recover_blocks(models, blocks, known, config.method, config.space, at_once)
     checks = map_checks.check([each.values for each in maps], blocks, config.space, at_once)
     return [
-        _recovered(each, batch, number, check, shared)
+        _recovered(each, batch, number, check, config, shared)
         for number, (each, check) in enumerate(zip(maps, checks, strict=True))
     ]
 
@@ -155,9 +155,10 @@ def _recovered(
     batch: recovery.Estimates,
     number: int,
     check: map_checks.MapCheck,
+    config: RecoveryConfig,
     shared: SharedCamera | None,
 ) -> Recovered:
-    estimate = batch.at(number)
+    estimate = batch.at(number, config.space)
     if estimate is None:
         return Recovered(each.file, each, error=NOT_SOLVABLE)
     canonical = float(batch.canonical_scale[number]), float(batch.canonical_offset[number])
