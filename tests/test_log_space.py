@@ -234,7 +234,7 @@ def test_what_log_space_does_not_have_is_refused_in_one_line(tmp_path):
         assert output in ended.stderr and len(ended.stderr.splitlines()) == 1
         assert not (tmp_path / "out").exists()
     for arguments, output in (
-        ({"space": "log"}, "space='log': no network covers it; give model=None"),
+        ({"space": "log"}, "space='log': no network covers it; give None as model"),
         ({"model": "depth", "space": "log"}, "space='log': no network covers it"),
         ({"model": None, "space": "log", "shift_known": True}, "shift_known=True: has no meaning"),
         ({"model": None, "space": "logs"}, "give 'depth', 'disparity' or 'log'"),

@@ -257,7 +257,7 @@ def _load(run: Any, space: Any, name: str) -> Model:
         return Model(space)
     if space == "log":
         raise ArgumentError(
-            Argument("space", space), ": no network covers it; give ", Argument(name, None)
+            Argument("space", space), ": no network covers it; give None as ", Argument(name)
         )
     runs = list(run) if isinstance(run, Sequence) and not isinstance(run, str) else [run]
     if not runs or not all(isinstance(one, str | os.PathLike) for one in runs):

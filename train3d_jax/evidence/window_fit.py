@@ -104,22 +104,23 @@ def fit_map(
             _fit(rays, jnp.asarray(values), positive, settings.windows, consensus=True)
         )
 
-    def fit_again(base: jax.Array, last: jax.Array) -> tuple[jax.Array, Any]:
-        least = jnp.where(last, settings.curvature.least_depth, affine.SMALLEST_VALUE)
+    def fit_again(base: jax.Array, again: jax.Array) -> tuple[jax.Array, Any]:
+        least = jnp.where(again, settings.curvature.least_depth, affine.SMALLEST_VALUE)
         depth = affine.to_depth(values, base, space)
         positive = mask & (depth > least)
         inverse = 1 / jnp.where(positive, depth, 1)
-        windows = _fit(rays, inverse, positive, settings.windows, consensus=last)
+        windows = _fit(rays, inverse, positive, settings.windows, consensus=again)
         curve = likelihoods.curvature(windows, base, settings.curvature, space=space)
         flattest = jnp.asarray(ratio_bins(), base.dtype)[curve.argmax()]
         chosen = jnp.clip(jnp.where(jnp.isnan(ratio), flattest, ratio), *SAFE_BASE)
         return jax.lax.stop_gradient(affine.ratio_to_shift(chosen)), (windows, curve, base)
 
-    # Twice: a quadric omits the cubic part of 1 / d, which vanishes as the shift is taken off.  A
+    # Again: a quadric omits the cubic part of 1 / d, which vanishes as the shift is taken off.  A
     # loop, so that the fit is compiled once.
-    none = jnp.zeros((), values.dtype)
-    _, both = jax.lax.scan(fit_again, none, jnp.array([False, True]))
-    windows, curve, base = jax.tree.map(lambda of_fits: of_fits[1], both)
+    none, consensus = jnp.zeros((), values.dtype), INVERSE_DEPTH[space].fits
+    _, fits = jax.lax.scan(fit_again, none, jnp.array(consensus))
+    last = len(consensus) - 1
+    windows, curve, base = jax.tree.map(lambda of_fits: of_fits[last], fits)
     return WindowFit(curve, _votes(windows, base, space, settings), windows, base)
 
 
