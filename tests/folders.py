@@ -32,7 +32,7 @@ class Solved:
         self.map_wins = np.zeros(len(present), bool)
         self.canonical_offset = 0.5 - self.canonical_scale * least
 
-    def at(self, index):
+    def at(self, index, space):
         if not self.solvable[index]:
             return None
         if self.canonical_scale[index] < 1e-36:  # as float32 overflows

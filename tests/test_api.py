@@ -292,7 +292,7 @@ def scaled(x, y):
         ({"depth": []}, "depth: holds no map"),
         ({"depth": np.zeros((4, 4), complex)}, "holds complex128"),
         ({"space": "inverse"}, "space='inverse'"),
-        ({"model": None, "space": None}, "space: give 'depth' or 'disparity'; no network"),
+        ({"model": None, "space": None}, "space: give 'depth', 'disparity' or 'log'; no network"),
         ({"model": "disparity"}, "was trained in disparity space"),
         ({"model": GEOMETRY, "space": "disparity"}, "space='disparity': the model's is 'depth'"),
         ({"mask": np.ones((96, 127), bool)}, r"mask: that of map 0 has the shape \(96, 127\), the"),

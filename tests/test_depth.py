@@ -165,14 +165,20 @@ def true_scene(rng, leading, space):
     shift = rng.uniform(-0.2, 2, leading)
     alpha = rng.uniform(0.4, 4, leading)
     focal = alpha * 100.0
-    affine = canonical + shift[..., None, None]
-    z = affine if space == "depth" else 1 / affine
+    shifted = canonical + shift[..., None, None]
+    z = {
+        "depth": shifted,
+        "disparity": 1 / shifted,
+        # Near and far are those of depth; between them depth is interpolated geometrically.
+        "log": (1 + shift[..., None, None])
+        * ((0.5 + shift) / (1 + shift))[..., None, None] ** (2 - 2 * canonical),
+    }[space]
     intrinsics = camera.centred_intrinsics(focal, height, width)
     cloud = np.asarray(unproject(z, intrinsics)).reshape(*leading, -1, 3)
     return canonical, shift, alpha, cloud
 
 
-@pytest.mark.parametrize("space", ["depth", "disparity"])
+@pytest.mark.parametrize("space", ["depth", "disparity", "log"])
 @pytest.mark.parametrize("leading", [(), (1,), (3, 1, 2)])
 def test_applying_the_labels_to_a_distorted_cloud_gives_the_true_cloud_back(leading, space):
     with jax.enable_x64(True):
@@ -184,12 +190,12 @@ def test_applying_the_labels_to_a_distorted_cloud_gives_the_true_cloud_back(lead
         np.testing.assert_allclose(straight, cloud, rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize("space", ["depth", "disparity"])
+@pytest.mark.parametrize("space", ["depth", "disparity", "log"])
 def test_distortion_is_what_unprojecting_canonical_values_with_another_focal_length_makes(space):
     with jax.enable_x64(True):
         rng = np.random.default_rng(6)
         canonical, shift, alpha, cloud = true_scene(rng, (4,), space)
-        z = canonical if space == "depth" else 1 / canonical
+        z = {"depth": canonical, "disparity": 1 / canonical, "log": 0.25 ** (1 - canonical)}[space]
         first_guess = camera.centred_intrinsics(100.0, *canonical.shape[-2:])
         seen = np.asarray(unproject(z, first_guess)).reshape(cloud.shape)
         np.testing.assert_allclose(distort(cloud, shift, alpha, space), seen, rtol=1e-9, atol=1e-9)

@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import jax
 import numpy as np
@@ -51,7 +51,7 @@ class Model:
     """Networks that recover shapes, or geometry alone where there are none; see `load_model`.
 
     Attributes:
-      space: what the maps hold, up to scale and shift: "depth" or "disparity".
+      space: what the maps hold, up to scale and shift: "depth", "disparity" or "log".
       networks: that together answer.
     """
 
@@ -106,6 +106,12 @@ class Model:
             masks = masks_of(mask, maps)
             maps = [np.where(one, values, 0) for one, values in zip(masks, maps, strict=True)]
         keeps_shift, shift_sigma = checked_shift(shift_known)
+        if keeps_shift and self.space == "log":
+            raise ArgumentError(
+                Argument("shift_known", shift_known),
+                ": has no meaning in log space, where the scale of the values is unknown; "
+                "leave it out",
+            )
         matrices = checked_intrinsics(intrinsics, maps)
         focals = checked_focals(focal_px, matrices, maps)
         sigma = checked_sigma(focal_sigma, focals is not None)
@@ -118,6 +124,10 @@ class Model:
             method,
         )
         clip = checked_clip(clip, focals, matrices, maps)
+        if clip == "clip" and self.space == "log":
+            raise ArgumentError(
+                Argument("clip", clip), ": log depth has no shift that frames could share; 'frame'"
+            )
         at_once = chunking.maps_at_once(len(maps))
         pooled, shift = None, inference.Known(shift=keeps_shift, shift_sigma=shift_sigma)
         if clip is not None:
@@ -173,7 +183,8 @@ def load_model(
         Anything).  "default" is "depth".  Or the folder of a run of `train` or of weights; or
         several that together cover shift and focal length.  None for geometry alone, which needs
         `space`.  A folder that has one of the names is given as a `Path` or with its parent.
-      space: of the maps; needed for geometry alone, else that of the networks.
+      space: of the maps; needed for geometry alone, else that of the networks.  "log", for log
+        depth, needs None: no network covers it.
 
     Raises:
       UserError: there is no such run, it cannot be read, or it was trained in another space.
@@ -278,15 +289,20 @@ def read_depth(
 
 def _load(run: Any, space: Any, name: str) -> Model:
     """A model; `name` is the argument that `run` was given as."""
-    if space not in (None, "depth", "disparity"):
-        raise ArgumentError(Argument("space", space), ": give 'depth' or 'disparity'")
+    if space not in (None, *get_args(Space)):
+        raise ArgumentError(Argument("space", space), ": give 'depth', 'disparity' or 'log'")
     if run is None:
         if space is None:
             raise ArgumentError(
-                Argument("space"), ": give 'depth' or 'disparity'; no network says what maps hold"
+                Argument("space"),
+                ": give 'depth', 'disparity' or 'log'; no network says what maps hold",
             )
         compilation.keep_programs()
         return Model(space)
+    if space == "log":
+        raise ArgumentError(
+            Argument("space", space), ": no network covers it; give None as ", Argument(name)
+        )
     runs = list(run) if isinstance(run, Sequence) and not isinstance(run, str) else [run]
     if not runs or not all(isinstance(one, str | os.PathLike) for one in runs):
         raise ArgumentError(
@@ -326,10 +342,10 @@ def _shape_of(
     pooled: clip_recovery.Pooled | None,
 ) -> Shape:
     if pooled is None:
-        a, b = found.affine()
+        a, b = found.affine(space)
     else:
         found = pooled.applied(found)
-        a, b = pooled.affine(found)
+        a, b = pooled.affine(found, space)
     focal, solvable = found.focal, found.solvable
     intrinsics = np.stack(
         [

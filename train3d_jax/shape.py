@@ -35,7 +35,8 @@ class Shape:
       focal_interval_px: holds the vertical focal length with 90 % probability, pixels, (2,).
       shift: in canonical units: the 2 % quantile of the input at 0.5, the 98 % quantile at 1.
       shift_interval: holds the shift with 90 % probability, (2,).
-      a: > 0; the straight depth is a * input + b, in disparity space the inverse of that.
+      a: > 0; a * input + b is the straight depth, in disparity space its inverse, in log space its
+        logarithm.
       b: see `a`.
       flags: names of the flags that are raised, a tuple; for several maps a tuple of one for each.
         Of `fusion.FLAGS` and `map_checks.FLAGS`.

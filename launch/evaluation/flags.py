@@ -6,6 +6,7 @@ from typing import Any, cast
 from absl import flags
 
 from launch.evaluation.config import EvaluationConfig
+from launch.recovery.config import NO_NETWORK
 from launch.recovery.shards import shard_of
 from train3d_jax.inference.models import DEFAULT
 
@@ -18,7 +19,10 @@ _MODEL = flags.DEFINE_list(
     "the weights of the package; --model= evaluates geometry and constants only.",
 )  # fmt: skip
 _SPACE = flags.DEFINE_enum(
-    "space", "depth", ["depth", "disparity"], "Space of the maps that methods get."
+    "space",
+    "depth",
+    ["depth", "disparity", "log"],
+    "Space of the maps that methods get; no network covers log depth.",
 )
 _CROP = flags.DEFINE_bool(
     "crop", True, "Crop maps about their principal point to 50 to 100 %; or take them whole."
@@ -47,11 +51,19 @@ _MERGE = flags.DEFINE_bool(
 
 
 def configuration() -> EvaluationConfig:
-    """The configuration that the flags make.  Raises UserError where flags exclude each other."""
+    """The configuration that the flags make; prints a note where no network covers the space.
+
+    Raises:
+      UserError: flags exclude each other.
+    """
+    runs = _MODEL.value
+    if _SPACE.value == "log" and not flags.FLAGS["model"].present:
+        runs = []
+        print(NO_NETWORK, flush=True)
     return EvaluationConfig(
         data=tuple(Path(path) for path in _DATA.value),
         out=Path(_OUT.value),
-        runs=tuple(Path(run) for run in _MODEL.value),
+        runs=tuple(Path(run) for run in runs),
         space=cast(Any, _SPACE.value),
         crop=_CROP.value,
         crops=_CROPS.value,

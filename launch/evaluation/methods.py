@@ -235,7 +235,9 @@ class Methods:
         batch = self._recover(blocks, true_focal)[self._best_method]
         estimates[TRUE_FOCAL] = _estimates_of(batch)._replace(focal_interval=None)
         true_blocks = _stacked([case.true_blocks for case in full])
-        batch = self._recover(true_blocks, Known(shift=True))[self._best_method]
+        # Log depth with its true offset does not tell its true scale.
+        true_shift = np.array([case.truth.shift for case in full]) if self._space == "log" else True
+        batch = self._recover(true_blocks, Known(shift=true_shift))[self._best_method]
         estimates[TRUE_SHIFT] = _estimates_of(batch)._replace(shift_interval=None)
         return estimates
 
@@ -303,13 +305,14 @@ def straight_points(
       focal: pixels, shape (R,).
       shift: canonical units, shape (R,).
       pixels: (u, v) from the image centre, shape (N, 2).
-      values: canonical depth or disparity, shape (N,).
+      values: canonical depth, disparity or log depth, shape (N,).
       space: of `values`.
 
     Returns:
       Shape (R, N, 3); nothing is nearer (in disparity space farther) than `LEAST_VALUE` allows.
     """
-    least = LEAST_VALUE * (affine.FAR_VALUE + shift) - shift
-    bounded = jnp.maximum(values, least[:, None])
-    z = affine.to_depth(bounded, shift, space)
+    if space != "log":  # where nothing is behind the camera
+        least = LEAST_VALUE * (affine.FAR_VALUE + shift) - shift
+        values = jnp.maximum(values, least[:, None])
+    z = affine.to_depth(values, shift, space)
     return jnp.concatenate([pixels / focal[:, None, None] * z[..., None], z[..., None]], -1)

@@ -11,7 +11,7 @@ from launch.evaluation.methods import COLUMNS, Methods
 from launch.evaluation.run import EvaluatedSet, view_of
 from launch.recovery.folder import printable
 from train3d_jax.evaluation import views
-from train3d_jax.geometry import camera, depth_maps
+from train3d_jax.geometry import affine, camera, depth_maps
 from train3d_jax.pictures.shapes import Shape
 from train3d_jax.pictures.sheets import draw_sheet
 
@@ -60,7 +60,9 @@ def draw_worst(
 
 
 def _shape(values: np.ndarray, focal: float, shift: float, config: EvaluationConfig) -> Shape:
-    scale, offset = views.canonical_form(values) or (1.0, 0.0)
-    straight = depth_maps.recovered_depth(values, scale, offset + shift, config.space)
+    canonical = views.canonical_form(values) or (1.0, 0.0)
+    straight = depth_maps.recovered_depth(
+        values, *affine.coefficients(*canonical, shift, config.space), config.space
+    )
     height, width = values.shape
     return Shape(straight, camera.centred_intrinsics(focal, height, width))

@@ -35,6 +35,8 @@ Affine = Literal["frame", "clip"]
 GUESS = "guess"
 """The value of --space that has `space_guess` choose it."""
 
+NO_NETWORK = "--space=log: no network covers it; geometry alone is used"
+
 ENDINGS = {
     "ply": ".ply",
     "npz": ".npz",
@@ -125,6 +127,25 @@ class RecoveryConfig:
             (
                 self.method != "geometric" and not self.runs,
                 f"--method={self.method} needs --model; --method=geometric needs none",
+            ),
+            (
+                self.space == "log" and self.method != "geometric",
+                "--space=log: no network covers it; leave out --model and --method=learned",
+            ),
+            (
+                self.space == "log" and self.shift_known,
+                "--shift_known has no meaning with --space=log, where the unknown is the scale of "
+                "the values; leave it out",
+            ),
+            (
+                self.space == "log" and self.affine == "clip",
+                "--affine=clip has no meaning with --space=log, where the unknown is the scale of "
+                "log depth; leave it out",
+            ),
+            (
+                self.space == "log" and self.ray_depth,
+                "--ray_depth needs distances up to scale, and those of --space=log are up to a "
+                "power; give depth",
             ),
             (
                 self.ray_depth and not known and not may_be_found,

@@ -9,7 +9,7 @@ from absl import flags
 from data.user_maps.depth_files import Listing
 from launch import soft_flags
 from launch.recovery import camera_flags, shared_flags
-from launch.recovery.config import GUESS, METHODS, REMOVED_METHODS, RecoveryConfig
+from launch.recovery.config import GUESS, METHODS, NO_NETWORK, REMOVED_METHODS, RecoveryConfig
 from launch.recovery.shards import shard_of
 
 _INPUT = flags.DEFINE_string(
@@ -18,10 +18,11 @@ _INPUT = flags.DEFINE_string(
 )  # fmt: skip
 _OUT = flags.DEFINE_string("out", None, "Folder for the answers.", required=True)
 _SPACE = flags.DEFINE_enum(
-    "space", None, ["depth", "disparity", GUESS],
-    "What the maps hold, up to scale and shift: depth (metric networks, sensors) or disparity "
-    "(MiDaS, DPT, Depth Anything); guess decides from the statistics of all maps.  Not needed "
-    "where --from says it.",
+    "space", None, ["depth", "disparity", "log", GUESS],
+    "What the maps hold, up to scale and shift: depth (metric networks, sensors), disparity "
+    "(MiDaS, DPT, Depth Anything) or log (Pixel-Perfect Depth; geometry alone); guess decides "
+    "between depth and disparity from the statistics of all maps.  Not needed where --from says "
+    "it.",
 )  # fmt: skip
 
 
@@ -36,7 +37,8 @@ class _MethodParser(flags.EnumParser):
 
 _METHOD = flags.DEFINE(
     _MethodParser(METHODS), "method", "learned",
-    "learned: the networks; geometric: geometry alone, which needs no --model.",
+    "learned: the networks; geometric: geometry alone, which needs no --model, and is what "
+    "--space=log takes.",
     serializer=flags.ArgumentSerializer(),
 )  # fmt: skip
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", 16, "Maps solved at once.", lower_bound=1)
@@ -78,7 +80,9 @@ flags.register_multi_flags_validator(
 
 
 def configuration() -> tuple[RecoveryConfig, Listing]:
-    """The configuration that the flags make, and the maps that it names; prints a guessed space.
+    """The configuration that the flags make, and the maps that it names.
+
+    Prints a guessed space, and that no network covers log depth.
 
     Prints a line, too, where a file looks like those of a producer that the flags contradict.
 
@@ -88,14 +92,17 @@ def configuration() -> tuple[RecoveryConfig, Listing]:
     from launch.recovery import producer_notes, space_guess  # start-up: they import JAX
     from launch.recovery.one_map import find_maps
 
-    space = shared_flags.space()
+    space, method = shared_flags.space(), _METHOD.value
+    if space == "log" and not flags.FLAGS["method"].present:
+        method = "geometric"
+        print(NO_NETWORK, flush=True)
     shift = shared_flags.of_table(_SHIFT_KNOWN.name, "shift_known")
     config = RecoveryConfig(
         input=Path(_INPUT.value),
         out=Path(_OUT.value),
-        runs=shared_flags.runs() if _needs_networks() else (),
+        runs=shared_flags.runs() if _needs_networks(method) else (),
         space=cast(Any, "depth" if space == GUESS else space),
-        method=cast(Any, _METHOD.value),
+        method=cast(Any, method),
         batch_size=_BATCH_SIZE.value,
         camera=camera_flags.known_camera(),
         shift_known=bool(shift),
@@ -121,6 +128,6 @@ def configuration() -> tuple[RecoveryConfig, Listing]:
     return config, listing
 
 
-def _needs_networks() -> bool:
+def _needs_networks(method: str) -> bool:
     """Geometry alone is compared with networks only where --model is given."""
-    return _METHOD.value != "geometric" or shared_flags.model_was_given()
+    return method != "geometric" or shared_flags.model_was_given()

@@ -37,10 +37,6 @@ def notes_of(check: MapCheck, negated: bool) -> dict[str, Note]:
       check: of the map as it was read.
       negated: its values were multiplied by -1 when they were read.
     """
-    form = forms.FORMS[int(check.form.argmax())]
-    likely = f"it looks like {form} ({100 * check.form.max():.0f} %)"
-    if check.negative and not negated:
-        likely = f"all its values are below 0, as those of OpenGL's z axis; {likely}"
     sign = -1 if negated else 1
     numbers = [_number(sign * each.value) for each in check.repeated]
     shares = ", ".join(
@@ -49,7 +45,7 @@ def notes_of(check: MapCheck, negated: bool) -> dict[str, Note]:
     )
     return {
         **_OF_PICTURES,
-        **dict.fromkeys(forms.FLAGS, Note(likely, f"try {flags_of(form, negated)}")),
+        **_of_form(check, negated),
         map_checks.REPEATED_VALUE: Note(
             shares, f"if they are missing, give --invalid={','.join(numbers)}"
         ),
@@ -58,6 +54,16 @@ def notes_of(check: MapCheck, negated: bool) -> dict[str, Note]:
             "only maps of pinhole cameras can be recovered; cut perspective views out of it",
         ),
     }
+
+
+def _of_form(check: MapCheck, negated: bool) -> dict[str, Note]:
+    if check.form is None:
+        return {}
+    form = forms.FORMS[int(check.form.argmax())]
+    likely = f"it looks like {form} ({100 * check.form.max():.0f} %)"
+    if check.negative and not negated:
+        likely = f"all its values are below 0, as those of OpenGL's z axis; {likely}"
+    return dict.fromkeys(forms.FLAGS, Note(likely, f"try {flags_of(form, negated)}"))
 
 
 def flags_of(form: forms.Form, negated: bool) -> str:

@@ -137,7 +137,7 @@ def solve(
     results = []
     for number, (each, check) in enumerate(zip(maps, checks, strict=True)):
         metres = each.metres if known_shift is None else None
-        found = _recovered(each, batch, number, check)
+        found = _recovered(each, batch, number, check, config)
         results.append(found if metres is None else _in_metres(found, metres, config))
     return results
 
@@ -167,8 +167,9 @@ def _recovered(
     batch: recovery.Estimates,
     number: int,
     check: map_checks.MapCheck,
+    config: RecoveryConfig,
 ) -> Recovered:
-    estimate = batch.at(number)
+    estimate = batch.at(number, config.space)
     if estimate is None:
         return Recovered(each.file, each, error=NOT_SOLVABLE)
     canonical = float(batch.canonical_scale[number]), float(batch.canonical_offset[number])

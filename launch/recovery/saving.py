@@ -13,7 +13,7 @@ from launch.recovery.recovered import Recovered
 from train3d_jax.errors import DataError, UserError
 from train3d_jax.export import cameras, point_clouds
 from train3d_jax.export.depth_files import write_depth
-from train3d_jax.geometry import camera, depth_maps
+from train3d_jax.geometry import affine, camera, depth_maps
 
 _FOLDERS = (ENDINGS["colmap"], ENDINGS["nerfstudio"])
 _IN_FOLDERS = (*cameras.COLMAP_FILES, "transforms.json")
@@ -173,7 +173,9 @@ def _draw(
     assert depth_map is not None and estimate is not None and canonical is not None
     first_guess = camera.initial_focal(depth_map.size[0])
     before = Shape(
-        depth_maps.recovered_depth(depth_map.values, *canonical, config.space),
+        depth_maps.recovered_depth(
+            depth_map.values, *affine.coefficients(*canonical, 0.0, config.space), config.space
+        ),
         # A known camera is not corrected, so that the picture "before" has it too.
         intrinsics
         if depth_map.hints and not depth_map.hints[0].sigma

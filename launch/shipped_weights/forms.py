@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import jax
 import numpy as np
@@ -15,7 +15,7 @@ from data.prepared.prepared_set import PreparedSet
 from launch import compiled
 from train3d_jax import __version__
 from train3d_jax.evidence.forms import Model
-from train3d_jax.geometry.affine import Space
+from train3d_jax.geometry.affine import NETWORK_SPACES, Space
 from train3d_jax.networks.forms import log_likelihood
 from train3d_jax.storage import weights
 from train3d_jax.training import form_training
@@ -76,7 +76,7 @@ def _batches(subsets: Sequence[Any]) -> Iterator[dict[Space, dict[str, np.ndarra
     """Batches of maps averaged as depth, and of others averaged as disparity."""
     streams: dict[Space, Any] = {
         space: training_batches(subsets, None, BATCH, space, SEED + number, num_workers=0)
-        for number, space in enumerate(get_args(Space))
+        for number, space in enumerate(NETWORK_SPACES)
     }
     for batches in zip(*streams.values(), strict=True):
         yield dict(zip(streams, batches, strict=True))

@@ -7,7 +7,7 @@ from typing import Any, cast
 from absl import flags
 
 from launch.recovery import camera_flags, shared_flags
-from launch.recovery.config import GUESS, RecoveryConfig
+from launch.recovery.config import GUESS, NO_NETWORK, RecoveryConfig
 from launch.viewer.config import ViewConfig
 from train3d_jax.errors import UserError
 
@@ -18,10 +18,11 @@ _DATA = flags.DEFINE_string(
     "data", None, "In place of --input: a prepared set or a folder with a manifest.json."
 )
 _SPACE = flags.DEFINE_enum(
-    "space", None, ["depth", "disparity", GUESS],
-    "What the maps hold, up to scale and shift: depth (metric networks, sensors) or disparity "
-    "(MiDaS, DPT, Depth Anything); guess decides from the statistics of all maps.  With --data, "
-    "the space that depth is converted to.  Not needed where --from says it.",
+    "space", None, ["depth", "disparity", "log", GUESS],
+    "What the maps hold, up to scale and shift: depth (metric networks, sensors), disparity "
+    "(MiDaS, DPT, Depth Anything) or log (Pixel-Perfect Depth; geometry alone); guess decides "
+    "between depth and disparity from the statistics of all maps.  With --data, the space that "
+    "depth is converted to.  Not needed where --from says it.",
 )  # fmt: skip
 _OUT = flags.DEFINE_string("out", "recovered", "Folder for what is saved.")
 _HOST = flags.DEFINE_string(
@@ -49,7 +50,9 @@ def _one_source(values: dict[str, Any]) -> bool:
 
 
 def configuration() -> ViewConfig:
-    """The configuration that the flags make; prints a guessed space.
+    """The configuration that the flags make.
+
+    Prints a guessed space, and that no network covers log depth.
 
     Raises:
       UserError: there is no map, or the space cannot be guessed.
@@ -61,7 +64,11 @@ def configuration() -> ViewConfig:
     guessed = space == GUESS
     if guessed and _DATA.value is not None:
         raise UserError("--space=guess: the maps of --data hold depth; give depth or disparity")
+    named = shared_flags.model_was_given()
     runs = shared_flags.runs()
+    if space == "log" and not named:
+        runs = ()
+        print(NO_NETWORK, flush=True)
     config = RecoveryConfig(
         input=Path(_INPUT.value or _DATA.value or ""),
         out=Path(_OUT.value),
@@ -82,5 +89,4 @@ def configuration() -> ViewConfig:
         config = dataclasses.replace(config, space=guess.space, reading=guess.reading)
     if listing is not None and (line := producer_notes.contradiction(listing, config)):
         print(line, flush=True)
-    named = shared_flags.model_was_given()
     return ViewConfig(config, listing, _HOST.value, _PORT.value, named)

@@ -20,6 +20,7 @@ from launch.recovery.config import RecoveryConfig, SaveSettings
 from launch.recovery.folder import printable
 from launch.recovery.recovered import Map
 from train3d_jax.errors import UserError
+from train3d_jax.evaluation import views
 from train3d_jax.files import write_whole
 from train3d_jax.geometry import affine, camera, metrics
 from train3d_jax.inference import recovery, viewing
@@ -71,6 +72,8 @@ def entries_of_set(config: RecoveryConfig) -> list[Entry]:
         values = true_map.depth
         if config.space == "disparity":
             values = np.divide(1, values, out=np.zeros_like(values), where=values > 0)
+        elif config.space == "log":
+            values = views.in_space(values, "log").astype(np.float32)
         return Map(file, values, None), true_map.intrinsics
 
     return [Entry(f"map {i + 1}", functools.partial(read, i)) for i in range(len(maps))]
@@ -191,7 +194,7 @@ class MapView:
         if not np.isfinite([scale, offset]).all():
             raise UserError(f"{self.name}: {one_map.NOT_FINITE}")
         self._canonical = scale, offset
-        self._space = config.space
+        self._space: affine.Space = config.space
         self._scores = viewing.scores(blocks, config.space)
         self._sample, places = viewing.take_sample(values, (scale, offset))
         self._count = len(places)
@@ -205,7 +208,8 @@ class MapView:
         self.truth: Values | None = None
         self.true_cloud: np.ndarray | None = None
         if true_camera is not None:
-            self.truth = Values(float(true_camera[1, 1]), -offset)
+            shift = views.true_shift((scale, offset), config.space)
+            self.truth = Values(float(true_camera[1, 1]), shift)
             self._true_points = self._unproject(self.truth.shift, true_camera)
             self.true_cloud = np.asarray(self._true_points)[: self._count]
             self._true_fov = self.fov(true_camera[0, 0])
@@ -244,9 +248,10 @@ class MapView:
         """The values as a known focal length and shift; depth is up to scale."""
         scale, offset = self._canonical
         focal, shift = values
+        a, b = map(float, affine.coefficients(scale, offset, shift, self._space))
         nothing = (math.nan, math.nan, math.nan)  # the map was not asked
         return recovery.Estimate(
-            focal, shift, scale, offset + shift, (focal, focal), (shift, shift), nothing, flags=()
+            focal, shift, a, b, (focal, focal), (shift, shift), nothing, flags=()
         )
 
     def errors(self, values: Values) -> Errors | None:

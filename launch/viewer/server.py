@@ -16,6 +16,7 @@ from launch.viewer import maps
 from launch.viewer.config import ViewConfig
 from launch.viewer.window import ViewerContext, Window
 from train3d_jax.errors import UserError
+from train3d_jax.geometry.affine import NETWORK_SPACES
 from train3d_jax.inference import map_checks, recovery
 from train3d_jax.inference import models as networks
 
@@ -155,4 +156,5 @@ def _compile(context: ViewerContext) -> None:
     with contextlib.suppress(Exception):  # what is wrong is reported when it is asked for
         at_once = context.at_once
         recovery.recover_blocks(models, blocks, method=method, space=space, at_once=at_once)
-        map_checks.form_evidence(np.array(blocks.values), np.array(blocks.mask), at_once)
+        if space in NETWORK_SPACES:
+            map_checks.form_evidence(np.array(blocks.values), np.array(blocks.mask), at_once)

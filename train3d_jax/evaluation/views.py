@@ -99,7 +99,7 @@ def make_view(
     Args:
       true_depth: metres, shape (H, W), 0 where missing.
       intrinsics: (3, 3) in pixels, the principal point inside of the image.
-      space: of the input, "depth" or "disparity".
+      space: of the input.
       seeds: of the evaluation, number of the map, number of the view.
       crop: False keeps the whole map.
       noise: standard deviation of white noise on the depth of each pixel, relative; the noisy depth
@@ -123,8 +123,9 @@ def make_view(
     present = true_depth > 0
     values = np.zeros(true_depth.shape)
     if present.any():
-        true = _in_space(true_depth[present], space)
-        values[present] = scale * (true / np.quantile(true, affine.FAR_QUANTILE) + shift)
+        true = in_space(true_depth[present], space)
+        far = np.quantile(true, affine.FAR_QUANTILE)
+        values[present] = scale * ((true - far if space == "log" else true / far) + shift)
     values = values.astype(np.float32)
     # A value of exactly 0 reads as missing, so it is missing in the truth too.
     true_depth = np.where(values != 0, true_depth, 0).astype(np.float32)
@@ -141,10 +142,7 @@ def drawn_share(seeds: tuple[int, int, int]) -> float:
 
 def true_values(view: View, space: affine.Space) -> Float32[np.ndarray, "h w"]:
     """The view without its shift, but with its scale, shape (H, W), float32."""
-    present = view.depth > 0
-    values = np.zeros(view.depth.shape, np.float32)
-    values[present] = view.scale * _in_space(view.depth[present], space)
-    return values
+    return (view.scale * in_space(view.depth, space)).astype(np.float32)
 
 
 def truth_of(view: View, space: affine.Space) -> Truth | None:
@@ -152,11 +150,26 @@ def truth_of(view: View, space: affine.Space) -> Truth | None:
     canonical = canonical_form(true_values(view, space))
     if canonical is None:
         return None
-    _, offset = canonical
+    shift = true_shift(canonical, space, view.scale)
     focal = float(view.intrinsics[0, 0] + view.intrinsics[1, 1]) / 2
     width = view.depth.shape[1]
-    fov, ratio = camera.focal_to_degrees(focal, width), affine.shift_to_ratio(-offset)
-    return Truth(focal, float(fov), -offset, float(ratio))
+    fov, ratio = camera.focal_to_degrees(focal, width), affine.shift_to_ratio(shift)
+    return Truth(focal, float(fov), shift, float(ratio))
+
+
+def true_shift(canonical: tuple[float, float], space: affine.Space, scale: float = 1.0) -> float:
+    """The canonical shift of a map of true values.
+
+    Args:
+      canonical: its `canonical_form`.
+      space: of the map.
+      scale: factor on its values, which matters in log space alone.
+    """
+    units, offset = canonical
+    if space != "log":
+        return -offset
+    ratio = math.exp((affine.NEAR_VALUE - affine.FAR_VALUE) / (units * scale))
+    return float(affine.ratio_to_shift(ratio))
 
 
 def canonical_form(values: Real[np.ndarray, "h w"]) -> tuple[float, float] | None:
@@ -193,9 +206,20 @@ def draw_pixels(
     return pixels, np.arange(count) < len(chosen)
 
 
-def _in_space(true_depth: np.ndarray, space: affine.Space) -> np.ndarray:
-    wide = true_depth.astype(np.float64)
-    return wide if space == "depth" else 1 / wide
+NEARLY_ZERO = 1e-12
+"""In place of a log depth of exactly 0, which would read as missing."""
+
+
+def in_space(true_depth: Real[np.ndarray, "*s"], space: affine.Space) -> Float64[np.ndarray, "*s"]:
+    """True depth, its inverse or its logarithm; 0 where it is missing, any shape."""
+    present = true_depth > 0
+    wide = np.where(present, true_depth, 1).astype(np.float64)
+    if space == "log":
+        wide = np.log(wide)
+        wide[wide == 0] = NEARLY_ZERO
+    elif space == "disparity":
+        wide = 1 / wide
+    return np.where(present, wide, 0.0)
 
 
 class Constants(NamedTuple):

@@ -353,7 +353,7 @@ def _by_votes(
     """Medians refined by votes: a bin is coarser than the evidence of clean maps."""
     finer = refine_ratio(geometry, ratio[:, 1])
     ratio = _with_median(ratio, finer)
-    if space == "depth":
+    if space != "disparity":
         width = ratio_bins()[1] - ratio_bins()[0]
         finest = jnp.minimum(VOTES_FINEST * finer.sigma[:, None] / width, 0.5)
         ratio = without_bins(ratio, "shift", SHIFT_BINS, finest)

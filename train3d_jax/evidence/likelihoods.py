@@ -29,6 +29,7 @@ from train3d_jax.evidence.targets import at_ratio_bins, bin_centres, ratio_bins
 from train3d_jax.geometry.affine import Either, Space, ratio_to_shift
 from train3d_jax.windows import planes
 from train3d_jax.windows.quadrics import Windows
+from train3d_jax.windows.spaces import INVERSE_DEPTH
 
 LARGEST = 1e6
 """Curvature, and variance of a cosine, beyond which a window has no effect whatever it measures."""
@@ -75,29 +76,33 @@ def curvature(
     settings: CurvatureSettings,
     weights: Weights = EQUAL,
     largest: float = np.inf,
+    space: Space = "depth",
 ) -> Float[Array, "*b 256"]:
-    """Log-likelihood of each shift by how flat planes are; depth space only.
+    """Log-likelihood of each shift by how flat planes are; not in disparity space.
 
     Args:
-      windows: fitted to 1 / (canonical depth + base).
+      windows: fitted to the inverse of `affine.to_depth` with the base.
       base: canonical units, shape (...).
       settings: of this likelihood.
       weights: of the windows.
       largest: bound of the curvature and its standard deviation, which keeps derivatives with
         respect to the weights finite.
+      space: of the canonical values, one where planes bend.
 
     Returns:
       At each of `targets.ratio_bins`, shape (..., SHIFT_BINS).
     """
+    inverse_depth = INVERSE_DEPTH[space]
+    assert inverse_depth.bend is not None
+    bend = inverse_depth.bend
     q, sigma = plane_curvature(windows, settings, largest)
     sigma = sigma * weights.sigma
     odds = settings.odds * weights.odds * jnp.hypot(1.0, settings.spread / sigma)
 
     def at(shift: jax.Array) -> jax.Array:
-        shift = (shift - base)[..., None]
-        divisor = 1 + shift * windows.value
-        possible = windows.mask & (divisor > settings.least_depth)
-        distance = q - 2 * shift / jnp.where(possible, divisor, 1.0)
+        move = inverse_depth.move(shift, base)[..., None]
+        of_planes, possible = bend(windows, move, settings.least_depth)
+        distance = q - of_planes
         likelihood = jnp.exp(-0.5 * (distance / sigma) ** 2)
         of_windows = jnp.log1p(jnp.where(possible, likelihood, 0.0) * odds)
         return (of_windows * (settings.temper * weights.weight)).sum(-1)
@@ -133,7 +138,8 @@ def parallelism(
     weight = parallel.independent / parallel.pairs * weights.weight
 
     def at(shift: jax.Array) -> jax.Array:
-        residuals = planes.parallel_residuals(pair, (shift - base)[..., None], space)
+        move = INVERSE_DEPTH[space].move(shift, base)
+        residuals = planes.parallel_residuals(pair, move[..., None], space)
         likelihood = parallel_likelihood(residuals, typical, parallel.sigma, weights.sigma)
         return (jnp.log1p(odds * likelihood) * weight).sum(-1)
 
@@ -199,12 +205,12 @@ def right_angles(
     weight = angles.independent / angles.pairs * weights.weight
     variance = (angles.sigma * weights.sigma) ** 2
     log_alpha = jnp.asarray(bin_centres("focal", bins or angles.bins), windows.value.dtype)
-    shifts = ratio_to_shift(ratios) - base[..., None]
+    moves = INVERSE_DEPTH[space].move(ratio_to_shift(ratios), base[..., None])
 
     # One shift after the other: all pairs at all shifts and focal lengths of a batch would be
     # gigabytes.
-    def at_shift(shift: jax.Array) -> jax.Array:
-        pair = jax.lax.optimization_barrier(planes.pair_angles(windows, shift, pairs, space))
+    def at_shift(move: jax.Array) -> jax.Array:
+        pair = jax.lax.optimization_barrier(planes.pair_angles(windows, move, pairs, space))
 
         def at(alpha2: jax.Array) -> jax.Array:
             product, lengths, noise = normal_products(pair, alpha2)
@@ -217,7 +223,7 @@ def right_angles(
 
         return jnp.moveaxis(chunking.over_bins(at, jnp.exp(2 * log_alpha)), 0, -1)
 
-    return jnp.moveaxis(jax.lax.map(at_shift, jnp.moveaxis(shifts, -1, 0)), 0, -2)
+    return jnp.moveaxis(jax.lax.map(at_shift, jnp.moveaxis(moves, -1, 0)), 0, -2)
 
 
 def normal_products(

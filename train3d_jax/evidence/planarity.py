@@ -13,6 +13,7 @@ from train3d_jax.evidence.window_fit import WindowFit
 from train3d_jax.geometry import affine
 from train3d_jax.geometry.affine import Either, Space
 from train3d_jax.windows import planes
+from train3d_jax.windows.spaces import INVERSE_DEPTH
 
 SCALE = 1
 """Which grid's windows are compared.  Chosen: one alone, so that areas count once; the second."""
@@ -50,20 +51,11 @@ def plane_share(
     start = sum(across * down for across, down in grids[:SCALE])
     part = slice(start, start + grids[SCALE][0] * grids[SCALE][1])
     windows = jax.tree.map(lambda of_all: of_all[:, part], fit.windows)
-    moved = (shift - fit.base)[:, None]
-    # What w is divided by under the shift, and its tangent plane by the square of it.
-    if space == "depth":
-        divisor = 1 + moved * windows.value
-        mask = windows.mask & (divisor > settings.curvature.least_depth * windows.value)
-        true = windows.value / jnp.where(mask, divisor, 1.0)
-        residual = windows.residual / jnp.where(mask, divisor, 1.0) ** 2
-    else:
-        true, residual = windows.value + moved, windows.residual
-        mask = windows.mask & (true > settings.curvature.least_depth)
-    relative = residual / jnp.where(mask, true, 1.0)
+    move = INVERSE_DEPTH[space].move(shift, fit.base)[:, None]
+    relative, mask = INVERSE_DEPTH[space].noise(windows, move, settings.curvature.least_depth)
     (typical,) = affine.masked_quantiles(relative, mask, (TYPICAL_QUANTILE,))
     weight = windows.count * (mask & (relative < 3 * typical[:, None] + FLAT_RESIDUAL))
-    g, m = planes.plane_normals(windows, moved[:, 0], space)
+    g, m = planes.plane_normals(windows, move[:, 0], space)
     normal = jnp.concatenate([alpha[:, None, None] * g, m[..., None]], -1)
     normal = normal / jnp.sqrt((normal**2).sum(-1, keepdims=True) + 1e-12)
     cosine = jnp.einsum("bic,bjc->bij", normal, normal, precision="highest")

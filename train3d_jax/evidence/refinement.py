@@ -18,6 +18,7 @@ from train3d_jax.evidence.solver import ALL_PAIRS, GeometricPosterior
 from train3d_jax.evidence.targets import FOCAL_BINS, RANGES, SHIFT_BINS
 from train3d_jax.geometry.affine import Either, Space, ratio_to_shift
 from train3d_jax.windows import planes
+from train3d_jax.windows.spaces import INVERSE_DEPTH
 
 REACH = 1.5
 """Bins by which an estimate may move.  Chosen: further away is another peak of the posterior."""
@@ -47,8 +48,8 @@ def refine_log_alpha(
 ) -> Refined:
     """The same for log(focal / f0), by the votes of pairs of windows under a shift."""
     pairs = planes.window_pairs(solver_settings(space).windows.count, ALL_PAIRS)
-    shift = ratio_to_shift(ratio) - posterior.fit.base
-    votes = planes.focal_votes(posterior.fit.windows, shift, pairs, space)
+    move = INVERSE_DEPTH[space].move(ratio_to_shift(ratio), posterior.fit.base)
+    votes = planes.focal_votes(posterior.fit.windows, move, pairs, space)
     low, high = RANGES["focal"]
     return _refine(votes, log_alpha, REACH * (high - low) / FOCAL_BINS, LEAST_FOCAL_SIGMA)
 

@@ -122,9 +122,10 @@ def solver_settings(space: Space) -> EvidenceSettings:
     """Those of the solver.
 
     In disparity space parallel planes alone constrain the shift before angles are evaluated, so
-    there are more nodes, and half as many bins to keep the time.
+    there are more nodes, and half as many bins to keep the time.  In log space planes bend as in
+    depth space, and with `affine.to_depth` so do numbers.
     """
-    if space == "depth":
+    if space != "disparity":
         return EvidenceSettings()
     return EvidenceSettings(angles=AngleSettings(nodes=64, bins=64))
 

@@ -18,6 +18,7 @@ from train3d_jax.geometry import affine, points
 from train3d_jax.geometry.affine import Either, Space
 from train3d_jax.windows import block_windows, planes
 from train3d_jax.windows.quadrics import Windows
+from train3d_jax.windows.spaces import INVERSE_DEPTH
 
 SAFE_BASE = (0.02, 0.98)
 """Near/far ratios at which windows are fitted: near 0 and 1 canonical depth is nearly singular."""
@@ -33,7 +34,8 @@ class WindowFit(NamedTuple):
       curvature: log-likelihood of each of `targets.ratio_bins` by how flat planes are, shape
         (..., SHIFT_BINS); 0 in disparity space, where planes are flat under every shift.
       votes: of each window for the ratio; none in disparity space.
-      windows: the fits, to 1 / (canonical + base) in depth space, to canonical disparity otherwise.
+      windows: the fits, to canonical disparity, in other spaces to the inverse of `affine.to_depth`
+        with the base.
       base: shift that the windows were fitted with, canonical units, shape (...).
     """
 
@@ -60,12 +62,12 @@ def fit_maps(
 
     Args:
       rays: (u, v), shape (B, P, 2).
-      values: canonical depth or disparity, shape (B, P).
+      values: canonical depth, disparity or log depth, shape (B, P).
       mask: shape (B, P).
       space: of the values.
       settings: of windows and curvature.
-      ratio: in depth space, the near/far ratio to fit at, shape (B,); NaN, and None for all, for
-        the one at which most windows are flat.
+      ratio: the near/far ratio to fit at, shape (B,); NaN, and None for all, for the one at which
+        most windows are flat.  Not used in disparity space.
     """
     ratio = jnp.full(len(values), jnp.nan, values.dtype) if ratio is None else ratio
     fit = lambda rays, values, mask, ratio: fit_map(  # noqa: E731
@@ -102,22 +104,24 @@ def fit_map(
             _fit(rays, jnp.asarray(values), positive, settings.windows, consensus=True)
         )
 
-    def fit_again(base: jax.Array, last: jax.Array) -> tuple[jax.Array, Any]:
-        least = jnp.where(last, settings.curvature.least_depth, affine.SMALLEST_VALUE)
-        positive = mask & (values + base > least)
-        inverse = 1 / jnp.where(positive, values + base, 1)
-        windows = _fit(rays, inverse, positive, settings.windows, consensus=last)
-        curve = likelihoods.curvature(windows, base, settings.curvature)
+    def fit_again(base: jax.Array, again: jax.Array) -> tuple[jax.Array, Any]:
+        least = jnp.where(again, settings.curvature.least_depth, affine.SMALLEST_VALUE)
+        depth = affine.to_depth(values, base, space)
+        positive = mask & (depth > least)
+        inverse = 1 / jnp.where(positive, depth, 1)
+        windows = _fit(rays, inverse, positive, settings.windows, consensus=again)
+        curve = likelihoods.curvature(windows, base, settings.curvature, space=space)
         flattest = jnp.asarray(ratio_bins(), base.dtype)[curve.argmax()]
         chosen = jnp.clip(jnp.where(jnp.isnan(ratio), flattest, ratio), *SAFE_BASE)
         return jax.lax.stop_gradient(affine.ratio_to_shift(chosen)), (windows, curve, base)
 
-    # Twice: a quadric omits the cubic part of 1 / d, which vanishes as the shift is taken off.  A
+    # Again: a quadric omits the cubic part of 1 / d, which vanishes as the shift is taken off.  A
     # loop, so that the fit is compiled once.
-    none = jnp.zeros((), values.dtype)
-    _, both = jax.lax.scan(fit_again, none, jnp.array([False, True]))
-    windows, curve, base = jax.tree.map(lambda of_fits: of_fits[1], both)
-    return WindowFit(curve, _votes(windows, base, settings), windows, base)
+    none, consensus = jnp.zeros((), values.dtype), INVERSE_DEPTH[space].fits
+    _, fits = jax.lax.scan(fit_again, none, jnp.array(consensus))
+    last = len(consensus) - 1
+    windows, curve, base = jax.tree.map(lambda of_fits: of_fits[last], fits)
+    return WindowFit(curve, _votes(windows, base, space, settings), windows, base)
 
 
 def _fit(
@@ -139,14 +143,11 @@ def _without_curvature(windows: Windows) -> WindowFit:
     return WindowFit(flat, planes.Votes(none, none + 1, none > 0), windows, none[..., 0])
 
 
-def _votes(windows: Windows, base: jax.Array, settings: EvidenceSettings) -> planes.Votes:
-    """Each window's vote for the near/far ratio: shift = base + q / (2 - q w)."""
+def _votes(
+    windows: Windows, base: jax.Array, space: Space, settings: EvidenceSettings
+) -> planes.Votes:
+    """Each window's vote for the near/far ratio."""
+    vote = INVERSE_DEPTH[space].vote
+    assert vote is not None
     q, sigma = likelihoods.plane_curvature(windows, settings.curvature)
-    half_turn = 2 - q * windows.value
-    possible = windows.mask & (half_turn > 0.1)
-    half_turn = jnp.where(possible, half_turn, 1.0)
-    far = 1 + base + q / half_turn
-    possible &= far > 1e-2
-    far = jnp.where(possible, far, 1.0)
-    # ratio = 1 - 0.5 / (1 + shift)
-    return planes.Votes(1 - 0.5 / far, sigma / half_turn**2 / far**2, possible)
+    return planes.Votes(*vote(windows, q, sigma, base))

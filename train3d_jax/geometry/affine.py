@@ -5,7 +5,10 @@ A depth network gives depth up to an unknown scale and shift.  `canonicalise` ma
 scale and shift of the network; training and inference both call it.
 
 True depth is `z = scale * (d + shift)` with d canonical.  In disparity space the same holds for the
-inverse: `1 / z = scale * (d + shift)`.  The space is "depth" or "disparity" and always explicit.
+inverse: `1 / z = scale * (d + shift)`.  In log space the logarithm of depth is affine in d; its
+shift is the one that gives the two quantiles the depths that they have in depth space, 0.5 + shift
+and 1 + shift, between which depth is interpolated geometrically: `z = scale * (1 + shift) *
+exp(2 (d - 1) log_range(shift))`.  The space is "depth", "disparity" or "log" and always explicit.
 """
 
 # JAX types many of its functions in part only, hence what is switched off.
@@ -13,7 +16,7 @@ inverse: `1 / z = scale * (d + shift)`.  The space is "depth" or "disparity" and
 # pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false
 
 import math
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +26,10 @@ from jaxtyping import Array, Bool, Float
 from train3d_jax.geometry import camera
 from train3d_jax.geometry.camera import Numbers, array_namespace
 
-Space = Literal["depth", "disparity"]
+Space = Literal["depth", "disparity", "log"]
+
+NETWORK_SPACES: tuple[Space, ...] = ("depth", "disparity")
+"""Those that networks are trained in, and that the weights of the package cover."""
 
 Either = Array | np.ndarray
 """An array of JAX or numpy."""
@@ -39,6 +45,9 @@ divides by the 98th percentile; two fixed values make the form invariant to any 
 SMALLEST_VALUE = 0.05
 """Canonical values below this are left out of clouds.  They lie far under the near quantile, and
 values of 0 and less, unprojected with shift 0, would lie behind the camera.  Chosen."""
+
+LARGEST_EXPONENT = 30.0
+"""Of depth over the far quantile in log space: 1e13, of which float32 holds the square."""
 
 MINIMUM_PIXELS = 16
 """Fewer valid pixels than this have no meaningful quantiles.  Chosen."""
@@ -147,19 +156,72 @@ def ratio_to_shift(ratio: Numbers) -> Float[camera.Array, "..."]:
     return (ratio * FAR_VALUE - NEAR_VALUE) / (1 - ratio)
 
 
+def log_range(shift: Numbers) -> Float[camera.Array, "..."]:
+    """The logarithm of far over near that a canonical shift means: `-log(shift_to_ratio(shift))`.
+
+    Args:
+      shift: canonical units above -0.5, any shape, a number or an array of numpy or JAX.
+
+    Returns:
+      > 0, as `shift`; exact to the last digits where near and far are nearly the same.
+    """
+    namespace = array_namespace(shift)
+    return -namespace.log1p((NEAR_VALUE - FAR_VALUE) / (FAR_VALUE + namespace.asarray(shift)))
+
+
+def log_slope(shift: Numbers) -> Float[camera.Array, "..."]:
+    """By how much the logarithm of depth grows for each canonical unit in log space."""
+    return log_range(shift) / (FAR_VALUE - NEAR_VALUE)
+
+
 def to_depth(values: Float[Either, "... n"], shift: Numbers, space: Space) -> Float[Array, "... n"]:
     """Depth, up to scale, of canonical values under a shift.
 
     Args:
-      values: canonical depth or disparity, shape (..., N).
+      values: canonical depth, disparity or log depth, shape (..., N).
       shift: canonical units, shape (...).
       space: of `values`.
 
     Returns:
       Depth, shape (..., N); not positive or not finite where the shift does not fit the value.
     """
+    if space == "log":
+        shift = jnp.asarray(shift)[..., None]
+        exponent = log_slope(shift) * (jnp.asarray(values) - FAR_VALUE)
+        return (FAR_VALUE + shift) * jnp.exp(jnp.minimum(exponent, LARGEST_EXPONENT))
     shifted = jnp.asarray(values) + jnp.asarray(shift)[..., None]
     return shifted if space == "depth" else 1 / shifted
+
+
+def from_depth(
+    depth: Float[Either, "... n"], shift: Numbers, space: Space
+) -> Float[Array, "... n"]:
+    """The canonical values that a shift makes a depth of: the inverse of `to_depth`."""
+    depth, shift = jnp.asarray(depth), jnp.asarray(shift)[..., None]
+    if space == "log":
+        return FAR_VALUE + jnp.log(depth / (FAR_VALUE + shift)) / log_slope(shift)
+    return (depth if space == "depth" else 1 / depth) - shift
+
+
+def coefficients(
+    scale: Numbers, offset: Numbers, shift: Numbers, space: Space, unit: Numbers = 1.0
+) -> tuple[Any, Any]:
+    """The a and b of the input under a shift: depth is a * input + b.
+
+    In disparity space that is the inverse of depth, in log space its logarithm.
+
+    Args:
+      scale: of the input's canonical form, see `Canonical`; any shape.
+      offset: likewise.
+      shift: canonical units.
+      space: of the input.
+      unit: factor on depth (in disparity space on its inverse).
+    """
+    if space == "log":
+        slope, namespace = log_slope(shift), array_namespace(shift)
+        of_far = namespace.log(namespace.asarray((FAR_VALUE + shift) * unit))
+        return slope * scale, slope * (offset - FAR_VALUE) + of_far
+    return scale * unit, (offset + shift) * unit
 
 
 def distort(
@@ -169,31 +231,34 @@ def distort(
 
     Args:
       points: a true cloud, its depth (or disparity) in canonical units, shape (..., N, 3).
-      shift: canonical units, missing from the distorted depth (or disparity), shape (...).
+      shift: canonical units, missing from the distorted depth (or disparity, log depth), (...).
       alpha: true focal length over that of the unprojection, shape (...).
       space: of the shift.
 
     Returns:
       The distorted cloud, shape (..., N, 3).
     """
-    return _reshape_cloud(points, -jnp.asarray(shift), jnp.asarray(alpha), space)
+    shift = jnp.asarray(shift)
+    return _reshape_cloud(points, (shift, jnp.zeros_like(shift)), jnp.asarray(alpha), space)
 
 
 def straighten(
     points: Float[Either, "... n 3"], shift: Numbers, alpha: Numbers, space: Space
 ) -> Float[Array, "... n 3"]:
     """Applies an estimate of shift and focal ratio to a distorted cloud: inverse of `distort`."""
-    return _reshape_cloud(points, jnp.asarray(shift), 1 / jnp.asarray(alpha), space)
+    shift = jnp.asarray(shift)
+    return _reshape_cloud(points, (jnp.zeros_like(shift), shift), 1 / jnp.asarray(alpha), space)
 
 
 def _reshape_cloud(
     points: Float[Either, "... n 3"],
-    shift: Float[Array, "..."],
+    shifts: tuple[Float[Array, "..."], Float[Array, "..."]],
     stretch: Float[Array, "..."],
     space: Space,
 ) -> Float[Array, "... n 3"]:
+    """A cloud that was made with the first shift, with the second."""
     points = jnp.asarray(points)
     depth = points[..., 2]
     directions = points[..., :2] / depth[..., None] * stretch[..., None, None]
-    moved = to_depth(depth if space == "depth" else 1 / depth, shift, space)[..., None]
+    moved = to_depth(from_depth(depth, shifts[0], space), shifts[1], space)[..., None]
     return jnp.concatenate([directions * moved, moved], -1)

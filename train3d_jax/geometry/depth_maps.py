@@ -19,7 +19,9 @@ FARTHEST = 1e30
 def recovered_depth(
     values: Real[np.ndarray, "h w"], a: float, b: float, space: Space
 ) -> Float64[np.ndarray, "h w"]:
-    """Depth of a map under an estimate: a * input + b, or its inverse in disparity space.
+    """Depth z of a map under an estimate.
+
+    a * input + b is z in depth space, 1 / z in disparity space, log(z) in log space.
 
     Args:
       values: the input map, shape (H, W).
@@ -33,6 +35,9 @@ def recovered_depth(
     """
     present = np.isfinite(values) & (values != 0)
     affine = a * np.where(present, values, 0).astype(np.float64) + b
+    if space == "log":
+        depth = np.exp(np.minimum(affine, np.log(2 * FARTHEST)))
+        return np.where(present & (depth <= FARTHEST), depth, 0.0)
     present &= affine > 0
     affine = np.where(present, affine, 1)
     depth = affine if space == "depth" else 1 / np.maximum(affine, 1 / (2 * FARTHEST))

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from train3d_jax.geometry.affine import Space
 from train3d_jax.inference import clips
 from train3d_jax.inference.known import Clip
 from train3d_jax.inference.recovery import Estimates, Evidence, Known
@@ -58,9 +59,9 @@ class Pooled:
         ends = np.where(solvable, np.stack([low, high], -1), np.nan)
         return found._replace(shift_interval=ends)
 
-    def affine(self, found: Estimates) -> tuple[np.ndarray, np.ndarray]:
+    def affine(self, found: Estimates, space: Space) -> tuple[np.ndarray, np.ndarray]:
         """Scale and offset that make the values of each frame straight: a and b, shape (T,)."""
-        a, b = found.affine()
+        a, b = found.affine(space)
         if self.offset is None or not found.solvable.any():
             return a, b
         a = np.where(found.solvable, np.median(a[found.solvable]), np.nan)

@@ -15,7 +15,7 @@ import numpy as np
 from train3d_jax import chunking
 from train3d_jax.evidence import forms
 from train3d_jax.geometry import clouds
-from train3d_jax.geometry.affine import Space
+from train3d_jax.geometry.affine import NETWORK_SPACES, Space
 from train3d_jax.inference import estimation
 from train3d_jax.storage import weights
 from train3d_jax.stored_programs import QuickFirst
@@ -54,13 +54,14 @@ class MapCheck(NamedTuple):
     """The result of `check` for a map.
 
     Attributes:
-      form: probability of each of `forms.FORMS`, shape (4,).
+      form: probability of each of `forms.FORMS`, shape (4,); None in log space, which is none of
+        them, so that no flag of `forms` is raised there.
       negative: every value is below 0.
       repeated: extreme values that fill much of the map.
       flags: names of those of `FLAGS` that are raised.
     """
 
-    form: np.ndarray
+    form: np.ndarray | None
     negative: bool
     repeated: tuple["Repeated", ...]
     flags: tuple[str, ...]
@@ -69,7 +70,7 @@ class MapCheck(NamedTuple):
 def check(
     maps: Sequence[np.ndarray], blocks: clouds.Blocks, space: Space, at_once: int | None = None
 ) -> list[MapCheck]:
-    """Checks maps that are said to hold depth or disparity.
+    """Checks maps that are said to hold depth, disparity or log depth.
 
     Args:
       maps: each of shape (H, W) of its own; 0 and what is not finite is missing.
@@ -89,13 +90,16 @@ def check(
             rest = clouds.blocks_of(values, mask)
             seen[number], mask_seen[number] = rest.values, rest.mask
         negative[number] = mask.any() and values[mask].max() < 0
-    probability = forms.posterior(form_evidence(seen, mask_seen, at_once), space, negative)
-    raised = forms.flags(probability, space)
+    probability, raised = [None] * len(maps), {}
+    if space in NETWORK_SPACES:
+        evidence = form_evidence(seen, mask_seen, at_once)
+        probability = forms.posterior(evidence, space, negative)
+        raised = forms.flags(probability, space)
     checks = []
     for number, (values, mask) in enumerate(zip(maps, masks, strict=True)):
         found = {name: bool(flag[number]) for name, flag in raised.items()}
         found |= {REPEATED_VALUE: bool(repeated[number]), PANORAMA: is_panorama(values, mask)}
-        names = tuple(name for name in FLAGS if found[name])
+        names = tuple(name for name in FLAGS if found.get(name))
         checks.append(
             MapCheck(probability[number], bool(negative[number]), repeated[number], names)
         )

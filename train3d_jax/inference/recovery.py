@@ -61,7 +61,7 @@ class Estimate(NamedTuple):
     Attributes:
       focal: vertical focal length in pixels.
       shift: canonical units.
-      a: depth (or its inverse, in disparity space) is a * input + b.
+      a: depth (its inverse in disparity space, its logarithm in log space) is a * input + b.
       b: see `a`.
       focal_interval: contains the focal length with 90 % probability; pixels.
       shift_interval: the same for the shift.
@@ -119,24 +119,33 @@ class Estimates(NamedTuple):
     unit: np.ndarray
     flags: dict[str, np.ndarray]
 
-    def affine(self) -> tuple[np.ndarray, np.ndarray]:
-        """Of each map a and b as of `Estimate`, shape (B,)."""
-        a = self.canonical_scale * self.unit
-        return a, (self.canonical_offset + self.shift) * self.unit
+    def affine(self, space: affine.Space = "depth") -> tuple[np.ndarray, np.ndarray]:
+        """Of each map a and b as of `Estimate`, shape (B,); depth and disparity give the same."""
+        return affine.coefficients(
+            self.canonical_scale, self.canonical_offset, self.shift, space, self.unit
+        )
 
-    def at(self, index: int) -> Estimate | None:
-        """The estimate for one map of the batch; None where it is not solvable."""
+    def at(self, index: int, space: affine.Space = "depth") -> Estimate | None:
+        """The estimate for one map of the batch; None where it is not solvable.
+
+        Args:
+          index: of the map.
+          space: of its values; depth and disparity give the same.
+        """
         if not self.solvable[index]:
             return None
-        unit = self.unit[index]
+        a, b = affine.coefficients(
+            self.canonical_scale[index], self.canonical_offset[index], self.shift[index], space,
+            self.unit[index],
+        )  # fmt: skip
         focal_low, focal_high = self.focal_interval[index]
         shift_low, shift_high = self.shift_interval[index]
         by_map = self.focal_by_map[index]
         return Estimate(
             focal=float(self.focal[index]),
             shift=float(self.shift[index]),
-            a=float(self.canonical_scale[index] * unit),
-            b=float((self.canonical_offset[index] + self.shift[index]) * unit),
+            a=float(a),
+            b=float(b),
             focal_interval=(float(focal_low), float(focal_high)),
             shift_interval=(float(shift_low), float(shift_high)),
             focal_by_map=(float(by_map[0]), float(by_map[1]), float(by_map[2])),

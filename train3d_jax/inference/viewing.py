@@ -84,7 +84,7 @@ def unproject(
       shape (MOST_POINTS, 3).  Those that are missing, behind the camera or beyond `FARTHEST` are in
       the camera's centre.
     """
-    far = affine.FAR_VALUE if space == "depth" else affine.NEAR_VALUE
+    far = affine.NEAR_VALUE if space == "disparity" else affine.FAR_VALUE
     z = affine.to_depth(sample.values, shift, space) / affine.to_depth(
         jnp.full(1, far), shift, space
     )

@@ -13,7 +13,8 @@ the viewing ray (u, v) (`quadrics`).  Three properties of planes follow:
   on the shift.  So every pair of windows constrains the shift (`parallel_residuals`).
 
 In disparity space w is the canonical disparity itself.  A shift leaves planes flat there, so only
-parallel planes and angles constrain it.
+parallel planes and angles constrain it.  In log space a wrong ratio of near to far bends planes, as
+a wrong shift does in depth space (`spaces`).
 
 Functions take any leading axes; M windows or P pairs of them lie along the last one.
 """
@@ -31,6 +32,7 @@ from jaxtyping import Array, Float, Int, Int32
 
 from train3d_jax.geometry.affine import Either, Space
 from train3d_jax.windows.quadrics import COEFFICIENTS, Windows
+from train3d_jax.windows.spaces import INVERSE_DEPTH
 
 Indices = Int[Either, " p"]
 """Of windows, the first or the second ones of P pairs."""
@@ -121,22 +123,22 @@ def shift_votes(windows: Windows) -> Votes:
 
 
 def plane_normals(
-    windows: Windows, shift: Float[Either, "*b"], space: Space
+    windows: Windows, move: Float[Either, "*b"], space: Space
 ) -> tuple[Float[Array, "*b m 2"], Float[Array, "*b m"]]:
     """The tangent planes of the windows under a shift.
 
     Args:
       windows: fitted to w = 1 / canonical depth, or to canonical disparity.
-      shift: canonical units, shape (...).
+      move: of the shift, see `spaces`: in depth and disparity space the shift beside the one that
+        the windows were fitted with, canonical units; shape (...).
       space: of the canonical values.
 
     Returns:
       (g, m), shapes (..., M, 2) and (..., M): the plane's normal for a focal ratio alpha is
       proportional to (alpha g, m).
     """
-    w, shift = windows.value, shift[..., None]
-    true_inverse = w * (1 + shift * w) if space == "depth" else w + shift
-    return windows.gradient, true_inverse - (windows.gradient * windows.centre).sum(-1)
+    over_slope = INVERSE_DEPTH[space].over_slope(windows.value, move[..., None])
+    return windows.gradient, over_slope - (windows.gradient * windows.centre).sum(-1)
 
 
 class PairAngles(NamedTuple):
@@ -155,14 +157,14 @@ class PairAngles(NamedTuple):
 
 
 def pair_angles(
-    windows: Windows, shift: Float[Either, "*b"], pairs: Int[Either, "p 2"], space: Space
+    windows: Windows, move: Float[Either, "*b"], pairs: Int[Either, "p 2"], space: Space
 ) -> PairAngles:
     """The angles of pairs of windows' planes, for any focal ratio; arguments as of `focal_votes`.
 
     n = (alpha g, m), and m depends on g too, through the window's centre c: n1 . n2 changes with
     g1 by alpha^2 g2 - m2 c1.
     """
-    g, m = plane_normals(windows, shift, space)
+    g, m = plane_normals(windows, move, space)
     first, second = pairs[:, 0], pairs[:, 1]
     noise = _gradient_variance(windows)
 
@@ -254,7 +256,7 @@ def gather_pairs(windows: Windows, pairs: Int[Either, "p 2"]) -> Pairs:
     )
 
 
-def parallel_residuals(pair: Pairs, shift: Float[Either, "..."], space: Space) -> ParallelResiduals:
+def parallel_residuals(pair: Pairs, move: Float[Either, "..."], space: Space) -> ParallelResiduals:
     """Compares the planes of pairs of windows with parallel ones, under a shift.
 
     Parallel planes share a vanishing line: the line where true inverse depth is 0.  So the ratio of
@@ -266,21 +268,10 @@ def parallel_residuals(pair: Pairs, shift: Float[Either, "..."], space: Space) -
 
     Args:
       pair: of `gather_pairs`.
-      shift: beside the one that the windows were fitted with, canonical units; of a shape that
-        broadcasts with that of the pairs.
+      move: of the shift, as of `plane_normals`; of a shape that broadcasts with that of the pairs.
       space: of the canonical values.
     """
-    if space == "depth":
-        divisors = tuple(1 + shift * w for w in pair.values)
-        possible = (divisors[0] > 1e-3) & (divisors[1] > 1e-3)
-        one, other = (jnp.where(possible, divisor, 1.0) for divisor in divisors)
-        # True inverse depth is w / divisor, and changes with w by 1 / divisor^2.
-        continued = (pair.values[0] + pair.rise / one) / one
-        true, slopes = pair.values[1] / other, (other / one) ** 2
-    else:
-        true, slopes = pair.values[1] + shift, 1.0
-        continued = pair.values[0] + shift + pair.rise
-        possible = (true > 1e-3) & (pair.values[0] + shift > 1e-3)
+    true, continued, slopes, possible = INVERSE_DEPTH[space].continued(pair.values, pair.rise, move)
     mask = pair.mask & possible & (jnp.abs(continued) > 1e-4)
     ratio = slopes * true / jnp.where(mask, continued, 1.0)
     mask &= jnp.abs(ratio) < LARGEST_RATIO
@@ -305,13 +296,13 @@ def window_pairs(windows: int, count: int) -> Int32[np.ndarray, "n 2"]:
 
 
 def focal_votes(
-    windows: Windows, shift: Float[Either, "*b"], pairs: Int[Either, "p 2"], space: Space
+    windows: Windows, move: Float[Either, "*b"], pairs: Int[Either, "p 2"], space: Space
 ) -> Votes:
     """Each pair's vote for log(alpha), on the assumption that its planes are at a right angle.
 
     Args:
       windows: fitted to w = 1 / canonical depth, or to canonical disparity.
-      shift: canonical units, shape (...).
+      move: as of `plane_normals`, shape (...).
       pairs: indices of windows, shape (P, 2).
       space: of the canonical values.
 
@@ -319,7 +310,7 @@ def focal_votes(
       Votes for log(alpha), (..., P); a pair whose planes no focal length makes orthogonal is
       masked.
     """
-    pair = pair_angles(windows, shift, pairs, space)
+    pair = pair_angles(windows, move, pairs, space)
     across, along = pair.across, pair.along
     possible = pair.mask & (across * along < 0)
     possible &= (jnp.abs(across) > 1e-8) & (jnp.abs(along) > 1e-8)
