@@ -14,7 +14,7 @@ from raw_files import exr, png16
 from data.user_maps.producers import PRODUCERS
 from data.user_maps.recognition import recognised
 from launch.recovery import flags as infer_flags
-from launch.recovery import one_map
+from launch.recovery import one_map, producer_notes
 from launch.recovery.folder import recover_folder
 from train3d_jax.errors import DataError, UserError
 from train3d_jax.formats.frames import read_frames
@@ -281,20 +281,25 @@ def test_a_file_that_looks_like_a_producer_s_is_named_in_its_error(tmp_path):
     side_by_side[:, 70:] = np.arange(20, dtype=np.uint8)[:, None]
     folder = fill(tmp_path / "in", {
         "results.npz": npz(depth=CLIP, conf=CLIP, extrinsics=CLIP, intrinsics=MATRIX),
-        "a_depths.npz": npz(depths=CLIP), "clip.npz": npz(depth=CLIP),
         "pair.npz": npz(pts3d=np.ones((*SIZE, 3)), conf=DEPTH), "photo.png": png(side_by_side),
         "broken.npz": b"", "8bit.png": png(TWICE),
     })  # fmt: skip
     for name, producer in (
         ("results.npz", "Depth Anything 3's: try --from depth-anything-3"),
-        ("a_depths.npz", "Video Depth Anything's: try --from video-depth-anything"),
-        ("clip.npz", "DepthCrafter's: try --from depthcrafter"),
         ("pair.npz", "DUSt3R's: try --from dust3r"),
         ("photo.png", "Depth Anything V2's: try --from depth-anything-v2"),
     ):
         assert f"; this looks like {producer}" in error_of(folder, name, "--space", "depth")
     for name in ("broken.npz", "8bit.png"):
         assert "looks like" not in error_of(folder, name, "--space", "depth")
+
+
+def test_a_clip_of_one_array_needs_no_producer(tmp_path):
+    folder = fill(tmp_path / "in", {"a_depths.npz": npz(depths=CLIP)})
+    config, listing = config_of(folder, "--space", "depth", *GIVEN)
+    assert [file.frame for file in listing.files] == [0, 1]
+    line = producer_notes.contradiction(listing, config)
+    assert line is not None and "try --from video-depth-anything" in line
 
 
 def test_pictures_of_depth_anything_are_refused_with_the_way_to_save_them(tmp_path):
