@@ -73,7 +73,7 @@ def pooled(monkeypatch):
         present = np.asarray(blocks.mask).sum(-1)
         solvable = present > 0.7 * present.max()
         nothing, votes = np.zeros(len(present)), solvable[:, None].astype(float)
-        return {"geometric": recovery.Evidence(votes, votes, nothing, nothing, solvable)}
+        return {"geometric": recovery.Evidence(votes, votes, *[nothing] * 2, solvable, nothing)}
 
     def shared_focal(total, count, size):
         seen.append((float(total[0]), count, size))

@@ -43,7 +43,7 @@ def evidence(monkeypatch):
         focal = np.tile(bump(focal_bins(), np.log(FOCAL / first_guess), 0.05), (len(scale), 1))
         shift = bump(ratio_bins(), ratio[:, None], 0.01)
         assert focal.shape[1] == FOCAL_BINS and shift.shape[1] == SHIFT_BINS
-        return recovery.Evidence(focal, shift, scale, offset, solvable)
+        return recovery.Evidence(focal, shift, scale, offset, solvable, np.ones(len(scale)))
 
     monkeypatch.setattr(recovery, "evidence", of_maps)
     return asked

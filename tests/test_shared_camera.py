@@ -23,7 +23,8 @@ def evidence(monkeypatch):
         votes = np.stack([np.asarray(blocks.mask).sum(-1), np.ones(len(blocks.size))], -1)
         solvable = np.ptp(blocks.values, axis=-1) > 0
         votes = np.where(solvable[:, None], votes, 0)
-        return recovery.Evidence(votes, votes, solvable * 1.0, solvable * 1.0, solvable)
+        ones = np.ones(len(votes))
+        return recovery.Evidence(votes, votes, ones, ones, solvable, ones)
 
     def shared_focal(total, count, size, hint):
         assert hint is None

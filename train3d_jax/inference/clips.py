@@ -104,9 +104,9 @@ def shared_camera(
     Returns:
       None where no map could be solved.
     """
-    total, used = np.zeros(FOCAL_BINS), 0
+    total, used = np.zeros(()), 0
     for each in evidence:
-        total += each.focal.sum(0)
+        total = total + each.focal.sum(0)
         used += int(each.solvable.sum())
     return Camera(*shared_focal(total, used, size, hint), used) if used else None
 
