@@ -209,8 +209,9 @@ def stand_in(blocks):
     numbers, intervals = np.ones(count), np.ones((count, 2))
     flags = dict.fromkeys(fusion.FLAGS, np.zeros(count, bool))
     return inference.Estimates(
-        numbers > 0, numbers, numbers, intervals, intervals, numbers, numbers, numbers, flags
-    )
+        numbers > 0, numbers, numbers, intervals, intervals, np.ones((count, 3)), numbers < 0,
+        numbers, numbers, numbers, flags,
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("kind", [float, np.float32, lambda f: [f], jnp.asarray, Exchanged, Tensor])

@@ -97,7 +97,18 @@ def test_in_disparity_space_the_straight_depth_is_the_inverse(monkeypatch):
     def recover_blocks(networks, blocks, known, method, space, at_once):
         numbers = np.ones(len(blocks.size))
         pairs, flags = np.ones((len(numbers), 2)), dict.fromkeys(fusion.FLAGS, numbers < 0)
-        answers = [numbers, 100 * numbers, pairs, pairs, 2 * numbers, numbers, numbers]
+        by_map, wins = np.ones((len(numbers), 3)), numbers < 0
+        answers = [
+            numbers,
+            100 * numbers,
+            pairs,
+            pairs,
+            by_map,
+            wins,
+            2 * numbers,
+            numbers,
+            numbers,
+        ]
         return inference.Estimates(numbers > 0, *answers, flags)
 
     monkeypatch.setattr(inference, "recover_blocks", recover_blocks)
