@@ -28,11 +28,11 @@ def checked_shift(shift_known: Any) -> tuple[bool, float]:
     value = np.asarray(shift_known)
     if not value.shape and value.dtype.kind == "b":
         return bool(value), 0.0
-    if not value.shape and value.dtype.kind in "fiu" and 0 < value <= 1:
+    if not value.shape and value.dtype.kind == "f" and 0 < value <= 1:
         return True, float(value)
     raise ArgumentError(
         Argument("shift_known", shift_known),
-        ": give True, False, or how far off it may be as a share of the depth, as 0.05",
+        ": give True or False, or how far off it may be as a share of the depth, as 0.05",
     )
 
 
