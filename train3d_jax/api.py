@@ -342,10 +342,10 @@ def _shape_of(
     pooled: clip_recovery.Pooled | None,
 ) -> Shape:
     if pooled is None:
-        a, b = found.affine(space)
+        a, b = found.coefficients(space)
     else:
         found = pooled.applied(found)
-        a, b = pooled.affine(found, space)
+        a, b = pooled.coefficients(found, space)
     focal, solvable = found.focal, found.solvable
     intrinsics = np.stack(
         [

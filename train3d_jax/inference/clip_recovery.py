@@ -59,9 +59,9 @@ class Pooled:
         ends = np.where(solvable, np.stack([low, high], -1), np.nan)
         return found._replace(shift_interval=ends)
 
-    def affine(self, found: Estimates, space: Space) -> tuple[np.ndarray, np.ndarray]:
+    def coefficients(self, found: Estimates, space: Space) -> tuple[np.ndarray, np.ndarray]:
         """Scale and offset that make the values of each frame straight: a and b, shape (T,)."""
-        a, b = found.affine(space)
+        a, b = found.coefficients(space)
         if self.offset is None or not found.solvable.any():
             return a, b
         a = np.where(found.solvable, np.median(a[found.solvable]), np.nan)

@@ -119,7 +119,7 @@ class Estimates(NamedTuple):
     unit: np.ndarray
     flags: dict[str, np.ndarray]
 
-    def affine(self, space: affine.Space = "depth") -> tuple[np.ndarray, np.ndarray]:
+    def coefficients(self, space: affine.Space = "depth") -> tuple[np.ndarray, np.ndarray]:
         """Of each map a and b as of `Estimate`, shape (B,); depth and disparity give the same."""
         return affine.coefficients(
             self.canonical_scale, self.canonical_offset, self.shift, space, self.unit
