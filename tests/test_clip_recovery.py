@@ -131,6 +131,16 @@ def test_a_known_shift_is_kept_in_a_clip(asked, model):
     assert 0 < soft.b[0] / soft.a[0] < MAP_OFFSET / 2 and len(np.unique(soft.b)) == 1
 
 
+def test_log_depth_has_shifts_by_frame_alone(asked):
+    logs = load_model(None, space="log")
+    with pytest.raises(UserError, match="clip='clip': log depth has no shift that frames could"):
+        logs.recover(clip_of(2), clip="clip")
+    shape = logs.recover(clip_of(3), clip="frame")
+    assert len(np.unique(shape.focal_px)) == 1 and (shape.a > 0).all()
+    straight = np.exp(shape.a[1] * clip_of(3)[1] + shape.b[1])
+    np.testing.assert_allclose(shape.depth[1], straight, rtol=1e-4)
+
+
 def test_of_a_long_clip_an_even_share_says_what_is_common(asked, model):
     model.recover(clip_of(150), clip="frame")
     frames = [count for count, _ in asked["evidence"]]
