@@ -81,6 +81,14 @@ def test_a_file_of_frames_has_one_camera_and_one_shift(tmp_path, solver, evidenc
         assert picture.n_frames == FRAMES
 
 
+def test_a_known_shift_of_a_clip_leaves_one_scale(tmp_path, solver, evidence):
+    save(tmp_path / "in" / "film.npy", film())
+    recovered(tmp_path, affine="clip", shift_known=True)
+    for number in range(FRAMES):
+        answer = json.loads((tmp_path / "out" / "film" / f"{number:06d}.json").read_text())
+        assert (answer["a"], answer["b"]) == (1, 0)
+
+
 def test_frames_of_a_folder_have_shifts_that_follow_each_other(tmp_path, solver, evidence):
     for number, values in enumerate(film()):
         save(tmp_path / "in" / f"{2 * number + 1}.npy", values)

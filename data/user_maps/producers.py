@@ -27,6 +27,7 @@ class Producer(NamedTuple):
       invalid: values that mean missing, besides 0 and what is not finite.
       ray_depth: distances to the camera's centre, not depth.
       allow_8bit: its files have 8 bits.
+      affine: "clip" where all frames of a clip have one scale and one shift, else "frame".
       files: patterns of its depth files in a folder of its output; the first that fits any file
         leaves the others out.
       camera: the file that holds its camera.
@@ -41,6 +42,7 @@ class Producer(NamedTuple):
     invalid: tuple[float, ...] = ()
     ray_depth: bool = False
     allow_8bit: bool = False
+    affine: str = "frame"
     files: tuple[str, ...] = ()
     camera: str = ""
     advice: str = ""
@@ -62,10 +64,12 @@ PRODUCERS: Mapping[str, Producer] = MappingProxyType({
         "Depth Anything 3", "depth", ("depth",), files=("results.npz",), camera="in the file",
     ),
     "video-depth-anything": Producer(
-        "Video Depth Anything", "disparity", ("depths",),
+        "Video Depth Anything", "disparity", ("depths",), affine="clip",
         files=("*_depths.npz", "*_depths_exr/*.exr"),
     ),
-    "depthcrafter": Producer("DepthCrafter", "disparity", ("depth",), files=("*.npz",)),
+    "depthcrafter": Producer(
+        "DepthCrafter", "disparity", ("depth",), affine="clip", files=("*.npz",)
+    ),
     "depth-pro": Producer(
         "Depth Pro", "depth", ("depth",), _METRES, shift_known=True, files=("*.npz",)
     ),

@@ -112,7 +112,7 @@ def configuration() -> tuple[RecoveryConfig, Listing]:
         reading=shared_flags.reading(),
         saving=shared_flags.saving(),
         clip=_CLIP.value,
-        affine=cast(Any, _AFFINE.value),
+        affine=shared_flags.of_table(_AFFINE.name, "affine"),
         resume=_RESUME.value,
         shard=shard_of(_SHARD.value, _MERGE.value),
         merge=_MERGE.value,

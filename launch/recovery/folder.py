@@ -159,9 +159,10 @@ class _Recovery:
         for clip, frames in maps.items():
             pooling = shared_camera.Pooling(frames, config, self._models, clip)
             shared = pooling.camera(lambda file, size: one_map.hints_of(file, size, config)[0])
-            if clip and not config.shift_known:
-                of_all = config.affine == "clip"
-                shared = (pooling.with_offset if of_all else pooling.with_shifts)(shared)
+            if clip and config.affine == "clip":
+                shared = pooling.with_offset(shared)
+            elif clip and not config.shift_known:
+                shared = pooling.with_shifts(shared)
             self._shared[clip] = shared
             tqdm.write(str(shared))
 

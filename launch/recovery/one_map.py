@@ -155,7 +155,7 @@ def _known_of(
             offset[number] = each.shared.offset_of(each.file)
         elif each.hints:
             focal[number], sigma[number] = each.hints[0].intrinsics[1, 1], each.hints[0].sigma
-    if config.shift_known and known_shift is None:
+    if config.shift_known and known_shift is None and np.isnan(offset).all():
         return recovery.Known(focal, sigma, True, None, config.shift_sigma)
     if known_shift is not None:
         shift[:] = known_shift

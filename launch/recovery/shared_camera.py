@@ -186,9 +186,12 @@ class Pooling:
 
     def with_offset(self, shared: SharedCamera) -> SharedCamera:
         """The camera, and the one offset of all frames of a clip."""
+        if self._config.shift_is_exact:
+            return dataclasses.replace(shared, offset=(0.0, 0.0, 0.0))
         known = clips.Camera(shared.focal, shared.interval).known()
         batches = self._batches(self._spread(clips.MOST_FRAMES), "shift")
-        offset = clips.shared_offset(self._evidence(maps, known) for maps in batches)
+        evidence = (self._evidence(maps, known) for maps in batches)
+        offset = clips.shared_offset(evidence, self._config.shift_sigma)
         if offset is None:
             return shared
         return dataclasses.replace(shared, offset=offset.interval, scale=offset.scale)
