@@ -75,6 +75,18 @@ def test_a_hint_counts_once_however_many_maps_there_are():
     assert clips.shared_camera(maps, SIZE).focal + 2 < both < 109.5
 
 
+def test_of_maps_and_a_hint_that_exclude_each_other_the_wider_is_taken():
+    maps = [evidence(20, about([100.0] * 20, 0.1))]
+    alone = clips.shared_camera(maps, SIZE)
+    narrow = clips.shared_camera(maps, SIZE, (200.0, 0.01))
+    assert narrow.hint_disagrees and narrow.hint_dropped
+    assert narrow[:2] == alone[:2]
+    wide = clips.shared_camera(maps, SIZE, (250.0, 0.2))
+    assert wide.hint_disagrees and not wide.hint_dropped
+    assert wide.focal > 180
+    assert not clips.shared_camera(maps, SIZE, (110.0, 0.03)).hint_disagrees
+
+
 def test_a_camera_is_known_to_the_evidence_with_its_width():
     known = clips.Camera(100.0, (100 * math.exp(-0.1), 100 * math.exp(0.1))).known()
     assert known.focal == 100 and known.focal_sigma == pytest.approx(0.2 / SIGMAS, rel=1e-3)

@@ -26,7 +26,7 @@ def evidence(monkeypatch):
         ones = np.ones(len(votes))
         return recovery.Evidence(votes, votes, ones, ones, solvable, ones)
 
-    def shared_focal(total, count, size, hint):
+    def shared_focal(total, count, size, hint=None):
         assert hint is None
         assert total[1] == count  # what fills up a batch does not vote
         return total[0] / count, (10.0, 90.0)

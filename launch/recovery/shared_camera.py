@@ -52,6 +52,7 @@ class SharedCamera:
         have shifts of their own.
       scale: what values with their offset are multiplied with, where there is one offset.
       shifts: canonical, of each frame by its name: low end, median, high end.
+      hint_disagrees: the maps together and what is known of their camera exclude each other.
     """
 
     focal: float
@@ -63,6 +64,7 @@ class SharedCamera:
     offset: clips.Interval | None = None
     scale: float = 1.0
     shifts: Mapping[str, clips.Interval] | None = None
+    hint_disagrees: bool = False
 
     def shift_of(self, file: DepthFile) -> float:
         """The canonical shift of a frame that has its own; NaN where it is not known."""
@@ -76,9 +78,12 @@ class SharedCamera:
         self, file: DepthFile, estimate: Estimate, canonical: tuple[float, float]
     ) -> Estimate:
         """The estimate of a map whose camera, and shift, were known: with their intervals."""
-        # A map that is unlike the others is no reason to doubt their camera.
-        flags = tuple(flag for flag in estimate.flags if flag != "hint_disagrees")
-        estimate = estimate._replace(focal_interval=self.interval, flags=flags)
+        estimate = estimate._replace(focal_interval=self.interval)
+        if self.used:
+            # A map that is unlike the others is no reason to doubt their camera.
+            flags = [flag for flag in estimate.flags if flag != "hint_disagrees"]
+            flags += ["hint_disagrees"] * self.hint_disagrees
+            estimate = estimate._replace(flags=tuple(flags))
         if self.offset is not None:
             scale, offset = canonical
             low, _, high = (scale * each - offset for each in self.offset)
@@ -181,8 +186,11 @@ class Pooling:
             raise UserError(
                 f"{self._name}: none of {len(chosen)} maps can be read and solved; the first: {why}"
             )
-        shared = SharedCamera(*camera, len(self._files), self._clip)
-        return shared if hint is None else dataclasses.replace(shared, source=hint.source)
+        return SharedCamera(
+            camera.focal, camera.interval, camera.used, len(self._files), self._clip,
+            source="maps" if hint is None or camera.hint_dropped else hint.source,
+            hint_disagrees=camera.hint_disagrees,
+        )  # fmt: skip
 
     def with_offset(self, shared: SharedCamera) -> SharedCamera:
         """The camera, and the one offset of all frames of a clip."""

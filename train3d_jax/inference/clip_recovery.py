@@ -45,9 +45,11 @@ class Pooled:
         found = found._replace(
             focal=np.where(found.solvable, self.camera.focal, np.nan),
             focal_interval=np.where(solvable, self.camera.interval, np.nan),
-            # A map that is unlike the others is no reason to doubt their camera.
-            flags={**found.flags, "hint_disagrees": np.zeros_like(found.solvable)},
         )
+        if self.camera.used:
+            # A map that is unlike the others is no reason to doubt their camera.
+            doubted = found.solvable & self.camera.hint_disagrees
+            found = found._replace(flags={**found.flags, "hint_disagrees": doubted})
         if self.offset is None and self.shifts is None:
             return found
         if self.offset is not None:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float64
 
-from train3d_jax.evidence.fusion import INTERVAL, INTERVAL_SIGMAS
+from train3d_jax.evidence.fusion import INTERVAL, INTERVAL_SIGMAS, WIDTH_99
 from train3d_jax.evidence.prior import focal_prior
 from train3d_jax.evidence.targets import (
     FOCAL_BINS,
@@ -66,11 +66,15 @@ class Camera(NamedTuple):
       focal: vertical focal length in pixels.
       interval: contains it with 90 % probability; of width 0 where it is exact.
       used: maps that it was estimated from.
+      hint_disagrees: the maps together and a hint exclude each other.
+      hint_dropped: the maps are the wider evidence of both, and were taken.
     """
 
     focal: float
     interval: tuple[float, float]
     used: int = 0
+    hint_disagrees: bool = False
+    hint_dropped: bool = False
 
     def known(self) -> Known:
         """With its width, for the evidence on the shifts of its maps."""
@@ -101,6 +105,8 @@ def shared_camera(
 ) -> Camera | None:
     """The camera of maps by the evidence of batches of them; arguments as of `shared_focal`.
 
+    Of maps and a hint that exclude each other the wider is taken, as for single maps.
+
     Returns:
       None where no map could be solved.
     """
@@ -108,7 +114,19 @@ def shared_camera(
     for each in evidence:
         total = total + each.focal.sum(0)
         used += int(each.solvable.sum())
-    return Camera(*shared_focal(total, used, size, hint), used) if used else None
+    if not used:
+        return None
+    by_maps = Camera(*shared_focal(total, used, size), used)
+    if hint is None:
+        return by_maps
+    focal, sigma = hint
+    low, high = by_maps.interval
+    width = math.log(high / low) / (2 * INTERVAL_SIGMAS)
+    if abs(math.log(focal / by_maps.focal)) <= WIDTH_99 * max(sigma, width):
+        return Camera(*shared_focal(total, used, size, hint), used)
+    if width > sigma:
+        return by_maps._replace(hint_disagrees=True, hint_dropped=True)
+    return Camera(*shared_focal(np.zeros(()), 1, size, hint), used, hint_disagrees=True)
 
 
 def shared_focal(
