@@ -160,7 +160,10 @@ def test_what_is_no_map_of_numbers_is_refused(tmp_path, values, reason):
 @pytest.mark.parametrize(
     ("shape", "way_out"),
     [
-        ((4, 24, 32), r"4 maps of 24 x 32 \(a clip\?\); save each frame as a file of its own"),
+        (
+            (4, 24, 32),
+            r"4 maps of 24 x 32 \(a clip\?\), which launch.infer takes .* save each",
+        ),
         ((4, 1, 24, 32), "4 maps of 24 x 32"),
         ((24, 32, 3), "3 channels; save the one that holds depth"),
     ],

@@ -57,7 +57,7 @@ def test_every_shard_finds_the_one_camera_from_all_maps(tmp_path, solver, monkey
     seen = []
     shared = shared_camera.SharedCamera(30.0, (29.0, 31.0), 5, 5)
     monkeypatch.setattr(
-        shared_camera, "estimate", lambda files, *_: seen.append(len(files)) or shared
+        shared_camera.Pooling, "camera", lambda self, _: seen.append(len(self._files)) or shared
     )
     for number in (1, 2):
         recovered(tmp_path, shard=Shard(number, 2), shared_camera=True)

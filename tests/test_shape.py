@@ -109,7 +109,7 @@ def test_in_disparity_space_the_straight_depth_is_the_inverse(monkeypatch):
             numbers,
             numbers,
         ]
-        return inference.Estimates(numbers > 0, *answers, numbers, flags)
+        return inference.Estimates(numbers > 0, *answers, flags)
 
     monkeypatch.setattr(inference, "recover_blocks", recover_blocks)
     found = recover([VALUES] * 17, None, space="disparity")  # more than are solved at once
