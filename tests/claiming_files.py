@@ -78,7 +78,7 @@ def _arrays_that_claim_too_much(side):
     packed = imagecodecs.lzfse_encode(bytes(1 << 24))
     unpacks_to_a_lot = packed[:-4] * 64 + packed[-4:]  # all but the mark of the end, repeatedly
     return {
-        "huge.npy.gz": gzip.compress(_claiming_npy(side)),
+        "huge.npy.gz": gzip.compress(_claiming_npy(side), mtime=0),
         "huge.h5": _chunked(side, chunks=(16, 16)),
         "chunks.h5": _chunked(1 << 13, bytes(4), chunks=(1, 1)),
         "chunk.h5": _chunked(4, chunks=(1 << 14, 1 << 14)),
