@@ -18,7 +18,7 @@ import numpy as np
 
 from train3d_jax.errors import DataError
 from train3d_jax.formats.arrays import StoredArray, chosen_name
-from train3d_jax.formats.pixels import MOST_PIXELS, brief
+from train3d_jax.formats.pixels import MOST_PIXELS, damage_reported, exactly
 
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _PLACES = (0, 512)
@@ -164,9 +164,7 @@ def _contiguous(path: Path, dataset: Any, selection: list[slice]) -> np.ndarray:
     size = math.prod(extent) * dataset.dtype.itemsize
     with path.open("rb") as file:
         file.seek(dataset.id.get_offset() + int(first) * dataset.dtype.itemsize)
-        body = file.read(size)
-    if len(body) < size:
-        raise ValueError("it ends too early")
+        body = exactly(file, size)
     return np.frombuffer(body, dataset.dtype).reshape(extent)
 
 
@@ -262,10 +260,5 @@ def _opened(path: Path) -> Iterator[Any]:
         raise DataError(path, "is not a readable HDF5 file: its head is truncated or damaged")
     import h5py  # heavy, and needed for this kind of file only
 
-    try:
-        with h5py.File(path, "r") as file:
-            yield file
-    except DataError:
-        raise
-    except Exception as error:  # h5py has many for a damaged file
-        raise DataError(path, f"is not a readable HDF5 file: {brief(error)}") from None
+    with damage_reported(path, "HDF5 file"), h5py.File(path, "r") as file:
+        yield file

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from train3d_jax.errors import Argument, DataError
-from train3d_jax.formats.pixels import brief, check_size
+from train3d_jax.formats.pixels import check_size, damage_reported
 
 
 def read_heic(path: Path, allow_8bit: bool = False) -> np.ndarray:
@@ -28,7 +28,7 @@ def read_heic(path: Path, allow_8bit: bool = False) -> np.ndarray:
         import pillow_heif  # an extra, and needed for this kind of file only
     except ImportError:
         raise DataError(path, "needs pillow-heif: pip install 'train3d-jax[heic]'") from None
-    try:
+    with damage_reported(path, "HEIC"):
         file = pillow_heif.open_heif(path, convert_hdr_to_8bit=False)
         found = file.info.get("depth_images") or []
         if not found:
@@ -36,10 +36,6 @@ def read_heic(path: Path, allow_8bit: bool = False) -> np.ndarray:
         depth = found[0]
         check_size(path, *depth.size)
         values = np.array(depth)
-    except DataError:
-        raise
-    except Exception as error:
-        raise DataError(path, f"is not a readable HEIC: {brief(error)}") from None
     if values.ndim != 2:
         raise DataError(path, f"holds depth of {values.shape[-1]} channels")
     if values.dtype.itemsize == 1 and not allow_8bit:

@@ -19,7 +19,7 @@ import numpy as np
 from train3d_jax.errors import DataError
 from train3d_jax.formats.arrays import StoredArray, chosen_name
 from train3d_jax.formats.hdf5 import is_hdf5, stored_hdf5
-from train3d_jax.formats.pixels import brief
+from train3d_jax.formats.pixels import damage_reported, exactly
 
 _HEAD = 128
 """Bytes of text, offset of other data, version and byte order."""
@@ -76,7 +76,7 @@ def stored_matlab(path: Path, key: str | None = None, usual: Sequence[str] = ())
     """
     if is_hdf5(path):
         return stored_hdf5(path, key, usual)
-    with _as_data_errors(path), path.open("rb") as file:
+    with damage_reported(path, "MATLAB file", _is_of_system), path.open("rb") as file:
         order = _byte_order(path, file)
         found = {each.name: each for each in _variables(file, order)}
     variable = found[chosen_name(path, list(found), key, usual)]
@@ -91,7 +91,7 @@ def stored_matlab(path: Path, key: str | None = None, usual: Sequence[str] = ())
 def _whole(path: Path, variable: _Variable) -> np.ndarray:
     shape = variable.shape
     with _values(path, variable) as file:
-        body = _exactly(file, math.prod(shape) * variable.dtype.itemsize)
+        body = exactly(file, math.prod(shape) * variable.dtype.itemsize)
     values = np.frombuffer(body, variable.dtype).reshape(shape[::-1])
     return np.swapaxes(values, -1, -2)
 
@@ -100,14 +100,14 @@ def _frames(path: Path, variable: _Variable, shape: tuple[int, int, int]) -> Ite
     count, height, width = shape
     with _values(path, variable) as file:
         for _ in range(count):
-            body = _exactly(file, height * width * variable.dtype.itemsize)
+            body = exactly(file, height * width * variable.dtype.itemsize)
             yield np.frombuffer(body, variable.dtype).reshape(width, height).T
 
 
 @contextlib.contextmanager
 def _values(path: Path, variable: _Variable) -> Iterator[IO[bytes]]:
     """The values of a variable as a file that is read from its start on."""
-    with _as_data_errors(path), path.open("rb") as file:
+    with damage_reported(path, "MATLAB file", _is_of_system), path.open("rb") as file:
         order = _byte_order(path, file)
         file.seek(variable.place)
         element = _element(file, order)
@@ -148,10 +148,10 @@ def _variables(file: IO[bytes], order: str) -> Iterator[_Variable]:
 
 def _element(file: IO[bytes], order: str) -> IO[bytes] | None:
     """The content of the element that starts here; None where it is no variable."""
-    kind, size = struct.unpack(f"{order}II", _exactly(file, 8))
+    kind, size = struct.unpack(f"{order}II", exactly(file, 8))
     if kind == _COMPRESSED:
         file = io.BufferedReader(_Unpacked(file, size))
-        kind, size = struct.unpack(f"{order}II", _exactly(file, 8))
+        kind, size = struct.unpack(f"{order}II", exactly(file, 8))
     return file if kind == _MATRIX else None
 
 
@@ -167,7 +167,7 @@ def _head_of(file: IO[bytes], order: str, place: int) -> _Variable | None:
         raise ValueError(f"its shape is {shape}")
     if sum(length != 1 for length in shape) < 2:
         return None
-    kind, size = struct.unpack(f"{order}II", _exactly(file, 8))
+    kind, size = struct.unpack(f"{order}II", exactly(file, 8))
     if kind >> 16:
         return None  # up to four bytes of values, in place of their number
     if kind not in _TYPES:
@@ -180,7 +180,7 @@ def _head_of(file: IO[bytes], order: str, place: int) -> _Variable | None:
 
 def _part(file: IO[bytes], order: str, most: int) -> bytes:
     """A short part of a variable's head, which is filled up to a multiple of 8 bytes."""
-    kind, size = struct.unpack(f"{order}II", tag := _exactly(file, 8))
+    kind, size = struct.unpack(f"{order}II", tag := exactly(file, 8))
     if kind >> 16:  # type and size in one number, the bytes in the other
         size = kind >> 16
         if size > 4:
@@ -188,7 +188,7 @@ def _part(file: IO[bytes], order: str, most: int) -> bytes:
         return tag[4 : 4 + size]
     if size > most:
         raise ValueError(f"its head has {size} bytes where {most} are usual")
-    return _exactly(file, -(-size // 8) * 8)[:size]
+    return exactly(file, -(-size // 8) * 8)[:size]
 
 
 class _Unpacked(io.RawIOBase):
@@ -216,19 +216,5 @@ class _Unpacked(io.RawIOBase):
         return 0
 
 
-def _exactly(file: IO[bytes], size: int) -> bytes:
-    body = file.read(size)
-    if len(body) < size:
-        raise ValueError("it ends too early")
-    return body
-
-
-@contextlib.contextmanager
-def _as_data_errors(path: Path) -> Iterator[None]:
-    """Has what struct and zlib raise for a damaged file come out as DataError."""
-    try:
-        yield
-    except (DataError, OSError):
-        raise
-    except Exception as error:
-        raise DataError(path, f"is not a readable MATLAB file: {brief(error)}") from None
+def _is_of_system(error: Exception) -> bool:
+    return isinstance(error, OSError)

@@ -16,7 +16,7 @@ import numpy as np
 
 from train3d_jax.errors import DataError
 from train3d_jax.formats.arrays import StoredArray, chosen_name
-from train3d_jax.formats.pixels import brief, check_size
+from train3d_jax.formats.pixels import check_size, damage_reported, exactly
 
 _LOCK = threading.Lock()
 """Heads are read by one thread at a time, see `read_head`."""
@@ -70,7 +70,7 @@ def stored_npz(path: Path, key: str | None = None, usual: Sequence[str] = ()) ->
       DataError: the file is damaged, or the array is not there, not clear, or holds no numbers.
       OSError: the file cannot be read.
     """
-    with _as_data_errors(path):
+    with damage_reported(path, "numpy file", _is_of_system):
         key = chosen_name(path, npz_names(path), key, usual)
 
     @contextlib.contextmanager
@@ -106,7 +106,7 @@ def npz_names(path: Path) -> list[str]:
 
 
 def _stored(path: Path, opened: Opened) -> StoredArray:
-    with _as_data_errors(path), opened() as (file, length):
+    with damage_reported(path, "numpy file", _is_of_system), opened() as (file, length):
         head = _head_of(path, file, length)
     return StoredArray(
         head.shape,
@@ -129,9 +129,9 @@ def _head_of(path: Path, file: IO[bytes], length: int | None) -> _Head:
 
 
 def _whole(path: Path, opened: Opened) -> np.ndarray:
-    with _as_data_errors(path), opened() as (file, length):
+    with damage_reported(path, "numpy file", _is_of_system), opened() as (file, length):
         head = _head_of(path, file, length)
-        body = _exactly(file, math.prod(head.shape) * head.dtype.itemsize)
+        body = exactly(file, math.prod(head.shape) * head.dtype.itemsize)
         file.read(1)  # a zip and a gzip check their checksum at the end
     values = np.frombuffer(body, head.dtype)
     return values.reshape(head.shape, order="F" if head.by_columns else "C")
@@ -139,7 +139,7 @@ def _whole(path: Path, opened: Opened) -> np.ndarray:
 
 def _frames(path: Path, opened: Opened, shape: tuple[int, int, int]) -> Iterator[np.ndarray]:
     count, height, width = shape
-    with _as_data_errors(path), opened() as (file, length):
+    with damage_reported(path, "numpy file", _is_of_system), opened() as (file, length):
         head = _head_of(path, file, length)
         if math.prod(head.shape) != math.prod(shape):
             raise ValueError("it was changed while it was read")
@@ -150,31 +150,15 @@ def _frames(path: Path, opened: Opened, shape: tuple[int, int, int]) -> Iterator
                 "np.ascontiguousarray(...) of it",
             )
         for _ in range(count):
-            body = _exactly(file, height * width * head.dtype.itemsize)
+            body = exactly(file, height * width * head.dtype.itemsize)
             order = "F" if head.by_columns else "C"
             yield np.frombuffer(body, head.dtype).reshape(height, width, order=order)
         file.read(1)
 
 
-def _exactly(file: IO[bytes], size: int) -> bytes:
-    body = file.read(size)
-    if len(body) < size:
-        raise ValueError("it ends too early")
-    return body
-
-
-@contextlib.contextmanager
-def _as_data_errors(path: Path) -> Iterator[None]:
-    """Has what numpy, zipfile and zlib raise for a damaged file come out as DataError."""
-    try:
-        yield
-    except DataError:
-        raise
-    except Exception as error:
-        # Of the system, but for a place before the start of a zip, and what gzip raises.
-        if isinstance(error, OSError) and error.errno not in (errno.EINVAL, None):
-            raise
-        raise DataError(path, f"is not a readable numpy file: {brief(error)}") from None
+def _is_of_system(error: Exception) -> bool:
+    # But for a place before the start of a zip, and what gzip raises.
+    return isinstance(error, OSError) and error.errno not in (errno.EINVAL, None)
 
 
 def read_head(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:

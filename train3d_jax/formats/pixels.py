@@ -1,8 +1,10 @@
 """What all readers of image files share: limits, and how several channels become one map."""
 
+import contextlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
@@ -19,6 +21,35 @@ _LONGEST_REASON = 120
 def brief(error: Exception) -> str:
     """What a library says about a damaged file, on one line, cut to what fits in it."""
     return (" ".join(str(error).split()) or type(error).__name__)[:_LONGEST_REASON]
+
+
+@contextlib.contextmanager
+def damage_reported(
+    path: Path, kind: str, is_of_system: Callable[[Exception], bool] = lambda _: False
+) -> Iterator[None]:
+    """Has whatever a library raises for a damaged file come out as DataError.
+
+    Args:
+      path: the file.
+      kind: what it is said to be no readable one of, as "TIFF".
+      is_of_system: tells errors of the system, which are raised as they are.
+    """
+    try:
+        yield
+    except DataError:
+        raise
+    except Exception as error:
+        if is_of_system(error):
+            raise
+        raise DataError(path, f"is not a readable {kind}: {brief(error)}") from None
+
+
+def exactly(file: IO[bytes], size: int) -> bytes:
+    """So many bytes of a file.  Raises ValueError where it ends before."""
+    body = file.read(size)
+    if len(body) < size:
+        raise ValueError("it ends too early")
+    return body
 
 
 def mute(library: str) -> None:

@@ -17,7 +17,7 @@ import numpy as np
 
 from train3d_jax.errors import DataError
 from train3d_jax.formats.arrays import StoredArray
-from train3d_jax.formats.pixels import brief, check_size, mute
+from train3d_jax.formats.pixels import check_size, damage_reported, mute
 
 _SIZES = ((256, 192), (640, 480))
 """Height and width of upright maps of the LiDAR and of the camera at the front."""
@@ -168,10 +168,8 @@ def _unpacked(path: Path, packed: bytes, sizes: Sequence[tuple[int, int]]) -> np
 
     mute("imagecodecs")
     most = max(4 * height * width for height, width in sizes)
-    try:
+    with damage_reported(path, "depth map of Record3D"):
         body = imagecodecs.lzfse_decode(packed, out=most + 1)
-    except Exception as error:
-        raise DataError(path, f"is not a readable depth map of Record3D: {brief(error)}") from None
     for height, width in sizes:
         if len(body) == 4 * height * width:
             return np.frombuffer(body, "<f4").reshape(height, width)
@@ -186,11 +184,9 @@ def _unpacked(path: Path, packed: bytes, sizes: Sequence[tuple[int, int]]) -> np
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
     """An open zip; what zipfile and zlib raise for a damaged one comes out as DataError."""
-    with path.open("rb") as file:  # raises OSError where the system refuses
-        try:
-            with zipfile.ZipFile(file) as held:
-                yield held
-        except DataError:
-            raise
-        except Exception as error:
-            raise DataError(path, f"is not a readable .r3d: {brief(error)}") from None
+    with (
+        path.open("rb") as file,  # raises OSError where the system refuses
+        damage_reported(path, ".r3d"),
+        zipfile.ZipFile(file) as held,
+    ):
+        yield held

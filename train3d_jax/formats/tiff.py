@@ -8,7 +8,14 @@ from typing import Any
 import numpy as np
 
 from train3d_jax.errors import DataError
-from train3d_jax.formats.pixels import MOST_PIXELS, brief, check_size, equals, mute, one_map
+from train3d_jax.formats.pixels import (
+    MOST_PIXELS,
+    check_size,
+    damage_reported,
+    equals,
+    mute,
+    one_map,
+)
 
 _COMPRESSIONS = {1, 5, 8, 32773, 32946, 34925, 34926, 50000}
 """None, LZW, deflate, PackBits, the older deflate, LZMA, the older and the newer Zstandard.  The
@@ -89,13 +96,8 @@ def _opened(path: Path) -> Iterator[Any]:
     mute("imagecodecs")
     if not path.is_file():
         raise DataError(path, "is missing")
-    try:
-        with tifffile.TiffFile(path) as file:
-            yield file
-    except DataError:
-        raise
-    except Exception as error:
-        raise DataError(path, f"is not a readable TIFF: {brief(error)}") from None
+    with damage_reported(path, "TIFF"), tifffile.TiffFile(path) as file:
+        yield file
 
 
 def _pages(path: Path, file: Any) -> Iterator[Any]:
