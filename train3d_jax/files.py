@@ -1,12 +1,40 @@
-"""Files that are whole or absent: written beside their place, then renamed."""
+"""Files that are whole or absent: written beside their place, then renamed; and read once."""
 
 import contextlib
+import functools
 import os
 import uuid
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from train3d_jax.errors import UserError
+
+_Contents = TypeVar("_Contents")
+
+
+def kept_until_rewritten(
+    files: int,
+) -> Callable[[Callable[[Path], _Contents]], Callable[[Path], _Contents]]:
+    """Has what a function reads of a file kept in memory, for so many files.
+
+    A file is read anew where its size or its time has changed.  The function made raises OSError
+    where the file is not there, and what the one given raises; then nothing is kept.
+    """
+
+    def keeping(read: Callable[[Path], _Contents]) -> Callable[[Path], _Contents]:
+        @functools.lru_cache(files)
+        def kept(path: Path, _size: int, _modified_ns: int) -> _Contents:
+            return read(path)
+
+        @functools.wraps(read)
+        def current(path: Path) -> _Contents:
+            status = path.stat()
+            return kept(path, status.st_size, status.st_mtime_ns)
+
+        return current
+
+    return keeping
 
 
 def _part(path: Path) -> Path:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data.protocol import Scene, UnsuitableError
+from data.protocol import Scene, UnsuitableError, unique_scenes
 from data.readers.listing import folders
 from data.user_maps.camera_files.camera import fitted
 from data.user_maps.camera_files.reading import read_cameras
@@ -30,6 +30,17 @@ def find(root: Path, is_capture: Callable[[Path], bool]) -> list[tuple[str, Path
         inner = [folder] if is_capture(folder) else folders(folder)
         found += [(each.relative_to(root).as_posix(), each) for each in inner if is_capture(each)]
     return found
+
+
+def scenes_listed_by(
+    root: Path,
+    name: str,
+    scene_of: Callable[[str, Path], Scene],
+    on_broken: Callable[[DataError], None],
+) -> list[Scene]:
+    """A scene for each capture, which is a folder with a file of this name."""
+    found = find(root, lambda folder: (folder / name).is_file())
+    return unique_scenes(readable(found, scene_of, on_broken))
 
 
 def readable(

@@ -3,7 +3,6 @@
 The format of manifest.json is that of `data.user_maps.listed_maps`.
 """
 
-import functools
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from data.protocol import DepthMap, Frame, Scene, SingleViews, refuse
 from data.readers.captures import NO_LICENCE
 from data.user_maps.listed_maps import MANIFEST, ListedMaps
 from train3d_jax.errors import DataError
+from train3d_jax.files import kept_until_rewritten
 
 
 @dataclass(frozen=True)
@@ -53,12 +53,7 @@ class Maps:
         return self.root / MANIFEST
 
 
+@kept_until_rewritten(files=2)
 def _listed_maps(manifest: Path) -> ListedMaps:
-    status = manifest.stat()
-    return _parsed(manifest, status.st_size, status.st_mtime_ns)
-
-
-@functools.lru_cache(maxsize=2)
-def _parsed(manifest: Path, size: int, modified_ns: int) -> ListedMaps:
-    """A manifest, parsed once for all of its rows; anew where the file was rewritten."""
+    """A manifest, parsed once for all of its rows."""
     return ListedMaps(manifest)

@@ -22,7 +22,6 @@ from data.protocol import (
     depth_map_of_units,
     metric_depth,
     refuse,
-    unique_scenes,
 )
 from data.readers import captures
 from data.user_maps.camera_files.reading import read_cameras
@@ -46,8 +45,7 @@ class Nerfstudio:
 
     def scenes(self, on_broken: Callable[[DataError], None] = refuse) -> list[Scene]:
         """One scene for each capture; a frame is the `depth_file_path` of one."""
-        found = captures.find(self.root, lambda each: (each / _LIST).is_file())
-        return unique_scenes(captures.readable(found, self._scene, on_broken))
+        return captures.scenes_listed_by(self.root, _LIST, self._scene, on_broken)
 
     def file(self, scene: Scene, frame: Frame) -> Path:
         """The file of depth."""

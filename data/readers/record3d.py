@@ -9,7 +9,6 @@
 The camera is that of the photos, w x h, which are larger than the depth maps.
 """
 
-import functools
 import os
 import re
 from collections.abc import Callable
@@ -30,6 +29,7 @@ from data.readers import captures
 from data.readers.listing import folders, is_data
 from data.user_maps.camera_files.reading import read_cameras
 from train3d_jax.errors import DataError
+from train3d_jax.files import kept_until_rewritten
 from train3d_jax.formats.depth import read_depth_file
 from train3d_jax.formats.record3d import Recording, read_recording
 
@@ -99,12 +99,7 @@ def _scene(name: str, path: Path) -> Scene:
     return Scene(name, path, SingleViews(files))
 
 
+@kept_until_rewritten(files=4)
 def _recording(path: Path) -> Recording:
-    status = path.stat()
-    return _listed(path, status.st_size, status.st_mtime_ns)
-
-
-@functools.lru_cache(maxsize=4)
-def _listed(path: Path, size: int, modified_ns: int) -> Recording:
-    """What a .r3d holds, listed once for all of its frames; anew where it was rewritten."""
+    """What a .r3d holds, listed once for all of its frames."""
     return read_recording(path)

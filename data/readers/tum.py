@@ -24,7 +24,6 @@ from data.protocol import (
     depth_map_of_units,
     refuse,
     refuse_no_camera,
-    unique_scenes,
 )
 from data.readers import captures
 from data.readers.listing import is_data
@@ -65,8 +64,7 @@ class Tum:
 
     def scenes(self, on_broken: Callable[[DataError], None] = refuse) -> list[Scene]:
         """One scene for each capture; a frame is a path in its depth.txt."""
-        found = captures.find(self.root, lambda each: (each / _LIST).is_file())
-        return unique_scenes(captures.readable(found, self._scene, on_broken))
+        return captures.scenes_listed_by(self.root, _LIST, self._scene, on_broken)
 
     def file(self, scene: Scene, frame: Frame) -> Path:
         """The PNG file."""
