@@ -37,13 +37,13 @@ class _Serializer(flags.ArgumentSerializer[Any]):
 
 
 class _Flag(flags.Flag[Any]):
-    boolean = True  # its value may be left out
+    """A flag that `define` made."""
 
 
 def define(name: str, default: bool, text: str) -> flags.FlagHolder[Any]:
     """Defines a flag whose value is a bool, or a number above 0 and up to 1."""
     flag = _Flag(_Parser(), _Serializer(), name, default, text)
-    flag.boolean = True
+    flag.boolean = True  # its value may be left out
     return flags.DEFINE_flag(flag)
 
 

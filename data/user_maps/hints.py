@@ -67,7 +67,7 @@ def hint_beside(
 ) -> CameraHint | None:
     """The hint of the nearest file that holds the camera of a map, see `neighbours`.
 
-    Answers of launch.infer are none: they are estimates, and of these maps.
+    Answers of launch.infer do not count: they are estimates, and of these maps.
     """
     for each in neighbours(file):
         try:

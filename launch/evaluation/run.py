@@ -103,9 +103,7 @@ class _Run:
         truths: list[Truth] = []
         cameras: dict[int, Camera] = {}  # of the maps that can be evaluated
         left_out = 0
-        for number, result in self._each(
-            self._camera_and_truths, [*map(int, chosen)], f"{name}, truth"
-        ):
+        for number, result in self._each(self._camera_and_truths, chosen, f"{name}, truth"):
             if isinstance(result, DataError):
                 tqdm.write(printable(f"{name}, map {number}: {result}"))
                 continue

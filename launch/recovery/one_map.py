@@ -242,7 +242,7 @@ def answer_of(
         model=origin.model,
         method=origin.method,
         intrinsics=None if recovered.map is None else recovered.map.intrinsics,
-        focal_source=_focal_source(recovered, config),
+        focal_source=_focal_source(recovered),
         hints=[(hint.source, hint.origin, hint.intrinsics[1, 1], hint.sigma) for hint in hints],
         flags=flags,
         settings=origin.settings,
@@ -250,7 +250,7 @@ def answer_of(
     )
 
 
-def _focal_source(recovered: Recovered, config: RecoveryConfig) -> str:
+def _focal_source(recovered: Recovered) -> str:
     """Where the focal length of an answer is from, as its JSON names it."""
     shared = None if recovered.map is None else recovered.map.shared
     if shared is not None:

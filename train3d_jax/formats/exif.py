@@ -70,7 +70,7 @@ class ExifFocal(NamedTuple):
 def exif_focal(path: str | os.PathLike[str], size: tuple[int, int]) -> ExifFocal | None:
     """The focal length of a picture, in pixels of a depth map that shows the same.
 
-    A map of another aspect ratio, and a picture whose EXIF tells of another one, are taken as the
+    A map of another aspect ratio, and a picture whose EXIF states another one, are taken as the
     largest crop of that shape, and sigma is 0.2.
 
     Args:
@@ -146,7 +146,7 @@ def _equivalent(
 ) -> tuple[float, list[float]] | None:
     """The 35 mm equivalent in millimetres, and sigmas of its logarithm; None without tags.
 
-    Raises DataError where there are tags, and none is a focal length.
+    Raises DataError where there are tags, but no focal length among them.
     """
     given, optical = (
         tags.get(tag) for tag in (ExifTags.Base.FocalLengthIn35mmFilm, ExifTags.Base.FocalLength)

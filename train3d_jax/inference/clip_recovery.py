@@ -22,7 +22,7 @@ class Pooled:
       camera: of all frames.
       shift: what the caller knows of shifts.
       offset: of all frames, where they have one scale and one shift.
-      shifts: canonical, of each frame, where each has its own and none is known.
+      shifts: canonical, of each frame, where each has its own and the caller knows no shift.
     """
 
     camera: clips.Camera
