@@ -10,7 +10,7 @@ from data.user_maps.depth_files import DepthFile
 from launch.recovery import saving
 from launch.recovery.config import RecoveryConfig
 from train3d_jax.export import answers
-from train3d_jax.geometry import camera, depth_maps
+from train3d_jax.geometry import depth_maps
 from train3d_jax.pictures.shapes import Shape
 from train3d_jax.pictures.turntables import draw_film
 
@@ -62,10 +62,12 @@ def _shapes(
     for file, answer in answered:
         values = sign * read_map(file, config.reading)
         size = values.shape[0], values.shape[1]
-        given, found = (
-            depth_maps.recovered_depth(values, answer[factor], answer[term], config.space)
-            for factor, term in (("canonical_scale", "canonical_offset"), ("a", "b"))
+        intrinsics = np.array(answer["intrinsics"])
+        low, high = answer["focal_interval_px"] or (0, 1)
+        canonical = answer["canonical_scale"], answer["canonical_offset"]
+        given = saving.given_shape(
+            values, canonical, intrinsics if low == high else None, config.space
         )
-        first_guess = camera.centred_intrinsics(camera.initial_focal(size[0]), *size)
+        found = depth_maps.recovered_depth(values, answer["a"], answer["b"], config.space)
         colours = saving.colours_of(file, size, config.saving.rgb).pixels
-        yield Shape(given, first_guess), Shape(found, np.array(answer["intrinsics"])), colours
+        yield given, Shape(found, intrinsics), colours

@@ -3,7 +3,7 @@
 import contextlib
 import os
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -14,6 +14,9 @@ from train3d_jax.errors import DataError, UserError
 from train3d_jax.export import cameras, point_clouds
 from train3d_jax.export.depth_files import write_depth
 from train3d_jax.geometry import affine, camera, depth_maps
+
+if TYPE_CHECKING:  # it imports matplotlib, which few runs need
+    from train3d_jax.pictures.shapes import Shape
 
 _FOLDERS = (ENDINGS["colmap"], ENDINGS["nerfstudio"])
 _IN_FOLDERS = (*cameras.COLMAP_FILES, "transforms.json")
@@ -171,15 +174,9 @@ def _draw(
 
     depth_map, estimate, canonical = recovered.map, recovered.estimate, recovered.canonical
     assert depth_map is not None and estimate is not None and canonical is not None
-    first_guess = camera.initial_focal(depth_map.size[0])
-    before = Shape(
-        depth_maps.recovered_depth(
-            depth_map.values, *affine.coefficients(*canonical, 0.0, config.space), config.space
-        ),
-        # A known camera is not corrected, so that the picture "before" has it too.
-        intrinsics
-        if depth_map.hints and not depth_map.hints[0].sigma
-        else camera.centred_intrinsics(first_guess, *depth_map.size),
+    is_known = bool(depth_map.hints) and not depth_map.hints[0].sigma
+    before = given_shape(
+        depth_map.values, canonical, intrinsics if is_known else None, config.space
     )
     if config.saving.edge_filter:
         before = before._replace(depth=np.where(depth > 0, before.depth, 0))
@@ -190,6 +187,30 @@ def _draw(
         draw_sheet(paths["picture"], shown, before, after, title, pixels)
     if "turntable" in config.saving.kinds:
         draw_turntable(paths["turntable"], before, after, pixels)
+
+
+def given_shape(
+    values: np.ndarray,
+    canonical: tuple[float, float],
+    known: np.ndarray | None,
+    space: affine.Space,
+) -> "Shape":
+    """A map without any correction: the picture "before".
+
+    Args:
+      values: of the map, shape (H, W).
+      canonical: scale and offset of its canonical form.
+      known: its camera, where that is not corrected; None for the first guess.
+      space: of the values.
+    """
+    from train3d_jax.pictures.shapes import Shape  # it imports matplotlib
+
+    height, width = values.shape
+    first_guess = camera.centred_intrinsics(camera.initial_focal(height), height, width)
+    return Shape(
+        depth_maps.recovered_depth(values, *affine.coefficients(*canonical, 0.0, space), space),
+        first_guess if known is None else known,
+    )
 
 
 def remove(out: Path, name: str) -> None:
