@@ -10,6 +10,7 @@ from raw_files import put
 from launch.recovery import shared_camera
 from launch.recovery.shards import Shard
 from train3d_jax.errors import UserError
+from train3d_jax.inference import clips
 
 # Parts of a folder.
 
@@ -55,7 +56,7 @@ def test_a_shard_without_maps_is_done_at_once(tmp_path, solver):
 def test_every_shard_finds_the_one_camera_from_all_maps(tmp_path, solver, monkeypatch):
     fill(tmp_path / "in", [f"{number}.npy" for number in range(5)])
     seen = []
-    shared = shared_camera.SharedCamera(30.0, (29.0, 31.0), 5, 5)
+    shared = shared_camera.SharedCamera(clips.Camera(30.0, (29.0, 31.0), 5), 5)
     monkeypatch.setattr(
         shared_camera.Pooling, "camera", lambda self, _: seen.append(len(self._files)) or shared
     )

@@ -146,20 +146,24 @@ def _known_of(
     maps: Sequence[Map], config: RecoveryConfig, known_shift: float | None
 ) -> recovery.Known:
     """What flags, the most trusted hint of each map, and the other maps of its camera say."""
-    focal, sigma, shift, offset = (np.full(len(maps), np.nan) for _ in range(4))
-    sigma[:] = 0
-    for number, each in enumerate(maps):
-        if each.shared is not None:
-            focal[number] = each.shared.focal
-            shift[number] = each.shared.shift_of(each.file)
-            offset[number] = each.shared.offset_of(each.file)
-        elif each.hints:
-            focal[number], sigma[number] = each.hints[0].intrinsics[1, 1], each.hints[0].sigma
-    if config.shift_known and known_shift is None and np.isnan(offset).all():
-        return recovery.Known(focal, sigma, True, None, config.shift_sigma)
+    focal, shift, offset = (np.full(len(maps), np.nan) for _ in range(3))
+    focal_sigma, shift_sigma = np.zeros(len(maps)), np.zeros(len(maps))
     if known_shift is not None:
         shift[:] = known_shift
-    return recovery.Known(focal, sigma, shift, offset)
+    elif config.shift_known:
+        offset[:], shift_sigma[:] = 0, config.shift_sigma
+    for number, each in enumerate(maps):
+        if each.shared is None:
+            if each.hints:
+                hint = each.hints[0]
+                focal[number], focal_sigma[number] = hint.intrinsics[1, 1], hint.sigma
+            continue
+        focal[number] = each.shared.camera.focal
+        if each.shared.offset is not None:
+            offset[number], shift_sigma[number] = each.shared.offset[1], 0
+        elif each.shared.shifts is not None:
+            shift[number] = each.shared.shift_of(each.file)
+    return recovery.Known(focal, focal_sigma, shift, offset, shift_sigma)
 
 
 def _recovered(

@@ -42,9 +42,7 @@ class SharedCamera:
     """The camera that took all maps, as it was estimated, and the shifts of a clip.
 
     Attributes:
-      focal: pixels.
-      interval: pixels, central 90 %.
-      used: maps that the estimate is based on.
+      camera: its focal length, and of how many maps that is.
       total: maps in the folder or clip.
       clip: name of the clip; empty for a folder with one camera.
       source: of the focal length, as answers name it.
@@ -52,37 +50,29 @@ class SharedCamera:
         have shifts of their own.
       scale: what values with their offset are multiplied with, where there is one offset.
       shifts: canonical, of each frame by its name: low end, median, high end.
-      hint_disagrees: the maps together and what is known of their camera exclude each other.
     """
 
-    focal: float
-    interval: tuple[float, float]
-    used: int
+    camera: clips.Camera
     total: int
     clip: str = ""
     source: str = "maps"
     offset: clips.Interval | None = None
     scale: float = 1.0
     shifts: Mapping[str, clips.Interval] | None = None
-    hint_disagrees: bool = False
 
     def shift_of(self, file: DepthFile) -> float:
         """The canonical shift of a frame that has its own; NaN where it is not known."""
-        return (self.shifts or {}).get(file.name, _UNKNOWN)[1]
-
-    def offset_of(self, file: DepthFile) -> float:
-        """The offset of all frames; NaN where there is none."""
-        return (self.offset or _UNKNOWN)[1]
+        return (self.shifts or {}).get(file.name, (math.nan, math.nan))[1]
 
     def applied(
         self, file: DepthFile, estimate: Estimate, canonical: tuple[float, float]
     ) -> Estimate:
         """The estimate of a map whose camera, and shift, were known: with their intervals."""
-        estimate = estimate._replace(focal_interval=self.interval)
-        if self.used:
+        estimate = estimate._replace(focal_interval=self.camera.interval)
+        if self.camera.used:
             # A map that is unlike the others is no reason to doubt their camera.
             flags = [flag for flag in estimate.flags if flag != "hint_disagrees"]
-            flags += ["hint_disagrees"] * self.hint_disagrees
+            flags += ["hint_disagrees"] * self.camera.hint_disagrees
             estimate = estimate._replace(flags=tuple(flags))
         if self.offset is not None:
             scale, offset = canonical
@@ -99,25 +89,22 @@ class SharedCamera:
         values = focal_and_interval(answer)
         if values is None:
             return True
-        if not np.allclose(values, (self.focal, *self.interval), _FLOAT32, 0):
+        if not np.allclose(values, (self.camera.focal, *self.camera.interval), _FLOAT32, 0):
             return False
         if self.offset is None:
             return True
         return bool(np.isclose(answer["b"], answer["a"] * self.offset[1], _FLOAT32, 0))
 
     def __str__(self) -> str:
-        low, high = self.interval
+        low, high = self.camera.interval
         name = f"clip {self.clip}" if self.clip else "shared camera"
-        text = f"{name}: focal length {self.focal:.1f} px ({low:.1f} to {high:.1f})"
+        text = f"{name}: focal length {self.camera.focal:.1f} px ({low:.1f} to {high:.1f})"
         if self.source == "maps":
-            text += f", from {self.used} of {self.total} maps"
+            text += f", from {self.camera.used} of {self.total} maps"
         if self.offset is not None:
             low, middle, high = self.offset
             text += f"; offset of all frames {middle:.4g} ({low:.4g} to {high:.4g})"
         return text
-
-
-_UNKNOWN = (math.nan, math.nan, math.nan)
 
 
 class _Read(NamedTuple):
@@ -186,17 +173,14 @@ class Pooling:
             raise UserError(
                 f"{self._name}: none of {len(chosen)} maps can be read and solved; the first: {why}"
             )
-        return SharedCamera(
-            camera.focal, camera.interval, camera.used, len(self._files), self._clip,
-            source="maps" if hint is None or camera.hint_dropped else hint.source,
-            hint_disagrees=camera.hint_disagrees,
-        )  # fmt: skip
+        source = "maps" if hint is None or camera.hint_dropped else hint.source
+        return SharedCamera(camera, len(self._files), self._clip, source)
 
     def with_offset(self, shared: SharedCamera) -> SharedCamera:
         """The camera, and the one offset of all frames of a clip."""
         if self._config.shift_is_exact:
             return dataclasses.replace(shared, offset=(0.0, 0.0, 0.0))
-        known = clips.Camera(shared.focal, shared.interval).known()
+        known = shared.camera.known()
         batches = self._batches(self._spread(clips.MOST_FRAMES), "shift")
         evidence = (self._evidence(maps, known) for maps in batches)
         offset = clips.shared_offset(evidence, self._config.shift_sigma)
@@ -206,7 +190,7 @@ class Pooling:
 
     def with_shifts(self, shared: SharedCamera) -> SharedCamera:
         """The camera, and the shift of each frame of a clip."""
-        known = clips.Camera(shared.focal, shared.interval).known()
+        known = shared.camera.known()
         names: list[str] = []
 
         def evidence() -> Iterator[recovery.Evidence]:
