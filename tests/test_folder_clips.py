@@ -89,6 +89,28 @@ def test_a_known_shift_of_a_clip_leaves_one_scale(tmp_path, solver, evidence):
         assert (answer["a"], answer["b"]) == (1, 0)
 
 
+def test_a_map_beside_a_clip_keeps_its_known_shift(tmp_path, solver, evidence):
+    save(tmp_path / "in" / "film.npy", film()[:2])
+    fill(tmp_path / "in", ["alone.npy"])
+    recovered(tmp_path, affine="clip", shift_known=True, shift_sigma=0.05)
+    ((_, known),) = solver  # one batch
+    alone, *frames = np.stack([known.offset, known.shift_sigma], -1)
+    np.testing.assert_array_equal(alone, [0, 0.05])
+    for offset, sigma in frames:
+        assert offset != 0 and sigma == 0
+
+
+def test_a_clip_without_evidence_leaves_the_other_maps(tmp_path, solver, evidence, capsys):
+    save(tmp_path / "in" / "film.npy", film())
+    save(tmp_path / "in" / "flat.npy", np.ones((2, *SIZE)))
+    fill(tmp_path / "in", ["alone.npy"])
+    assert recovered(tmp_path) == (FRAMES + 1, 2, 0)
+    assert "clip flat: none of 2 maps can be read and solved" in capsys.readouterr().out
+    assert {row["input"] for row in rows_of(tmp_path / "out") if row["error"]} == {
+        "flat.npy[0]", "flat.npy[1]",
+    }  # fmt: skip
+
+
 def test_frames_of_a_folder_have_shifts_that_follow_each_other(tmp_path, solver, evidence):
     for number, values in enumerate(film()):
         save(tmp_path / "in" / f"{2 * number + 1}.npy", values)

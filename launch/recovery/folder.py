@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from data.parallel.work import run_in_order
 from data.user_maps.depth_files import DepthFile, Listing
-from launch import compiling
+from launch import compiling, program
 from launch.recovery import one_map, saving, shared_camera
 from launch.recovery.config import ENDINGS, RecoveryConfig
 from launch.recovery.notes import Note, notes_of
@@ -157,18 +157,29 @@ class _Recovery:
             if file.name in self._clips:
                 maps.setdefault(self._clips[file.name], []).append(file)
         for clip, frames in maps.items():
-            pooling = shared_camera.Pooling(frames, config, self._models, clip)
-            shared = pooling.camera(lambda file, size: one_map.hints_of(file, size, config)[0])
-            if clip and config.affine == "clip":
-                shared = pooling.with_offset(shared)
-            elif clip and not config.shift_known:
-                shared = pooling.with_shifts(shared)
-            self._shared[clip] = shared
-            tqdm.write(str(shared))
+            try:
+                self._shared[clip] = self._pooled(frames, clip)
+            except UserError as error:
+                if len(frames) == len(files):
+                    raise
+                # Each frame tells what is wrong with it; other maps are recovered.
+                tqdm.write(printable(program.message(error)))
+            else:
+                tqdm.write(str(self._shared[clip]))
+
+    def _pooled(self, frames: Sequence[DepthFile], clip: str) -> shared_camera.SharedCamera:
+        config = self._config
+        pooling = shared_camera.Pooling(frames, config, self._models, clip)
+        shared = pooling.camera(lambda file, size: one_map.hints_of(file, size, config)[0])
+        if clip and config.affine == "clip":
+            return pooling.with_offset(shared)
+        if clip and not config.shift_known:
+            return pooling.with_shifts(shared)
+        return shared
 
     def _shared_of(self, file: DepthFile) -> shared_camera.SharedCamera | None:
         clip = self._clips.get(file.name)
-        return None if clip is None else self._shared[clip]
+        return None if clip is None else self._shared.get(clip)
 
     def merge(self, files: Sequence[DepthFile]) -> Iterator[_Row]:
         """A row for each file from the answer that a shard has left.
