@@ -142,6 +142,16 @@ def test_a_clip_is_resumed_and_split_into_shards(tmp_path, solver, evidence):
     assert rows_of(tmp_path / "parts") == whole
 
 
+def test_frames_whose_shift_others_have_changed_are_recovered_again(tmp_path, solver, evidence):
+    for number, values in enumerate(film()):
+        save(tmp_path / "in" / f"{number}.npy", values)
+    assert recovered(tmp_path, clip=True) == (FRAMES, 0, 0)
+    assert recovered(tmp_path, clip=True, resume=True) == (FRAMES, 0, FRAMES)
+    save(tmp_path / "in" / "5.npy", 1 + 0.1 * film()[0])
+    counts = recovered(tmp_path, clip=True, resume=True)
+    assert counts.recovered == FRAMES + 1 and counts.resumed < FRAMES
+
+
 def test_frames_of_two_sizes_are_refused_before_anything_is_written(tmp_path, solver, evidence):
     save(tmp_path / "in" / "1.npy", np.ones(SIZE))
     save(tmp_path / "in" / "2.npy", np.ones((SIZE[0], SIZE[1] + 1)))

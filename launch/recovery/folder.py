@@ -235,7 +235,7 @@ class _Recovery:
         if answer["settings"] != self._origin.settings:
             return None
         shared = self._shared_of(file)
-        if shared is not None and not shared.is_of(answer):
+        if shared is not None and not shared.is_of(file, answer):
             return None
         try:
             picture = saving.image_of(file, self._config.saving.rgb)

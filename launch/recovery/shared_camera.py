@@ -84,16 +84,17 @@ class SharedCamera:
             return estimate._replace(shift_interval=(low, high))
         return estimate
 
-    def is_of(self, answer: Mapping[str, Any]) -> bool:
-        """Whether an answer of an earlier run has this focal length, interval and offset."""
+    def is_of(self, file: DepthFile, answer: Mapping[str, Any]) -> bool:
+        """Whether an answer of an earlier run has this focal length, interval and shift."""
         values = focal_and_interval(answer)
         if values is None:
             return True
         if not np.allclose(values, (self.camera.focal, *self.camera.interval), _FLOAT32, 0):
             return False
-        if self.offset is None:
-            return True
-        return bool(np.isclose(answer["b"], answer["a"] * self.offset[1], _FLOAT32, 0))
+        if self.offset is not None:
+            return bool(np.isclose(answer["b"], answer["a"] * self.offset[1], _FLOAT32, 0))
+        shift = self.shift_of(file)
+        return math.isnan(shift) or bool(np.isclose(answer["shift"], shift, _FLOAT32, _FLOAT32))
 
     def __str__(self) -> str:
         low, high = self.camera.interval
