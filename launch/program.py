@@ -9,6 +9,7 @@ import signal
 import sys
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
+from typing import NoReturn
 
 from absl import app, flags, logging
 
@@ -90,6 +91,13 @@ def _why_there_is_no_device() -> str | None:
             )
         return f"JAX finds no device ({reason}); JAX_PLATFORMS=cpu computes on the CPU"
     return None
+
+
+def end_now() -> NoReturn:
+    """Ends the process with status 0 at once: at Python's own end a thread that compiles aborts."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 def message(error: UserError) -> str:

@@ -39,6 +39,8 @@ def main() -> None:
         print()
     finally:
         server.stop()
+    if server.compiles():
+        program.end_now()
 
 
 if __name__ == "__main__":

@@ -45,6 +45,7 @@ class Server(viser.ViserServer):
         _check_free(host, port)
         self._host, self._context = host, context
         self._windows: dict[int, Window] = {}
+        self._compiler: threading.Thread | None = None
         with contextlib.redirect_stdout(io.StringIO()):  # a table of addresses
             super().__init__(host, port, label="Train-3D", verbose=False)
         self.scene.set_up_direction("-y")
@@ -56,6 +57,15 @@ class Server(viser.ViserServer):
     def request_share_url(self, verbose: bool = True) -> str | None:
         """Nothing: viser would have a page ask for an address on the internet."""
         del verbose
+
+    def compile_ahead(self) -> None:
+        """Compiles what Recover needs, while the user looks at the first map."""
+        self._compiler = threading.Thread(target=_compile, args=(self._context,), daemon=True)
+        self._compiler.start()
+
+    def compiles(self) -> bool:
+        """Whether `compile_ahead` is still at work."""
+        return self._compiler is not None and self._compiler.is_alive()
 
     def stop(self) -> None:
         """Closes all windows and ends."""
@@ -141,15 +151,15 @@ def serve(config: ViewConfig) -> tuple[Server, int]:
     if models:
         networks.check_models(models, settings.space, focal_known=False)
     context = ViewerContext(
-        entries, settings, models, config.geometry_with_networks, truth=config.listing is None
-    )
+        entries, settings, models, config.geometry_with_networks,
+        truth=config.listing is None, listing=config.listing,
+    )  # fmt: skip
     server = Server(context, config.host, config.port)
-    threading.Thread(target=_compile, args=(context,), daemon=True).start()
+    server.compile_ahead()
     return server, len(entries)
 
 
 def _compile(context: ViewerContext) -> None:
-    """Compiles what Recover needs, while the user looks at the first map."""
     method = context.methods()[0]
     models, space = context.models_for(method), context.config.space
     blocks = recovery.make_blocks([np.ones((8, 8))])
