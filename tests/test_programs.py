@@ -23,7 +23,7 @@ FLAGS = {
     "infer": [
         *("input", "out", "model", "space", "method", "batch_size", "key", "channel", "invalid"),
         *("allow_8bit", "ray_depth", "camera", "focal_px", "fov_deg", "intrinsics", "shift_known"),
-        *("shared_camera", "save", "rgb", "edge_filter", "resume", "from"),
+        *("shared_camera", "save", "rgb", "edge_filter", "resume", "from", "clip", "affine"),
     ],
     "evaluate": [
         *("data", "model", "out", "space", "crop", "crops", "seed", "max_maps", "batch_size"),
@@ -32,7 +32,7 @@ FLAGS = {
     "view": [
         *("input", "data", "space", "model", "rgb", "out", "host", "port", "key", "channel"),
         *("invalid", "allow_8bit", "negate", "save", "edge_filter", "camera", "focal_px"),
-        *("fov_deg", "intrinsics", "from"),
+        *("fov_deg", "intrinsics", "from", "shift_known", "ray_depth", "clip", "affine"),
     ],
     "weights": ["out", "epochs", "share"],
 }

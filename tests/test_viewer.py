@@ -15,8 +15,9 @@ from ply_files import read_ply
 from data.prepared import manifest, writing
 from data.protocol import DepthMap
 from data.user_maps.known_cameras import KnownCamera
-from launch.recovery.config import RecoveryConfig
+from launch.recovery.config import RecoveryConfig, SaveSettings
 from launch.recovery.folder import recover_folder
+from launch.recovery.one_map import find_maps
 from train3d_jax.geometry.depth_maps import point_cloud, recovered_depth
 from train3d_jax.inference.models import load_model
 
@@ -366,3 +367,30 @@ def test_on_prepared_sets_errors_are_reported_and_the_truth_is_a_click_away(
         assert not window.errors
     finally:
         server.stop()
+
+
+def test_frames_of_a_clip_are_recovered_with_the_camera_of_all(browser, model, tmp_path):
+    """As launch.infer recovers them."""
+    (tmp_path / "maps").mkdir()
+    room = box_room(0, (96, 144))[0]
+    frames = [2 * room[:, step : step + 128] - 1 for step in (0, 8, 16)]
+    np.save(tmp_path / "maps" / "film.npy", np.stack(frames))
+    saving = SaveSettings(())
+    config = RecoveryConfig(
+        tmp_path / "maps", tmp_path / "out", (tmp_path,), "depth", affine="clip", saving=saving
+    )
+    listing = find_maps(config)
+    entries = viewer_maps.entries_of_folder(config, listing)
+    context = ViewerContext(entries, config, [model], named=False, truth=False, listing=listing)
+    running = viewer_server.Server(context, "127.0.0.1", 0)
+    recover_folder(config, [model])
+    answer = json.loads((tmp_path / "out" / "film" / "000000.json").read_text())
+    try:
+        page = open_window(browser, running).page
+        press(page, "Recover")
+        shows(page, "film.npy[0]: recovered")
+        for key in (FOCAL, SHIFT, "a", "b"):
+            assert number(page, key) == answer[key]
+        page.close()
+    finally:
+        running.stop()

@@ -3,7 +3,7 @@
 import re
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -54,6 +54,22 @@ def with_frames(
         maps += frames
         clips.update((frame.name, file.name) for frame in frames)
     return maps, clips
+
+
+def frames_by_clip(
+    files: Sequence[DepthFile], clips: Mapping[str, str]
+) -> dict[str, list[DepthFile]]:
+    """The frames of each clip, in their order.
+
+    Args:
+      files: maps.
+      clips: the clip of each that is a frame, by its name.
+    """
+    frames: dict[str, list[DepthFile]] = {}
+    for file in files:
+        if file.name in clips:
+            frames.setdefault(clips[file.name], []).append(file)
+    return frames
 
 
 def in_order_of_numbers(files: Sequence[DepthFile]) -> list[DepthFile]:

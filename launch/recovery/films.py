@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data.user_maps.clips import read_map
+from data.user_maps.clips import frames_by_clip, read_map
 from data.user_maps.depth_files import DepthFile
 from launch.recovery import saving
 from launch.recovery.config import RecoveryConfig
@@ -36,12 +36,8 @@ def draw_films(
     Raises:
       UserError: one cannot be written.
     """
-    frames: dict[str, list[DepthFile]] = {}
-    for file in files:
-        if file.name in clips:
-            frames.setdefault(clips[file.name], []).append(file)
     written = []
-    for clip, maps in frames.items():
+    for clip, maps in frames_by_clip(files, clips).items():
         chosen = np.unique(np.linspace(0, len(maps) - 1, min(len(maps), MOST_FRAMES)).round())
         answered = [
             (file, answer)

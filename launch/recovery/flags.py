@@ -7,7 +7,6 @@ from typing import Any, cast
 from absl import flags
 
 from data.user_maps.depth_files import Listing
-from launch import soft_flags
 from launch.recovery import camera_flags, shared_flags
 from launch.recovery.config import GUESS, METHODS, NO_NETWORK, REMOVED_METHODS, RecoveryConfig
 from launch.recovery.shards import shard_of
@@ -43,27 +42,9 @@ _METHOD = flags.DEFINE(
 )  # fmt: skip
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", 16, "Maps solved at once.", lower_bound=1)
 
-_RAY_DEPTH = flags.DEFINE_bool(
-    "ray_depth", False, "Maps hold distances to the camera's centre; needs a known camera."
-)
-_SHIFT_KNOWN = soft_flags.define(
-    "shift_known", False,
-    "The maps' shift is right (b = 0); estimate the focal length only.  With a number, as 0.05, it "
-    "may be off by that share of the depth (one sigma), and the maps refine it.",
-)  # fmt: skip
 _SHARED_CAMERA = flags.DEFINE_bool(
     "shared_camera", False, "One camera took all maps; estimate its focal length from all together."
 )
-
-_CLIP = flags.DEFINE_bool(
-    "clip", False,
-    "All maps are the frames of one clip: one camera.  Files that hold several maps are clips.",
-)  # fmt: skip
-_AFFINE = flags.DEFINE_enum(
-    "affine", "frame", ["frame", "clip"],
-    "Clips: each frame has a scale and a shift of its own, or the whole clip has one of each "
-    "(Video-Depth-Anything, DepthCrafter).",
-)  # fmt: skip
 
 _RESUME = flags.DEFINE_bool("resume", False, "Keep the answers of an earlier run.")
 _SHARD = flags.DEFINE_string(
@@ -96,7 +77,6 @@ def configuration() -> tuple[RecoveryConfig, Listing]:
     if space == "log" and not flags.FLAGS["method"].present:
         method = "geometric"
         print(NO_NETWORK, flush=True)
-    shift = shared_flags.of_table(_SHIFT_KNOWN.name, "shift_known")
     config = RecoveryConfig(
         input=Path(_INPUT.value),
         out=Path(_OUT.value),
@@ -105,18 +85,13 @@ def configuration() -> tuple[RecoveryConfig, Listing]:
         method=cast(Any, method),
         batch_size=_BATCH_SIZE.value,
         camera=camera_flags.known_camera(),
-        shift_known=bool(shift),
-        shift_sigma=0.0 if isinstance(shift, bool) else shift,
         shared_camera=_SHARED_CAMERA.value,
-        ray_depth=shared_flags.of_table(_RAY_DEPTH.name, "ray_depth"),
         reading=shared_flags.reading(),
         saving=shared_flags.saving(),
-        clip=_CLIP.value,
-        affine=shared_flags.of_table(_AFFINE.name, "affine"),
         resume=_RESUME.value,
         shard=shard_of(_SHARD.value, _MERGE.value),
         merge=_MERGE.value,
-        producer=shared_flags.producer_name(),
+        **shared_flags.known(),
     )
     listing = find_maps(config)
     if space == GUESS:

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from tqdm import tqdm
 
 from data.parallel.work import run_in_order
+from data.user_maps.clips import frames_by_clip
 from data.user_maps.depth_files import DepthFile, Listing
 from launch import compiling, program
 from launch.recovery import one_map, saving, shared_camera
@@ -152,13 +153,9 @@ class _Recovery:
         """
         config = self._config
         self._clips = dict.fromkeys((f.name for f in files), "") if config.shared_camera else clips
-        maps: dict[str, list[DepthFile]] = {}
-        for file in files:
-            if file.name in self._clips:
-                maps.setdefault(self._clips[file.name], []).append(file)
-        for clip, frames in maps.items():
+        for clip, frames in frames_by_clip(files, self._clips).items():
             try:
-                self._shared[clip] = self._pooled(frames, clip)
+                self._shared[clip] = one_map.pooled(frames, clip, config, self._models)
             except UserError as error:
                 if len(frames) == len(files):
                     raise
@@ -166,16 +163,6 @@ class _Recovery:
                 tqdm.write(printable(program.message(error)))
             else:
                 tqdm.write(str(self._shared[clip]))
-
-    def _pooled(self, frames: Sequence[DepthFile], clip: str) -> shared_camera.SharedCamera:
-        config = self._config
-        pooling = shared_camera.Pooling(frames, config, self._models, clip)
-        shared = pooling.camera(lambda file, size: one_map.hints_of(file, size, config)[0])
-        if clip and config.affine == "clip":
-            return pooling.with_offset(shared)
-        if clip and not config.shift_known:
-            return pooling.with_shifts(shared)
-        return shared
 
     def _shared_of(self, file: DepthFile) -> shared_camera.SharedCamera | None:
         clip = self._clips.get(file.name)

@@ -15,6 +15,7 @@ from launch.recovery import saving
 from launch.recovery.config import RecoveryConfig
 from launch.recovery.producer_notes import explained, refuse_photo
 from launch.recovery.recovered import Map, Recovered
+from launch.recovery.shared_camera import Pooling, SharedCamera
 from launch.recovery.summary import NAME
 from train3d_jax.errors import DataError, UserError
 from train3d_jax.export import answers
@@ -107,6 +108,29 @@ def hints_of(
     else:
         notes += map(str, found)
     return hints, tuple(f"camera: {note}" for note in notes)
+
+
+def pooled(
+    frames: Sequence[DepthFile], clip: str, config: RecoveryConfig, models: Sequence[Model]
+) -> SharedCamera:
+    """The camera of the frames of a clip and their shifts, from all of them.
+
+    Args:
+      frames: the maps.
+      clip: its name; empty for maps of one camera that are no clip.
+      config: method, space and what is known.
+      models: networks of `config.runs`.
+
+    Raises:
+      UserError: frames differ in size, or none can be solved.
+    """
+    pooling = Pooling(frames, config, models, clip)
+    shared = pooling.camera(lambda file, size: hints_of(file, size, config)[0])
+    if clip and config.affine == "clip":
+        return pooling.with_offset(shared)
+    if clip and not config.shift_known:
+        return pooling.with_shifts(shared)
+    return shared
 
 
 def solve(

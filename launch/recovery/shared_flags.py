@@ -1,4 +1,4 @@
-"""Flags that launch.infer and launch.view share: networks, how files are read, what is saved."""
+"""Flags that launch.infer and launch.view share: networks, files, what is known, what is saved."""
 
 from pathlib import Path
 from typing import Any, cast
@@ -6,6 +6,7 @@ from typing import Any, cast
 from absl import flags
 
 from data.user_maps.producers import PRODUCERS, Producer
+from launch import soft_flags
 from launch.recovery.config import ENDINGS, SaveSettings
 from train3d_jax.errors import UserError
 from train3d_jax.formats.depth import ReadSettings
@@ -35,6 +36,24 @@ _NEGATE = flags.DEFINE_bool(
     "negate", False,
     "Multiply all values but those of --invalid by -1: near and far are swapped in the files, as "
     "in 1 - depth or OpenGL's z.",
+)  # fmt: skip
+
+_RAY_DEPTH = flags.DEFINE_bool(
+    "ray_depth", False, "Maps hold distances to the camera's centre; needs a known camera."
+)
+_SHIFT_KNOWN = soft_flags.define(
+    "shift_known", False,
+    "The maps' shift is right (b = 0); estimate the focal length only.  With a number, as 0.05, it "
+    "may be off by that share of the depth (one sigma), and the maps refine it.",
+)  # fmt: skip
+_CLIP = flags.DEFINE_bool(
+    "clip", False,
+    "All maps are the frames of one clip: one camera.  Files that hold several maps are clips.",
+)  # fmt: skip
+_AFFINE = flags.DEFINE_enum(
+    "affine", "frame", ["frame", "clip"],
+    "Clips: each frame has a scale and a shift of its own, or the whole clip has one of each "
+    "(Video-Depth-Anything, DepthCrafter).",
 )  # fmt: skip
 
 _SAVE = flags.DEFINE_list(
@@ -89,11 +108,6 @@ def producer() -> Producer | None:
     return None if _FROM.value is None else PRODUCERS[_FROM.value]
 
 
-def producer_name() -> str | None:
-    """The value of --from."""
-    return _FROM.value
-
-
 def has_space(values: dict[str, str | None]) -> bool:
     """Whether --space is given, or --from has one; for a validator of both."""
     name = values["from"]
@@ -129,6 +143,19 @@ def of_table(flag: str, field: str) -> Any:
     if flags.FLAGS[flag].present or table is None or table.space not in (None, space()):
         return flags.FLAGS[flag].value
     return getattr(table, field)
+
+
+def known() -> dict[str, Any]:
+    """What is known of the maps beside their camera: fields of `RecoveryConfig`."""
+    shift = of_table(_SHIFT_KNOWN.name, "shift_known")
+    return {
+        "shift_known": bool(shift),
+        "shift_sigma": 0.0 if isinstance(shift, bool) else shift,
+        "ray_depth": of_table(_RAY_DEPTH.name, "ray_depth"),
+        "clip": _CLIP.value,
+        "affine": of_table(_AFFINE.name, "affine"),
+        "producer": _FROM.value,
+    }
 
 
 def reading() -> ReadSettings:

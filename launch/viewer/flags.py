@@ -60,7 +60,7 @@ def configuration() -> ViewConfig:
     from launch.recovery import producer_notes, space_guess  # start-up: they import JAX
     from launch.recovery.one_map import find_maps
 
-    space, table = shared_flags.space(), shared_flags.producer()
+    space = shared_flags.space()
     guessed = space == GUESS
     if guessed and _DATA.value is not None:
         raise UserError("--space=guess: the maps of --data hold depth; give depth or disparity")
@@ -78,9 +78,7 @@ def configuration() -> ViewConfig:
         camera=camera_flags.known_camera(),
         reading=shared_flags.reading(),
         saving=shared_flags.saving(),
-        shift_known=table is not None and table.space == space and table.shift_known,
-        ray_depth=table is not None and table.space == space and table.ray_depth,
-        producer=shared_flags.producer_name(),
+        **shared_flags.known(),
     )
     listing = find_maps(config) if _DATA.value is None else None
     if guessed and listing is not None:

@@ -16,11 +16,14 @@ from typing import NamedTuple, cast
 
 import viser
 
+from data.user_maps.clips import frames_by_clip
+from data.user_maps.depth_files import DepthFile, Listing
 from data.user_maps.known_cameras import KnownCamera
 from launch import program
 from launch.recovery import one_map
 from launch.recovery.config import ENDINGS, METHODS, RecoveryConfig
 from launch.recovery.recovered import Recovered
+from launch.recovery.shared_camera import SharedCamera
 from launch.viewer import maps
 from launch.viewer.drawings import Thumbnail
 from launch.viewer.maps import Entry, MapView, Values
@@ -50,6 +53,7 @@ class ViewerContext:
       named: the geometric method is compared with the networks, as in launch.infer where --model
         is given.
       truth: the maps' truth is known.
+      listing: the files of the maps, and which are frames of a clip; None without files.
     """
 
     entries: Sequence[Entry]
@@ -57,6 +61,9 @@ class ViewerContext:
     models: Sequence[Model]
     named: bool
     truth: bool
+    listing: Listing | None = None
+    _pooling: threading.Lock = dataclasses.field(default_factory=threading.Lock)
+    _pooled: dict[tuple[str, Method], SharedCamera] = dataclasses.field(default_factory=dict)
 
     @property
     def at_once(self) -> int:
@@ -69,6 +76,23 @@ class ViewerContext:
     def methods(self) -> list[Method]:
         """The methods that can run, the default first."""
         return list(METHODS if self.models else ("geometric",))
+
+    def shared_by(self, file: DepthFile, method: Method) -> SharedCamera | None:
+        """The camera of the clip that a map is a frame of, pooled once; None for other maps.
+
+        Raises:
+          UserError: no frame of the clip can be solved.
+        """
+        if self.listing is None or file.name not in self.listing.clips:
+            return None
+        clip = self.listing.clips[file.name]
+        with self._pooling:
+            if (clip, method) not in self._pooled:
+                frames = frames_by_clip(self.listing.files, self.listing.clips)[clip]
+                config = dataclasses.replace(self.config, method=method)
+                shared = one_map.pooled(frames, clip, config, self.models_for(method))
+                self._pooled[clip, method] = shared
+        return self._pooled[clip, method]
 
     def models_for(self, method: Method) -> Sequence[Model]:
         """The networks that launch.infer uses with a method."""
@@ -280,6 +304,10 @@ class Window:
             camera = KnownCamera(focal_px=values.focal)
             hints = camera.hints(shown.file, view.size)
             shown = shown._replace(intrinsics=hints[0].intrinsics, hints=hints)
+        elif shared := self._context.shared_by(shown.file, method):
+            if shift_known:
+                shared = dataclasses.replace(shared, offset=None, shifts=None)
+            shown = shown._replace(shared=shared)
         models = self._context.models_for(method)
         saving = maps.saving_of(view.map.file, self._context.config)
         config = dataclasses.replace(
