@@ -1,0 +1,92 @@
+"""Straight segments of a picture, by OpenCV's detector, as arrays of a fixed size.
+
+The detector is LSD (von Gioi et al., PAMI 2010).  It runs on the host at the picture's own
+resolution; segments are in pixels of the depth map that the picture belongs to.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, UInt8
+
+from train3d_jax.geometry.affine import Either
+
+MOST = 256
+"""Segments of a picture, the longest first.  Chosen: pictures of rooms have 100 to 600, and those
+after the 200th are shorter than a twentieth of the diagonal."""
+
+LEAST_LENGTH = 0.03
+"""Length over the diagonal of the picture, below which the orientation says little.  Chosen."""
+
+LEAST_PIXELS = 10.0
+"""The same in pixels of the picture.  Chosen."""
+
+BORDER = 2.5
+"""Distance from a border of the picture in pixels within which a segment along it is an artefact of
+the border.  Chosen."""
+
+WORLD_SIGMA = np.radians(0.5)
+"""Standard deviation of a segment's orientation by lens and world.  From experiments on pictures of
+depth cameras."""
+
+END_SIGMA = 1.0
+"""Standard deviation of the offset of one end from the line, beside the other, in pixels of the
+picture.  Chosen."""
+
+
+class Segments(NamedTuple):
+    """Straight segments of pictures, any leading axes; what `mask` leaves out is 0.
+
+    Attributes:
+      ends: (u, v) of both ends in pixels of the depth map, square ones, shape (..., S, 2, 2).
+      sigma: standard deviation of the orientation in radians, shape (..., S).
+      mask: shape (..., S).
+    """
+
+    ends: Float[Either, "*b s 2 2"]
+    sigma: Float[Either, "*b s"]
+    mask: Bool[Either, "*b s"]
+
+
+def none() -> Segments:
+    """Of a map without a picture."""
+    return Segments(
+        np.zeros((MOST, 2, 2), np.float32), np.ones(MOST, np.float32), np.zeros(MOST, bool)
+    )
+
+
+def detect(picture: UInt8[np.ndarray, "h w *c"], size: tuple[int, int]) -> Segments:
+    """The longest segments of a picture.
+
+    Args:
+      picture: grey or RGB, shape (H, W) or (H, W, 3).
+      size: height and width of its depth map in pixels, of the same aspect ratio.
+    """
+    import cv2  # start-up: few runs have pictures
+
+    grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) if picture.ndim == 3 else picture
+    height, width = grey.shape
+    found = cv2.createLineSegmentDetector(cv2.LSD_REFINE_STD).detect(grey)[0]
+    if found is None:
+        return none()
+    ends = np.asarray(found, np.float32).reshape(-1, 2, 2)
+    length = np.linalg.norm(ends[:, 1] - ends[:, 0], axis=-1)
+    kept = length > max(LEAST_LENGTH * np.hypot(height, width), LEAST_PIXELS)
+    last = np.array([width - 1, height - 1])
+    kept &= ~(((ends < BORDER).all(1)) | ((ends > last - BORDER).all(1))).any(-1)
+    ends, length = ends[kept], length[kept]
+    longest = np.argsort(-length, kind="stable")[:MOST]
+    ends, length = ends[longest], length[longest]
+    scale = np.array([size[1] / width, size[0] / height])
+    segments, count = none(), len(ends)
+    segments.ends[:count] = (ends + 0.5) * scale - 0.5
+    segments.sigma[:count] = np.hypot(WORLD_SIGMA, END_SIGMA / length)
+    segments.mask[:count] = True
+    return segments
+
+
+def with_square_pixels(segments: Segments, intrinsics: Float[np.ndarray, "3 3"]) -> Segments:
+    """Segments stretched across about the principal point, as blocks are, see `make_blocks`."""
+    centre = np.asarray(intrinsics, np.float32)[:2, 2]
+    stretch = np.array([intrinsics[1, 1] / intrinsics[0, 0], 1.0], np.float32)
+    return segments._replace(ends=centre + (segments.ends - centre) * stretch)
