@@ -17,6 +17,7 @@ from jaxtyping import Array, Float
 
 from train3d_jax.evidence.calibration import without_bins
 from train3d_jax.evidence.hints import Hints
+from train3d_jax.evidence.line_curves import LineCurves
 from train3d_jax.evidence.planarity import plane_share
 from train3d_jax.evidence.prior import focal_prior
 from train3d_jax.evidence.refinement import Refined, refine_log_alpha, refine_ratio
@@ -167,6 +168,7 @@ def estimate(
     known_shift: Float[Either, " b"],
     known_focal: Float[Either, " b"],
     hints: Hints,
+    lines: LineCurves | None = None,
 ) -> Fused:
     """Estimates shift and focal length of a batch of B maps.
 
@@ -180,15 +182,19 @@ def estimate(
       known_shift: canonical units, shape (B,); NaN where it is estimated.
       known_focal: pixels, shape (B,); the same.
       hints: what is known up to a width.
+      lines: what lines of pictures say, with which `geometry` has been multiplied.
     """
     unknown_shift, unknown_focal = jnp.isnan(known_shift), jnp.isnan(known_focal)
     first_guess = camera.initial_focal(blocks.size[..., 0])
     prior = focal_prior(blocks.size)
     net_shift, net_focal = _on_solver_bins(network, first_guess)
-    by_geometry = fuse(prior, Evidence(geometry.focal - geometry.focal_prior))
-    by_network = None if net_focal is None else fuse(prior, Evidence(net_focal))
+    # Priors, hints and lines are multiplied here, whatever the networks were given of them.
+    with_lines = prior if lines is None else prior + lines.focal
+    by_geometry = fuse(with_lines, Evidence(geometry.focal - geometry.focal_prior))
+    by_network = None if net_focal is None else fuse(with_lines, Evidence(net_focal))
     if net_shift is not None:
-        net_shift = fuse(net_shift, Evidence(hints.of_shift()))
+        by_lines = 0.0 if lines is None else lines.shift
+        net_shift = fuse(net_shift, Evidence(hints.of_shift() + by_lines))
     learned = method == "learned"
     of_shift = net_shift if learned and net_shift is not None else geometry.shift
     of_map = by_network if learned and by_network is not None else by_geometry
@@ -277,6 +283,7 @@ def log_likelihoods(
     blocks: Blocks,
     hints: Hints,
     method: Method,
+    lines: LineCurves | None = None,
 ) -> LogLikelihoods:
     """What each of B maps says, to be multiplied over the maps of one camera or clip.
 
@@ -286,12 +293,19 @@ def log_likelihoods(
       blocks: the maps.
       hints: that the solver was given.
       method: whose evidence is taken, where there are both.
+      lines: what lines of pictures say, with which `geometry` has been multiplied.
     """
     prior = focal_prior(blocks.size)
     first_guess = camera.initial_focal(blocks.size[..., 0])
     shift, focal = _on_solver_bins(network, first_guess) if method == "learned" else (None, None)
-    shift = geometry.shift - hints.of_shift() if shift is None else shift
-    focal = geometry.focal - geometry.focal_prior if focal is None else focal
+    if lines is not None:
+        shift = None if shift is None else shift + lines.shift
+        focal = None if focal is None else focal + lines.focal
+    if shift is None:
+        shift = geometry.shift - hints.of_shift()
+    if focal is None:
+        focal = geometry.focal - geometry.focal_prior
+        focal = focal if lines is None else focal + lines.focal
     nothing = np.zeros(shift.shape[-1])
     return LogLikelihoods(
         _doubted(fuse(prior, Evidence(focal))) - prior, _doubted(fuse(nothing, Evidence(shift)))

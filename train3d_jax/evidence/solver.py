@@ -22,6 +22,7 @@ from jaxtyping import Float, Float64
 from train3d_jax.evidence import likelihoods
 from train3d_jax.evidence.hints import Hints
 from train3d_jax.evidence.joint_posterior import marginals, shift_nodes
+from train3d_jax.evidence.line_curves import LineCurves
 from train3d_jax.evidence.prior import focal_prior, or_known
 from train3d_jax.evidence.settings import EvidenceSettings, solver_settings
 from train3d_jax.evidence.targets import (
@@ -51,12 +52,22 @@ class GeometricPosterior(NamedTuple):
       focal: log-probability over log(focal / f0), shape (..., FOCAL_BINS); f0 of 60 degrees.
       focal_prior: what `focal` was multiplied with: the prior, a hint, or what is known.
       fit: the windows.
+      joint: of which `shift` and `focal` are the marginals.
     """
 
     shift: jax.Array
     focal: jax.Array
     focal_prior: jax.Array
     fit: WindowFit
+    joint: "Joint"
+
+
+class Joint(NamedTuple):
+    """The arguments of `joint_posterior.marginals`."""
+
+    shift: jax.Array
+    nodes: jax.Array
+    both: jax.Array
 
 
 def solve(
@@ -97,8 +108,16 @@ def solve(
     prior = or_known(prior, log_alpha, focal_bins())
     nodes = jax.lax.stop_gradient(shift_nodes(shift, settings.angles))
     angles = likelihoods.right_angles(fit.windows, fit.base, nodes, space, settings)
-    shift, focal = marginals(shift, nodes, at_focal_bins(angles) + prior[:, None])
-    return GeometricPosterior(shift, focal, prior, fit)
+    joint = Joint(shift, nodes, at_focal_bins(angles) + prior[:, None])
+    return GeometricPosterior(*marginals(*joint), prior, fit, joint)
+
+
+def with_lines(geometry: GeometricPosterior, lines: LineCurves) -> GeometricPosterior:
+    """Posteriors by planes and lines: those of planes, multiplied with what lines say."""
+    shift, nodes, both = geometry.joint
+    joint = Joint(shift + lines.shift, nodes, both + lines.focal[:, None])
+    prior = geometry.focal_prior + lines.focal
+    return GeometricPosterior(*marginals(*joint), prior, geometry.fit, joint)
 
 
 class Scores(NamedTuple):

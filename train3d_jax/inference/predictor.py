@@ -18,6 +18,8 @@ import jax.numpy as jnp
 from train3d_jax.evidence.calibration import Calibration
 from train3d_jax.evidence.fusion import NetworkPosterior
 from train3d_jax.evidence.hints import Hints
+from train3d_jax.evidence.joint_posterior import interpolate
+from train3d_jax.evidence.line_curves import LineCurves
 from train3d_jax.evidence.prior import Prior, focal_prior, or_known
 from train3d_jax.evidence.settings import solver_settings
 from train3d_jax.evidence.solver import GeometricPosterior
@@ -62,6 +64,7 @@ class Batch(NamedTuple):
       known_shift: canonical units, shape (B,); NaN where it is estimated.
       known_focal: pixels, shape (B,); the same.
       hints: what is known up to a width.
+      lines: what lines of pictures say; None where no map has a picture.
     """
 
     blocks: clouds.Blocks
@@ -69,6 +72,7 @@ class Batch(NamedTuple):
     known_shift: jax.Array
     known_focal: jax.Array
     hints: Hints
+    lines: LineCurves | None = None
 
 
 class _Prediction(NamedTuple):
@@ -175,7 +179,7 @@ def _predictor(config: TrainingConfig, focal_shown: bool) -> Callable[..., _Pred
             if "focal" in logs:
                 logs["focal"] = logs["focal"] - prior.focal
             if "shift" in logs:
-                logs["shift"] = logs["shift"] - batch.hints.of_shift()
+                logs["shift"] = logs["shift"] - _soft_shift(batch)
         metres = None
         if "scale" in medians:
             metres = jnp.exp(medians["scale"]) * config.init_scale
@@ -251,10 +255,19 @@ def _averaged(posterior: Posterior, maps: int) -> Posterior:
 
 def _prior(batch: Batch, shown_focal: jax.Array, known_shift: jax.Array | None) -> Prior:
     """The known values, or else the prior of focal lengths over `shown_focal`, and the hints."""
-    shift = batch.hints.of_shift()
+    shift = _soft_shift(batch)
     if known_shift is not None:
         shift = or_known(shift, affine.shift_to_ratio(known_shift), ratio_bins())
     size = batch.blocks.size
     of_shown = jnp.log(shown_focal / camera.initial_focal(size[..., 0]))[:, None]
     focal = focal_prior(size, focal_bins() + of_shown) + batch.hints.of_focal(shown_focal)
+    if batch.lines is not None:
+        places = jnp.asarray(focal_bins(), focal.dtype)
+        focal = focal + interpolate(places + of_shown, places, batch.lines.focal)
     return Prior(shift, or_known(focal, jnp.log(batch.known_focal / shown_focal), focal_bins()))
+
+
+def _soft_shift(batch: Batch) -> jax.Array:
+    """Log-likelihood of the shift by hints and lines, (B, SHIFT_BINS)."""
+    hints = batch.hints.of_shift()
+    return hints if batch.lines is None else hints + batch.lines.shift

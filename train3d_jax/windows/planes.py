@@ -166,7 +166,7 @@ def pair_angles(
     """
     g, m = plane_normals(windows, move, space)
     first, second = pairs[:, 0], pairs[:, 1]
-    noise = _gradient_variance(windows)
+    noise = gradient_variance(windows)
 
     def variance(one: Indices, other: Indices) -> tuple[jax.Array, jax.Array, jax.Array]:
         lever = m[..., other, None] * windows.centre[..., one, :]
@@ -242,7 +242,7 @@ def gather_pairs(windows: Windows, pairs: Int[Either, "p 2"]) -> Pairs:
     """
     first, second = pairs[:, 0], pairs[:, 1]
     g, w = windows.gradient, windows.value
-    noise = _gradient_variance(windows).mean(-1)
+    noise = gradient_variance(windows).mean(-1)
     square = (g**2).sum(-1)
     return Pairs(
         values=(w[..., first], w[..., second]),
@@ -323,7 +323,7 @@ def focal_votes(
     return Votes(jnp.where(possible, log_alpha, 0.0), sigma, possible)
 
 
-def _gradient_variance(windows: Windows) -> jax.Array:
+def gradient_variance(windows: Windows) -> jax.Array:
     """Variance of both components of the gradient by the fit's noise, (..., M, 2)."""
     return ((_noise(windows) * _GRADIENT_NOISE)[..., None] / windows.extent) ** 2
 
