@@ -19,6 +19,7 @@ LAYERS = (
     ("train3d_jax.geometry",),
     ("train3d_jax.windows",),
     ("train3d_jax.evidence",),
+    ("train3d_jax.lines",),
     ("train3d_jax.networks",),
     ("train3d_jax.pictures",),
     ("train3d_jax.training",),

@@ -18,6 +18,7 @@ from jaxtyping import Array, Float
 from train3d_jax.evidence.calibration import without_bins
 from train3d_jax.evidence.hints import Hints
 from train3d_jax.evidence.line_curves import LineCurves
+from train3d_jax.evidence.network_posterior import NetworkPosterior, on_solver_bins
 from train3d_jax.evidence.planarity import plane_share
 from train3d_jax.evidence.prior import focal_prior
 from train3d_jax.evidence.refinement import Refined, refine_log_alpha, refine_ratio
@@ -28,7 +29,6 @@ from train3d_jax.evidence.targets import (
     SAFE_RATIO,
     SHIFT_BINS,
     Target,
-    focal_bins,
     quantiles,
     ratio_bins,
 )
@@ -119,24 +119,6 @@ def fuse(prior: Float[Either, "*b n"], *sources: Evidence) -> Float[Array, "*c n
     return jax.nn.log_softmax(total)
 
 
-class NetworkPosterior(NamedTuple):
-    """Posteriors of networks; the fields of a target are None where no network covers it.
-
-    Attributes:
-      shift: calibrated log-probability over the near/far ratio, shape (B, bins).
-      focal: calibrated log-likelihood, without any prior, of the focal length over `first_guess`,
-        shape (B, bins).
-      first_guess: focal length in pixels that the network's rays were made with, shape (B,).
-      finest_shift, finest_focal: `Calibration.finest` of both.
-    """
-
-    shift: jax.Array | None = None
-    focal: jax.Array | None = None
-    first_guess: jax.Array | None = None
-    finest_shift: float | None = None
-    finest_focal: float | None = None
-
-
 class Fused(NamedTuple):
     """Estimates of a batch with their intervals, low end, median and high end, and flags.
 
@@ -187,7 +169,7 @@ def estimate(
     unknown_shift, unknown_focal = jnp.isnan(known_shift), jnp.isnan(known_focal)
     first_guess = camera.initial_focal(blocks.size[..., 0])
     prior = focal_prior(blocks.size)
-    net_shift, net_focal = _on_solver_bins(network, first_guess)
+    net_shift, net_focal = on_solver_bins(network, first_guess)
     # Priors, hints and lines are multiplied here, whatever the networks were given of them.
     with_lines = prior if lines is None else prior + lines.focal
     by_geometry = fuse(with_lines, Evidence(geometry.focal - geometry.focal_prior))
@@ -297,7 +279,7 @@ def log_likelihoods(
     """
     prior = focal_prior(blocks.size)
     first_guess = camera.initial_focal(blocks.size[..., 0])
-    shift, focal = _on_solver_bins(network, first_guess) if method == "learned" else (None, None)
+    shift, focal = on_solver_bins(network, first_guess) if method == "learned" else (None, None)
     if lines is not None:
         shift = None if shift is None else shift + lines.shift
         focal = None if focal is None else focal + lines.focal
@@ -315,35 +297,6 @@ def log_likelihoods(
 def _doubted(posterior: jax.Array) -> jax.Array:
     doubted = fuse(np.zeros(posterior.shape[-1]), Evidence(posterior, FRAME_DOUBT))
     return doubted - doubted.max(-1, keepdims=True)
-
-
-def _on_solver_bins(
-    network: NetworkPosterior, first_guess: jax.Array
-) -> tuple[jax.Array | None, jax.Array | None]:
-    """The network's posterior of the shift and likelihood of the focal length, on solver's bins.
-
-    Networks have seen crops of cameras of any kind, far more of them unusual than those of users.
-    So their posterior of the focal length is nearly a likelihood, and counts as one.
-    """
-    shift = focal = None
-    if network.shift is not None:
-        repeats = SHIFT_BINS // network.shift.shape[-1]
-        shift = jax.nn.log_softmax(jnp.repeat(network.shift, repeats, -1))
-    if network.focal is not None and network.first_guess is not None:
-        low, high = RANGES["focal"]
-        bins = network.focal.shape[-1]
-        log_alpha = focal_bins() - jnp.log(network.first_guess / first_guess)[:, None]
-        # Rounding must not choose the bin where both first guesses agree: bins are looked up a
-        # little above their centre.
-        index = jnp.floor((log_alpha - low) / (high - low) * bins + 1e-3).astype(jnp.int32)
-        taken = jnp.take_along_axis(network.focal, jnp.clip(index, 0, bins - 1), -1)
-        outside = (index < 0) | (index >= bins)
-        focal = jax.nn.log_softmax(jnp.where(outside, OUTSIDE, taken))
-    return shift, focal
-
-
-OUTSIDE = -30.0
-"""Log-likelihood of focal lengths outside of a network's range."""
 
 
 def _within_bins(

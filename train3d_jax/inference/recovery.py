@@ -55,28 +55,6 @@ class Known(NamedTuple):
         )
 
 
-class LineFindings(NamedTuple):
-    """What straight lines of the pictures of a batch of maps say, see `lines.segments.Segments`.
-
-    Attributes:
-      focal_nats: how much lines changed the posterior of the focal length: its divergence from the
-        posterior without lines, nats, shape (B,); 0 where a map has no picture.
-      shift_nats: the same for the shift.
-      directions: the three directions at right angles that most lines have, in camera axes (x
-        right, y down, z forward), rows of unit length, shape (B, 3, 3); NaN where there are none.
-      axis: of each segment the row of `directions` that it has; -1 where none, shape (B, S).
-      gravity: the direction down in camera axes, of unit length, shape (B, 3); NaN where unknown.
-      gravity_sigma: standard deviation of its angle, degrees, shape (B,); NaN where unknown.
-    """
-
-    focal_nats: np.ndarray
-    shift_nats: np.ndarray
-    directions: np.ndarray
-    axis: np.ndarray
-    gravity: np.ndarray
-    gravity_sigma: np.ndarray
-
-
 class Estimate(NamedTuple):
     """The estimate for one map.
 
@@ -127,7 +105,6 @@ class Estimates(NamedTuple):
         solver_disagrees: the intervals of network and geometry exclude each other's median;
         hint_disagrees: the map and what is known of its focal length exclude each other.  Of a
           hint with a width and the map the wider evidence is taken, a known value stays.
-      lines: what the lines of pictures say; None where no map was given a picture.
     """
 
     solvable: np.ndarray
@@ -141,7 +118,6 @@ class Estimates(NamedTuple):
     canonical_offset: np.ndarray
     unit: np.ndarray
     flags: dict[str, np.ndarray]
-    lines: LineFindings | None = None
 
     def coefficients(self, space: affine.Space = "depth") -> tuple[np.ndarray, np.ndarray]:
         """Of each map a and b as of `Estimate`, shape (B,); depth and disparity give the same."""

@@ -133,7 +133,7 @@ def _normals(planes: Planes, alpha: jax.Array) -> _Normals:
 
 
 def _candidates(points: VanishingPoints, normals: _Normals, alpha: jax.Array) -> jax.Array:
-    """Frames by pairs of vanishing points, by turns about one, and by pairs of windows, (H, 3, 3)."""
+    """Frames by pairs of vanishing points, turns about one, pairs of windows, (H, 3, 3)."""
     directions = points.points / jnp.stack([alpha, alpha, jnp.ones_like(alpha)])
     directions = jnp.where(points.mask[:, None], directions, np.array([0.0, 0.0, 1.0]))
     directions = directions / jnp.linalg.norm(directions, axis=-1, keepdims=True)

@@ -1,9 +1,9 @@
 """The likelihood of shifts by lines that lie in planes.
 
 On a plane the true inverse depth is affine in the image and 0 on the plane's vanishing line.  A
-line in the plane has its vanishing point there.  So the plane that was fitted in a window, continued
-to the vanishing point of lines in that window, has to be 0 there, which says what the shift is, for
-any focal length and in disparity space too.
+line in the plane has its vanishing point there.  So the plane that was fitted in a window has to be
+0 at the vanishing point of lines in that window.  That says what the shift is, for any focal length
+and in disparity space too.
 
 With D of `spaces` under the shift, g the gradient, c the centre of a window and V the homogeneous
 vanishing point, e = V_xy - c V_z: D V_z + g . e = 0.  The component of g along e is measured, and
