@@ -1,7 +1,7 @@
 """What the lines of pictures say of focal length and shift, beside the planes of their maps.
 
-Three likelihoods.  Each is tempered, because segments share walls and windows share planes.  Each is
-doubted, because a picture's lines may follow no frame and lie in no plane:
+Three likelihoods.  Each is tempered, because segments share walls and windows share planes.
+Each is doubted, because a picture's lines may follow no frame and lie in no plane:
 
   lines alone     log of the mean over frames of exp L
   lines, given    log of the mean over frames of exp(t L + t W), less that of exp(t W): what windows

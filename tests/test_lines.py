@@ -1,0 +1,106 @@
+"""Lines of a box of known camera: where they meet, and which focal length they say."""
+
+import jax
+import numpy as np
+import pytest
+
+from train3d_jax.lines import segments as of_pictures
+from train3d_jax.lines.frames import Planes, frame_likelihoods
+from train3d_jax.lines.segments import Segments
+from train3d_jax.lines.vanishing import lines_of, misses, vanishing_points
+
+FOCAL, ALPHA = 400.0, 1.25
+"""Of the first guess in pixels, and the true focal length over it."""
+
+ALPHAS = np.exp(np.linspace(np.log(0.5), np.log(3.0), 15)).astype(np.float32)
+SIZE = (480, 640)
+
+
+def turned(seed: int) -> np.ndarray:
+    """A frame, rows are directions, of which none is in the image plane."""
+    rng = np.random.default_rng(seed)
+    while True:
+        frame = np.linalg.qr(rng.standard_normal((3, 3)))[0]
+        if np.abs(frame[:, 2]).min() > 0.25:
+            return frame
+
+
+def box_lines(frame: np.ndarray, seed: int, stray: int = 0) -> Segments:
+    """Segments along the axes of a frame, and some of any direction, noise of half a degree."""
+    rng = np.random.default_rng(seed)
+    count = 60
+    centre = np.array([(SIZE[1] - 1) / 2, (SIZE[0] - 1) / 2])
+    middle = rng.uniform((40, 40), (600, 440), (count + stray, 2))
+    points = FOCAL * ALPHA * frame[:, :2] / frame[:, 2:] + centre
+    along = points[np.arange(count) % 3] - middle[:count]
+    angle = np.arctan2(along[:, 1], along[:, 0]) + np.radians(0.3) * rng.standard_normal(count)
+    angle = np.concatenate([angle, rng.uniform(0, np.pi, stray)])
+    half = 30 * np.stack([np.cos(angle), np.sin(angle)], -1)
+    segments = of_pictures.none()
+    ends = np.stack([middle - half, middle + half], 1)
+    segments.ends[: len(ends)] = ends
+    segments.sigma[: len(ends)] = np.radians(0.6)
+    segments.mask[: len(ends)] = True
+    return segments
+
+
+@jax.jit
+def seen(segments: Segments):
+    """Vanishing points of a map, and the likelihood of `ALPHAS` by lines alone."""
+    centre = np.array([(SIZE[1] - 1) / 2, (SIZE[0] - 1) / 2], np.float32)
+    lines = lines_of(segments, centre, np.float32(FOCAL))
+    points = vanishing_points(lines)
+    none = np.zeros(9, np.float32)
+    planes = Planes(np.ones((9, 2), np.float32), none + 1, np.ones((9, 2), np.float32),
+                    np.zeros((9, 2), np.float32), none)  # fmt: skip
+    frames = frame_likelihoods(lines, points, planes, ALPHAS, np.array([[1, 0]], np.float32))
+    return lines, points, frames
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_three_directions_of_a_box_are_found_among_stray_lines(seed):
+    frame = turned(seed)
+    lines, points, frames = seen(box_lines(frame, seed, stray=40))
+    true = frame * [ALPHA, ALPHA, 1]
+    miss, _ = jax.vmap(misses, (0, None))(np.asarray(points.points), lines)
+    assert points.mask[:3].all()
+    for direction in true:
+        to_true = np.abs(np.asarray(misses(direction.astype(np.float32), lines)[0]))
+        # Some vanishing point is pointed to by the lines that point to the true one.
+        of_axis = (to_true < np.radians(1.5)) & np.asarray(lines.weight > 0)
+        assert np.median(np.abs(np.asarray(miss))[:3][:, of_axis], 1).min() < np.radians(0.6)
+    best = int(np.asarray(frames.log_likelihood)[:, 0].argmax())
+    assert abs(np.log(ALPHAS[best] / ALPHA)) < 0.15  # the bins are .128 apart
+    cosines = np.abs(np.asarray(frames.best)[best, 0] @ frame.T)
+    assert cosines.max(1).min() > np.cos(np.radians(4.0))
+
+
+def test_best_frames_are_rotations():
+    _, _, frames = seen(box_lines(turned(1), 1))
+    product = np.asarray(frames.best) @ np.asarray(frames.best).swapaxes(-1, -2)
+    assert np.abs(product - np.eye(3)).max() < 1e-4  # float32, five steps
+
+
+def test_lines_of_no_frame_say_little():
+    stray = box_lines(turned(0), 0, stray=60)
+    stray.mask[:60] = False
+    _, _, frames = seen(stray)
+    _, _, of_box = seen(box_lines(turned(0), 0))
+    curve, box = (np.asarray(f.log_likelihood)[:, 0] for f in (frames, of_box))
+    assert np.ptp(curve) < 0.2 * np.ptp(box)
+
+
+def test_segments_are_found_where_they_are_drawn():
+    picture = np.full((240, 320, 3), 40, np.uint8)
+    picture[60:180, 100:220] = 200
+    found = of_pictures.detect(picture, (480, 640))
+    ends = found.ends[found.mask]
+    assert found.mask.sum() == 4
+    # In pixels of the map, twice as many as those of the picture.
+    assert np.abs(ends[..., 0].min() - 199.5) < 3 and np.abs(ends[..., 0].max() - 439.5) < 3
+    assert np.abs(ends[..., 1].min() - 119.5) < 3 and np.abs(ends[..., 1].max() - 359.5) < 3
+
+
+def test_a_picture_without_edges_has_no_segments():
+    found = of_pictures.detect(np.full((240, 320), 90, np.uint8), (240, 320))
+    assert not found.mask.any()
