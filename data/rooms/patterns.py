@@ -150,8 +150,8 @@ def boards(rng: np.random.Generator, colour: np.ndarray | None = None) -> Patter
     """Boards along u: each of its own shade, with grain; dark seams between them and at ends."""
     colour = wood(rng) if colour is None else colour
     seed = int(rng.integers(65536))
-    width, length, seam = rng.uniform(0.06, 0.24), rng.uniform(0.5, 2.5), rng.uniform(0.001, 0.006)
-    variety, dark = rng.uniform(0.05, 0.5), rng.uniform(0.2, 0.7)
+    width, length, seam = rng.uniform(0.06, 0.24), rng.uniform(0.5, 2.5), rng.uniform(0.002, 0.008)
+    variety, dark = rng.uniform(0.05, 0.5), rng.uniform(0.35, 0.9)
 
     def pattern(at: Places) -> np.ndarray:
         row = np.floor(at.v / width)
@@ -161,7 +161,7 @@ def boards(rng: np.random.Generator, colour: np.ndarray | None = None) -> Patter
         grain = fading(at.width_v, 0.01) * (noise(2 * along, 90 * at.v, seed) - 0.5)
         lines = share(at.v, at.width_v, width, seam)
         lines = np.maximum(lines, share(along, at.width_u, length, seam))
-        return shaded(colour, (1 + variety * shade * left + 0.35 * grain) * (1 - dark * lines))
+        return shaded(colour, (1 + variety * shade * left + 0.22 * grain) * (1 - dark * lines))
 
     return pattern
 

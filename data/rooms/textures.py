@@ -20,9 +20,11 @@ FLOORS = {"boards": 0.45, "tiles": 0.27, "cloth": 0.2, "plain": 0.08}
 CEILINGS = {"plain": 0.75, "boards": 0.1, "tiles": 0.15}
 ACCENT_CHANCE = 0.2  # of a wall that differs from the others
 ASKEW_CHANCE = 0.12  # of a floor laid at an angle to the walls
-THINGS_PER_METRE = 0.35  # of wall
+THINGS_PER_METRE = 0.5  # of wall
 PAINTED_THINGS = {"door": 0.35, "window": 0.25, "picture": 0.4}
 SMALL_M = 0.35  # the size below which parts of furniture have colours of their own
+OWN_COLOUR_CHANCE = 0.85
+SOFT_FACES = 500  # of soft and round things, the fewest
 FINISHES = {"wood": 0.4, "paint": 0.3, "cloth": 0.22, "stripes": 0.08}
 
 
@@ -67,8 +69,12 @@ class Textures:
         at = []
         for axis, origin in ((surfaces.along, 0), (surfaces.up, 1)):
             of_point = axis[faces].astype(np.float32)
-            at.append((points * of_point).sum(1) - self._origin[faces, origin].astype(np.float32))
-            at.append(np.sqrt(((steps * of_point).sum(2) ** 2).sum(0)))
+            at.append(
+                np.einsum("ij,ij->i", points, of_point)
+                - self._origin[faces, origin].astype(np.float32)
+            )
+            right, below = np.einsum("kij,ij->ki", steps, of_point)
+            at.append(np.hypot(right, below))
         places = Places(at[0], at[2], at[1], at[3])
         colours = np.empty((len(faces), 3), np.float32)
         order = np.argsort(which, kind="stable")
@@ -131,9 +137,9 @@ class Textures:
         rng, room, surfaces = self._rng, self._room, self.surfaces
         solids_of = np.bincount(surfaces.piece)
         for solid in np.nonzero(solids_of[surfaces.piece] == 1)[0]:
-            if surfaces.face_counts[solid] != 12:
-                continue
             faces = surfaces.solid == solid
+            if surfaces.face_counts[solid] != 12 or self._pattern[faces].any():
+                continue
             low, height = surfaces.low[solid, 2], surfaces.extents[solid, 2]
             if low > 0.05 and surfaces.high[solid, 2] < room.height:
                 maker = wall_things.ON_WALLS[rng.integers(len(wall_things.ON_WALLS))]
@@ -184,17 +190,17 @@ class Textures:
         self._solid_colour = np.empty((solids, 3), np.float32)
         self._finish = np.empty(solids, "U7")
         count_of = np.bincount(surfaces.piece)
+        curved = surfaces.face_counts >= FEWEST_FACES_CURVED
         small = surfaces.extents.max(1) < SMALL_M
+        own = (count_of[surfaces.piece] > 3) & (small | (surfaces.face_counts >= SOFT_FACES))
         colour, finish, last = np.zeros(3), "paint", -1
         for solid in range(solids):
             piece = surfaces.piece[solid]
             if piece != last:
-                colour, finish = _finish(rng, surfaces.face_counts[solid] > 500)
+                colour, finish = _finish(rng, curved[solid])
                 last = piece
-            own = count_of[piece] > 3 and (small[solid] or surfaces.face_counts[solid] > 500)
-            curved = surfaces.face_counts[solid] > 500
-            if own and rng.random() < 0.85:
-                self._solid_colour[solid], self._finish[solid] = _finish(rng, curved)
+            if own[solid] and rng.random() < OWN_COLOUR_CHANCE:
+                self._solid_colour[solid], self._finish[solid] = _finish(rng, curved[solid])
             else:
                 self._solid_colour[solid], self._finish[solid] = colour, finish
         if self._room.surroundings == "rocks":
@@ -218,8 +224,8 @@ class Textures:
 
         some = (finish == "cloth") | (finish == "stripes")
         x, y, z = points[some].T
-        grain = 1.2 * patterns.fading(width[some], 0.01) * _rough(x, y, z, 100.0)
-        bright[some] += grain + 0.35 * _rough(x, y, z, 8.0)
+        grain = 0.6 * patterns.fading(width[some], 0.006) * _rough(x, y, z, 170.0)
+        bright[some] += grain + 0.25 * _rough(x, y, z, 5.0)
 
         some = finish == "stripes"
         period = 0.05 + 0.1 * patterns.of_cells(solid[some], solid[some], 3)

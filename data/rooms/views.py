@@ -136,7 +136,7 @@ def random_views(
         one_camera: all views share one set of intrinsics.
         surroundings: what the room is among, and so how it is seen: `HABITS`.
         threads: that cast rays; 0 takes every core.  The views do not depend on it.
-        pictures: whether the views come with pictures, which take fifty times as long as depth.
+        pictures: whether the views come with pictures, which takes ten times as long.
 
     Raises:
         UserError: no ray caster can be loaded.
