@@ -49,7 +49,7 @@ def write_evaluation_set(
             name = f"room{seed:05d}_{number}"
             depth = view.depth * (1 + noise * rng.standard_normal(size, np.float32))
             np.save(folder / "depth" / f"{name}.npy", depth.astype(np.float32))
-            Image.fromarray(view.picture).save(folder / "rgb" / f"{name}.png")
+            Image.fromarray(np.asarray(view.picture)).save(folder / "rgb" / f"{name}.png")
             (fx, _, cx), (_, fy, cy), _ = view.intrinsics.tolist()
             rows.append(
                 {

@@ -119,9 +119,13 @@ class Surfaces:
 
     @cached_property
     def _corner_normals(self) -> np.ndarray:
-        """(M, 3, 3): for each corner the mean of the normals of faces that go on smoothly there."""
-        flat = self._mesh.faces.ravel()
-        face = np.repeat(np.arange(len(self.normals)), 3)
+        """(M, 3, 3): for each corner the mean of the normals of faces that go on smoothly there.
+
+        Those of solids that are not curved are 0.
+        """
+        curved = self.face_counts[self.solid] >= FEWEST_FACES_CURVED
+        flat = self._mesh.faces[curved].ravel()
+        face = np.repeat(np.nonzero(curved)[0], 3)
         order = np.argsort(flat, kind="stable")
         vertex, face = flat[order], face[order]
         total = self.normals[face] * self._areas[face, None]
@@ -136,7 +140,9 @@ class Surfaces:
         length = np.linalg.norm(total, axis=1, keepdims=True)
         smooth = np.empty_like(total)
         smooth[order] = total / np.maximum(length, 1e-30)
-        return smooth.reshape(-1, 3, 3)
+        normals = np.zeros((len(curved), 3, 3))
+        normals[curved] = smooth.reshape(-1, 3, 3)
+        return normals
 
     def shading_normals(self, faces: np.ndarray, points: np.ndarray) -> np.ndarray:
         """(N, 3) normals at points of faces; facets of curved surfaces run into each other."""

@@ -136,7 +136,7 @@ class Textures:
         """Rugs, what is fixed to walls, and walls that stand free."""
         rng, room, surfaces = self._rng, self._room, self.surfaces
         solids_of = np.bincount(surfaces.piece)
-        for solid in np.nonzero(solids_of[surfaces.piece] == 1)[0]:
+        for solid in np.nonzero(solids_of[surfaces.piece] == 1)[0].tolist():
             faces = surfaces.solid == solid
             if surfaces.face_counts[solid] != 12 or self._pattern[faces].any():
                 continue
@@ -289,7 +289,7 @@ def _ceiling(rng: np.random.Generator) -> Pattern:
 
 def _in_square(pattern: Pattern, low: np.ndarray, size: np.ndarray) -> Pattern:
     """A pattern of the unit square laid into a rectangle."""
-    (left, foot), (width, height) = np.float32(low), np.float32(size)
+    (left, foot), (width, height) = low.astype(np.float32), size.astype(np.float32)
 
     def laid(at: Places) -> np.ndarray:
         return pattern(
@@ -346,4 +346,4 @@ def _covered(panels: np.ndarray, low: np.ndarray, high: np.ndarray) -> bool:
     share = np.stack(np.meshgrid(np.linspace(0, 1, 7), np.linspace(0.01, 1, 7)), -1).reshape(-1, 2)
     points = low + share * (high - low)
     within = (points[:, None] >= panels[:, 0]) & (points[:, None] <= panels[:, 1])
-    return bool(within.all(2).any(1).all())
+    return bool(np.all(np.any(np.all(within, axis=2), axis=1)))
