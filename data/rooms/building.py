@@ -43,6 +43,7 @@ class Room:
         targets: (T, 3) points worth a close-up, such as table tops; T may be 0.
         close_up_share: the share of views to be taken as close-ups, where there are targets.
         surroundings: what it is among, and so how it is seen.
+        pieces: faces of each piece, in the order of `mesh`; empty if they were not counted.
     """
 
     kind: str
@@ -52,6 +53,7 @@ class Room:
     targets: np.ndarray
     close_up_share: float
     surroundings: Surroundings = "homes"
+    pieces: tuple[int, ...] = ()
 
 
 @dataclass
@@ -197,7 +199,8 @@ class RoomBuilder:
         """The finished room."""
         targets = np.array(self.targets).reshape(-1, 3)
         mesh = merge(self.parts)
-        return Room(kind, mesh, self.plan, self.height, targets, close_up_share)
+        pieces = tuple(len(part.faces) for part in self.parts)
+        return Room(kind, mesh, self.plan, self.height, targets, close_up_share, pieces=pieces)
 
 
 def random_point(rng: np.random.Generator, plan: np.ndarray, margin: float) -> np.ndarray:

@@ -23,10 +23,12 @@ class Hits(NamedTuple):
 
     distance: in lengths of the ray's direction, (N,) float32; infinite where nothing is met.
     normals: of unit length, by the winding of the triangle, (N, 3); 0 where nothing is met.
+    faces: number of the triangle, (N,); any where nothing is met.
     """
 
     distance: np.ndarray
     normals: np.ndarray
+    faces: np.ndarray
 
 
 Caster = Callable[[np.ndarray, np.ndarray], Hits]
@@ -65,7 +67,11 @@ def open3d_caster(open3d: Any, vertices: np.ndarray, faces: np.ndarray, threads:
         rays[:, :3] = origin
         rays[:, 3:] = directions
         hits = scene.cast_rays(tensor(rays), nthreads=threads)
-        return Hits(hits["t_hit"].numpy(), hits["primitive_normals"].numpy())
+        return Hits(
+            hits["t_hit"].numpy(),
+            hits["primitive_normals"].numpy(),
+            hits["primitive_ids"].numpy(),
+        )
 
     return cast
 
@@ -85,7 +91,8 @@ def embreex_caster(vertices: np.ndarray, faces: np.ndarray) -> Caster:
         hits = scene.run(origins, directions.astype(np.float32), output=True)
         met = hits["primID"] >= 0
         normals = np.where(met[:, None], face_normals[hits["primID"]], 0)
-        return Hits(np.where(met, hits["tfar"], np.inf).astype(np.float32), normals)
+        distance = np.where(met, hits["tfar"], np.inf).astype(np.float32)
+        return Hits(distance, normals, hits["primID"])
 
     cast.mesh = mesh  # pyright: ignore[reportFunctionMemberAccess]  # the scene does not keep it
     return cast

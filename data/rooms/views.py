@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from data.rooms.building import Room, Surroundings, random_point
+from data.rooms.pictures import Photographer
 from data.rooms.ray_casting import Hits, make_caster
 from data.rooms.scenes import random_room
 from data.rooms.shells import edge_frame
@@ -104,11 +105,13 @@ class View:
         depth: (H, W) float32, z in metres; 0 where the ray met nothing.
         intrinsics: (3, 3) float64, pixels.
         camera_to_world: (4, 4) float64, metres; views of one room share the world.
+        picture: (H, W, 3) uint8; None if it was not asked for.
     """
 
     depth: np.ndarray
     intrinsics: np.ndarray
     camera_to_world: np.ndarray
+    picture: np.ndarray | None = None
 
 
 def random_views(
@@ -120,6 +123,7 @@ def random_views(
     one_camera: bool = False,
     surroundings: Surroundings = "homes",
     threads: int = 0,
+    pictures: bool = False,
 ) -> list[View]:
     """`count` views of one random room: the same seed and arguments give the same views.
 
@@ -132,14 +136,16 @@ def random_views(
         one_camera: all views share one set of intrinsics.
         surroundings: what the room is among, and so how it is seen: `HABITS`.
         threads: that cast rays; 0 takes every core.  The views do not depend on it.
+        pictures: whether the views come with pictures, which takes ten times as long.
 
     Raises:
         UserError: no ray caster can be loaded.
     """
-    groups = _good_groups(
+    caster, groups = _good_groups(
         seed, count, size, lambda rng, camera: (camera,), centred, one_camera, surroundings, threads
     )
-    return [view for (view,) in groups]
+    views = [view for (view,) in groups]
+    return caster.with_pictures(views, seed) if pictures else views
 
 
 def random_quadruples(
@@ -170,7 +176,7 @@ def random_quadruples(
         half = rng.uniform(*STEREO_BASELINE_M) / 2
         return tuple(shifted(camera, x, y) for y in (-half, half) for x in (-half, half))
 
-    return _good_groups(seed, count, size, corners, True, False, surroundings, threads)
+    return _good_groups(seed, count, size, corners, True, False, surroundings, threads)[1]
 
 
 def _good_groups(
@@ -182,8 +188,8 @@ def _good_groups(
     one_camera: bool,
     surroundings: Surroundings,
     threads: int,
-) -> list[tuple[View, ...]]:
-    """`count` groups of views of one room, every view of each of them worth having."""
+) -> tuple["RayCaster", list[tuple[View, ...]]]:
+    """A room and `count` groups of views of it, every view of each of them worth having."""
     rng = np.random.default_rng(seed)
     while True:
         room = random_room(rng, surroundings=surroundings)
@@ -198,7 +204,7 @@ def _good_groups(
                 if all(nearest_depth(view) >= NEAREST_DEPTH_M for view in views):
                     groups.append(views)
             if len(groups) == count:
-                return groups
+                return caster, groups
         # A room so full that no camera finds a place in it: the same generator builds another.
 
 
@@ -340,7 +346,7 @@ class RayCaster:
 
     def __init__(self, room: Room, threads: int = 0) -> None:
         self._cast_rays = make_caster(room.mesh.vertices, room.mesh.faces, threads)
-        self._habits = HABITS[room.surroundings]
+        self._room, self._habits = room, HABITS[room.surroundings]
 
     def render(self, camera: Camera) -> View:
         """The view from `camera`, every pixel cast through its centre."""
@@ -348,9 +354,22 @@ class RayCaster:
         depth = np.where(np.isfinite(depth), depth, np.float32(0))
         return View(depth.reshape(camera.size), camera.intrinsics, camera.camera_to_world)
 
+    def with_pictures(self, views: list[View], seed: int) -> list[View]:
+        """Views with what a camera would see: a pure function of the room, the views, the seed."""
+        photographer = Photographer(self._room, self._cast_rays, seed)
+        return [
+            replace(
+                view,
+                picture=photographer.take(
+                    view.depth.shape, view.intrinsics, view.camera_to_world, 1000 * seed + number
+                ),
+            )
+            for number, view in enumerate(views)
+        ]
+
     def is_worthwhile(self, camera: Camera) -> bool:
         """Whether a coarse look shows several plane directions, few gaps, and free space ahead."""
-        depth, normals = self._cast(camera, PROBE_SIZE)
+        depth, normals, _ = self._cast(camera, PROBE_SIZE)
         hit = np.isfinite(depth)
         if hit.mean() < 1 - self._habits.most_missing or depth.min() < NEAREST_DEPTH_M:
             return False
