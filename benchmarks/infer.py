@@ -25,7 +25,7 @@ from launch.recovery.config import RecoveryConfig, SaveSettings
 from launch.recovery.folder import recover_folder
 from launch.recovery.recovered import Map, Recovered
 from train3d_jax.formats.depth import read_depth_file
-from train3d_jax.inference import recovery
+from train3d_jax.inference import estimates, recovery
 from train3d_jax.inference.models import Model, load_model
 
 MAPS = 64
@@ -85,7 +85,7 @@ def _parts(folder: Path, out: Path, model: Model) -> dict[str, Callable[[], obje
     files = find_depth_files(folder)
     maps = [read_depth_file(file.path) for file in files]
     batches = [recovery.make_blocks(maps[at : at + BATCH]) for at in range(0, MAPS, BATCH)]
-    estimate = recovery.Estimate(
+    estimate = estimates.Estimate(
         focal=500.0, shift=-0.2, a=1.0, b=0.1, focal_interval=(450.0, 550.0),
         shift_interval=(-0.3, -0.1), focal_by_map=(450.0, 500.0, 550.0), flags=(),
     )  # fmt: skip

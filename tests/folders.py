@@ -8,7 +8,7 @@ from box_rooms import box_room
 
 from launch.recovery.config import RecoveryConfig, SaveSettings
 from launch.recovery.folder import recover_folder
-from train3d_jax.inference import map_checks, recovery
+from train3d_jax.inference import estimates, map_checks, recovery
 
 SIZE = (24, 32)
 
@@ -37,7 +37,7 @@ class Solved:
             return None
         if self.canonical_scale[index] < 1e-36:  # as float32 overflows
             nan = float("nan")
-            return recovery.Estimate(
+            return estimates.Estimate(
                 nan, nan, nan, nan, (nan, nan), (nan, nan), (nan, nan, nan), ()
             )
         focal = np.nan if self.known.focal is None else float(self.known.focal[index])
@@ -47,7 +47,7 @@ class Solved:
         shift = scale * float(known.offset[index]) - offset
         shift = float(known.shift[index]) if np.isnan(shift) else shift
         shift = -0.2 if np.isnan(shift) else shift
-        return recovery.Estimate(
+        return estimates.Estimate(
             focal=focal, shift=shift, a=scale, b=offset + shift,
             focal_interval=(0.9 * focal, 1.1 * focal), shift_interval=(shift, shift + 0.1),
             focal_by_map=(0.9 * focal, focal, 1.1 * focal), flags=(),

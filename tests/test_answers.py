@@ -6,7 +6,7 @@ import pytest
 
 from train3d_jax import __version__
 from train3d_jax.export import answers as export
-from train3d_jax.inference.recovery import Estimate
+from train3d_jax.inference.estimates import Estimate
 
 SOLUTION = Estimate(
     focal=100.0,

@@ -7,8 +7,8 @@ import numpy as np
 from data.user_maps.depth_files import DepthFile
 from data.user_maps.hints import CameraHint
 from launch.recovery.shared_camera import SharedCamera
+from train3d_jax.inference.estimates import Estimate
 from train3d_jax.inference.map_checks import MapCheck
-from train3d_jax.inference.recovery import Estimate
 
 
 class Map(NamedTuple):

@@ -22,8 +22,8 @@ from launch.recovery.config import RecoveryConfig
 from train3d_jax import chunking
 from train3d_jax.errors import UserError
 from train3d_jax.inference import clips, recovery
+from train3d_jax.inference.estimates import Estimate
 from train3d_jax.inference.models import Model
-from train3d_jax.inference.recovery import Estimate
 
 _FLOAT32 = 1e-6
 """Relative tolerance, some float32 roundings (6e-8 each): answers hold float32 focal lengths."""

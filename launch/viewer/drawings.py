@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from launch.viewer.maps import Errors
-from train3d_jax.inference.recovery import Estimate
+from train3d_jax.inference.estimates import Estimate
 
 INK, PALE, BAND = "#333", "#888", "#f6c344"
 FLAT, RIGHT, TRUE = "#1971c2", "#c2410c", "#2f9e44"

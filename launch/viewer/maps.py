@@ -23,7 +23,7 @@ from train3d_jax.errors import UserError
 from train3d_jax.evaluation import views
 from train3d_jax.files import write_whole
 from train3d_jax.geometry import affine, camera, metrics
-from train3d_jax.inference import recovery, viewing
+from train3d_jax.inference import estimates, recovery, viewing
 from train3d_jax.pictures.shapes import value_colours
 
 THUMBNAIL = 96
@@ -244,13 +244,13 @@ class MapView:
         """How right angles are under a shift and focal lengths of any shape, in [0, 1]."""
         return self._scores.right_at(shift, np.asarray(focals) / self.first_guess.focal)
 
-    def as_estimate(self, values: Values) -> recovery.Estimate:
+    def as_estimate(self, values: Values) -> estimates.Estimate:
         """The values as a known focal length and shift; depth is up to scale."""
         scale, offset = self._canonical
         focal, shift = values
         a, b = map(float, affine.coefficients(scale, offset, shift, self._space))
         nothing = (math.nan, math.nan, math.nan)  # the map was not asked
-        return recovery.Estimate(
+        return estimates.Estimate(
             focal, shift, a, b, (focal, focal), (shift, shift), nothing, flags=()
         )
 

@@ -10,7 +10,7 @@ from launch.viewer.drawings import Curve, Thumbnail
 from launch.viewer.maps import Errors, MapView, Values
 from launch.viewer.scene import KINDS, SIDE_BY_SIDE, VIEWS
 from train3d_jax.evidence.fusion import Method
-from train3d_jax.inference.recovery import Estimate
+from train3d_jax.inference.estimates import Estimate
 
 FOVS, SHIFTS = (10.0, 150.0), (-0.49, 1.5)
 """Ends of the sliders: degrees across, canonical units.  Chosen; estimates beyond them are shown in

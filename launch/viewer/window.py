@@ -32,8 +32,8 @@ from launch.viewer.scene import Scene
 from train3d_jax import chunking
 from train3d_jax.errors import UserError
 from train3d_jax.evidence.fusion import Method
+from train3d_jax.inference.estimates import Estimate
 from train3d_jax.inference.models import Model, check_models
-from train3d_jax.inference.recovery import Estimate
 
 FRAMES, FRAME_SECONDS = 20, 0.03
 """Of the glide from the sliders' values to an estimate; chosen."""

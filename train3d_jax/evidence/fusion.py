@@ -130,6 +130,7 @@ class Fused(NamedTuple):
       map_wins: `focal` is known up to a width that the map excludes, and the map's evidence is the
         wider of both: the hint is to be dropped, shape (B,).
       flags: for each of `FLAGS` whether it is raised, shape (B,).
+      shift_posterior, focal_posterior: over the bins, where they are estimated, shape (B, bins).
     """
 
     shift: jax.Array
@@ -138,6 +139,8 @@ class Fused(NamedTuple):
     focal_by_map: jax.Array
     map_wins: jax.Array
     flags: dict[str, jax.Array]
+    shift_posterior: jax.Array
+    focal_posterior: jax.Array
 
 
 def estimate(
@@ -210,7 +213,8 @@ def estimate(
     }
     has_evidence = learned | geometry.fit.has_evidence
     by_map = jnp.exp(log_alpha_by_map) * first_guess[:, None]
-    return Fused(shift, focal, has_evidence, by_map, hinted.map_wins, flags)
+    posteriors = of_shift, hinted.posterior
+    return Fused(shift, focal, has_evidence, by_map, hinted.map_wins, flags, *posteriors)
 
 
 class _Hinted(NamedTuple):

@@ -11,7 +11,7 @@ from train3d_jax import __version__
 from train3d_jax.files import write_whole
 from train3d_jax.geometry import camera
 from train3d_jax.geometry.affine import Space
-from train3d_jax.inference.recovery import Estimate
+from train3d_jax.inference.estimates import Estimate
 
 ANSWER_FIELDS = (
     "input", "space", "width", "height", "focal_px", "normalised_focal", "fov_x_deg", "fov_y_deg",

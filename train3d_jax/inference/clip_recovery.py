@@ -7,8 +7,9 @@ import numpy as np
 
 from train3d_jax.geometry.affine import Space
 from train3d_jax.inference import clips
+from train3d_jax.inference.estimates import Estimates
 from train3d_jax.inference.known import Clip
-from train3d_jax.inference.recovery import Estimates, Evidence, Known
+from train3d_jax.inference.recovery import Evidence, Known
 
 EvidenceOf = Callable[[Sequence[int], Known], Iterable[Evidence]]
 """Gives the evidence of frames, by their numbers, in batches of any size."""

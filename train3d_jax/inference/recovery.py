@@ -10,7 +10,9 @@ from train3d_jax import chunking
 from train3d_jax.evidence.fusion import Method
 from train3d_jax.geometry import affine, clouds
 from train3d_jax.inference import estimation, predictor
+from train3d_jax.inference.estimates import Estimates, LineFindings
 from train3d_jax.inference.models import Model
+from train3d_jax.lines.segments import Segments
 
 
 class Known(NamedTuple):
@@ -52,104 +54,6 @@ class Known(NamedTuple):
             of_each(shift),
             of_each(self.shift_sigma),
             of_each(offset),
-        )
-
-
-class Estimate(NamedTuple):
-    """The estimate for one map.
-
-    Attributes:
-      focal: vertical focal length in pixels.
-      shift: canonical units.
-      a: depth (its inverse in disparity space, its logarithm in log space) is a * input + b.
-      b: see `a`.
-      focal_interval: contains the focal length with 90 % probability; pixels.
-      shift_interval: the same for the shift.
-      focal_by_map: low end, median and high end of the focal length by the map alone, pixels.
-      flags: names of those of `fusion.FLAGS` that are raised.
-    """
-
-    focal: float
-    shift: float
-    a: float
-    b: float
-    focal_interval: tuple[float, float]
-    shift_interval: tuple[float, float]
-    focal_by_map: tuple[float, float, float]
-    flags: tuple[str, ...]
-
-
-class Estimates(NamedTuple):
-    """Estimates for a batch; all numbers are NaN where `solvable` is False.
-
-    Attributes:
-      solvable: the map has enough valid pixels, they differ, and the method has evidence, shape
-        (B,).
-      shift: canonical units, shape (B,).
-      focal: vertical focal length in pixels, shape (B,).
-      shift_interval: contains the shift with 90 % probability, shape (B, 2).
-      focal_interval: the same for the focal length, shape (B, 2).
-      focal_by_map: low end, median and high end of the focal length by the prior and the map alone,
-        shape (B, 3).
-      map_wins: a hint of the focal length was dropped, see `hint_disagrees`, shape (B,).
-      canonical_scale: canonical units per unit of the input, see `affine.Canonical`, shape (B,).
-      canonical_offset: canonical units, shape (B,).
-      unit: factor on a and b that gives metres (or 1 / metres), shape (B,); 1 without a network for
-        the scale, and then the unit is arbitrary.
-      flags: for each of `fusion.FLAGS` whether it is raised, shape (B,):
-        near_planar: nearly all planes have one direction, or no surface is flat, so the focal
-          length is unobservable;
-        few_valid_pixels: less than a tenth of the map's pixels hold values;
-        out_of_training_range: the estimate lies at the border of the range, or the values are
-          spread as in no room;
-        solver_disagrees: the intervals of network and geometry exclude each other's median;
-        hint_disagrees: the map and what is known of its focal length exclude each other.  Of a
-          hint with a width and the map the wider evidence is taken, a known value stays.
-    """
-
-    solvable: np.ndarray
-    shift: np.ndarray
-    focal: np.ndarray
-    shift_interval: np.ndarray
-    focal_interval: np.ndarray
-    focal_by_map: np.ndarray
-    map_wins: np.ndarray
-    canonical_scale: np.ndarray
-    canonical_offset: np.ndarray
-    unit: np.ndarray
-    flags: dict[str, np.ndarray]
-
-    def coefficients(self, space: affine.Space = "depth") -> tuple[np.ndarray, np.ndarray]:
-        """Of each map a and b as of `Estimate`, shape (B,); depth and disparity give the same."""
-        return affine.coefficients(
-            self.canonical_scale, self.canonical_offset, self.shift, space, self.unit
-        )
-
-    def at(self, index: int, space: affine.Space = "depth") -> Estimate | None:
-        """The estimate for one map of the batch; None where it is not solvable.
-
-        Args:
-          index: of the map.
-          space: of its values; depth and disparity give the same.
-        """
-        if not self.solvable[index]:
-            return None
-        a, b = affine.coefficients(
-            self.canonical_scale[index], self.canonical_offset[index], self.shift[index], space,
-            self.unit[index],
-        )  # fmt: skip
-        focal_low, focal_high = self.focal_interval[index]
-        shift_low, shift_high = self.shift_interval[index]
-        by_map = self.focal_by_map[index]
-        return Estimate(
-            focal=float(self.focal[index]),
-            shift=float(self.shift[index]),
-            a=float(a),
-            b=float(b),
-            focal_interval=(float(focal_low), float(focal_high)),
-            shift_interval=(float(shift_low), float(shift_high)),
-            focal_by_map=(float(by_map[0]), float(by_map[1]), float(by_map[2])),
-            flags=tuple(name for name, raised in self.flags.items() if raised[index]),
         )
 
 
@@ -197,6 +101,7 @@ def recover_blocks(
     method: Method = "learned",
     space: affine.Space | None = None,
     at_once: int | None = None,
+    segments: Segments | None = None,
 ) -> Estimates:
     """Estimates shift and focal length of a batch.
 
@@ -209,13 +114,15 @@ def recover_blocks(
         "geometric": by geometry.
       space: of the values; that of the models where there are any.
       at_once: maps that one program computes; None for what suits B.  Last digits depend on it.
+      segments: of the pictures, leading axis B, `segments.none` where a map has none; None where no
+        map has a picture: another program, which knows no lines.
 
     Returns:
       The estimates, as numpy arrays.
     """
 
     def run(known: Known) -> dict[str, Any]:
-        return _run(models, blocks, known, method, space, at_once)
+        return _run(models, blocks, known, method, space, at_once, segments)
 
     return _estimates(_without_wrong_hints(run(known), run, known))
 
@@ -226,6 +133,7 @@ def recover_by_each(
     known: Known,
     space: affine.Space,
     level: int,
+    segments: Segments | None = None,
 ) -> dict[Method, Estimates]:
     """`recover_blocks` by each method of `estimation.methods_of`, by one program for this B.
 
@@ -235,12 +143,13 @@ def recover_by_each(
       known: what need not be estimated.
       space: of the values.
       level: of `chunking.compiler_options`.  Last digits depend on it.
+      segments: as of `recover_blocks`.
     """
     estimates = {}
-    for method, found in _run_by_each(models, blocks, known, space, level).items():
+    for method, found in _run_by_each(models, blocks, known, space, level, segments).items():
 
         def run(known: Known, method: Method = method) -> dict[str, Any]:
-            return _run_by_each(models, blocks, known, space, level)[method]
+            return _run_by_each(models, blocks, known, space, level, segments)[method]
 
         estimates[method] = _estimates(_without_wrong_hints(found, run, known))
     return estimates
@@ -265,6 +174,21 @@ def _estimates(found: dict[str, Any]) -> Estimates:
         of_solvable(found["offset"]),
         of_solvable(found["unit"]),
         found["flags"],
+        _lines_of(found.get("lines"), solvable),
+    )
+
+
+def _lines_of(found: dict[str, np.ndarray] | None, solvable: np.ndarray) -> LineFindings | None:
+    if found is None:
+        return None
+    directions, axis = found["directions"], found["axis"]
+    return LineFindings(
+        np.where(solvable, np.maximum(found["focal_nats"], 0), 0),
+        np.where(solvable, np.maximum(found["shift_nats"], 0), 0),
+        np.where(solvable[:, None, None], directions, np.nan),
+        np.where(solvable[:, None], axis, -1),
+        np.where(solvable[:, None], found["gravity"], np.nan),
+        np.where(solvable, found["gravity_sigma"], np.nan),
     )
 
 
@@ -320,9 +244,10 @@ def evidence(
     method: Method = "learned",
     space: affine.Space | None = None,
     at_once: int | None = None,
+    segments: Segments | None = None,
 ) -> Evidence:
     """The evidence of each map; arguments as of `recover_blocks`, whose program it runs."""
-    return _evidence(_run(models, blocks, known, method, space, at_once))
+    return _evidence(_run(models, blocks, known, method, space, at_once, segments))
 
 
 def evidence_by_each(
@@ -331,9 +256,10 @@ def evidence_by_each(
     known: Known,
     space: affine.Space,
     level: int,
+    segments: Segments | None = None,
 ) -> dict[Method, Evidence]:
     """The evidence of each map; arguments as of `recover_by_each`, whose program it runs."""
-    found = _run_by_each(models, blocks, known, space, level)
+    found = _run_by_each(models, blocks, known, space, level, segments)
     return {method: _evidence(values) for method, values in found.items()}
 
 
@@ -371,11 +297,12 @@ def _run(
     method: Method,
     space: affine.Space | None,
     at_once: int | None,
+    segments: Segments | None,
 ) -> Any:
     """The result of `estimation.estimate` for all maps, on the host."""
     setup = _setup(models, method, _space_of(models, space))
     count = len(blocks.values)
-    arrays = jax.tree.map(np.asarray, (blocks, known.values(count)))
+    arrays = jax.tree.map(np.asarray, (blocks, known.values(count), segments))
     at_once = at_once or chunking.maps_at_once(count)
     program = estimation.program(setup, at_once)
     parts = []
@@ -392,9 +319,10 @@ def _run_by_each(
     known: Known,
     space: affine.Space,
     level: int,
+    segments: Segments | None,
 ) -> dict[Method, dict[str, Any]]:
     """The result of `estimation.estimate_by_each`, on the host."""
-    arrays = jax.tree.map(np.asarray, (blocks, known.values(len(blocks.values))))
+    arrays = jax.tree.map(np.asarray, (blocks, known.values(len(blocks.values)), segments))
     setup = _setup(models, estimation.methods_of(models)[-1], space)
     program = estimation.program_by_each(setup, level)
     return jax.device_get(program([model.params for model in models], *arrays))

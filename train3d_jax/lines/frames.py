@@ -124,6 +124,11 @@ def frame_likelihoods(
     return jax.vmap(at)(jnp.asarray(alphas))
 
 
+def line_shares(frame: jax.Array, lines: Lines, alpha: jax.Array) -> jax.Array:
+    """Probability that each segment of a map is along each axis of a frame, shape (3, S)."""
+    return _line_terms(frame, lines, alpha)[1].share
+
+
 def _normals(planes: Planes, alpha: jax.Array) -> _Normals:
     raw = jnp.concatenate([alpha * planes.gradient, planes.offset[:, None]], -1)
     length2 = (raw**2).sum(-1) + 1e-12
