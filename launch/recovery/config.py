@@ -57,8 +57,8 @@ class SaveSettings:
       kinds: of `ENDINGS`.
       edge_filter: pixels where depth jumps by more than this share are left out of clouds; 0 leaves
         none out.
-      rgb: folder of the images that colour the clouds, under the relative paths of the maps; or the
-        image of the only map.
+      rgb: folder of the images that colour the clouds and whose lines are evidence, under the
+        relative paths of the maps; or the image of the only map.
     """
 
     kinds: tuple[str, ...] = ("ply", "npz")
@@ -88,6 +88,7 @@ class RecoveryConfig:
       ray_depth: maps hold the distance to the camera's centre, not depth.
       reading: how files are to be read.
       saving: what to write beside the answers.
+      lines: the lines of images are evidence.
       resume: keep the answers that an earlier run with the same settings wrote.
       shard: the part of the maps to recover, without summaries; None for all.
       merge: only write the summaries, of answers that are there.
@@ -110,6 +111,7 @@ class RecoveryConfig:
     ray_depth: bool = False
     reading: ReadSettings = field(default_factory=ReadSettings)
     saving: SaveSettings = field(default_factory=SaveSettings)
+    lines: bool = True
     resume: bool = False
     shard: Shard | None = None
     merge: bool = False
@@ -174,6 +176,11 @@ class RecoveryConfig:
     def shift_is_exact(self) -> bool:
         """Whether the maps' own shift needs no estimate."""
         return self.shift_known and not self.shift_sigma
+
+    @property
+    def counts_pictures(self) -> bool:
+        """Whether maps may have images whose lines are evidence."""
+        return self.lines and self.saving.rgb is not None
 
     @property
     def advice(self) -> str:

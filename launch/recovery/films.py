@@ -7,7 +7,7 @@ import numpy as np
 
 from data.user_maps.clips import frames_by_clip, read_map
 from data.user_maps.depth_files import DepthFile
-from launch.recovery import saving
+from launch.recovery import pictures, saving
 from launch.recovery.config import RecoveryConfig
 from train3d_jax.export import answers
 from train3d_jax.geometry import depth_maps
@@ -65,5 +65,5 @@ def _shapes(
             values, canonical, intrinsics if low == high else None, config.space
         )
         found = depth_maps.recovered_depth(values, answer["a"], answer["b"], config.space)
-        colours = saving.colours_of(file, size, config.saving.rgb).pixels
+        colours = pictures.colours_of(file, size, config.saving.rgb)
         yield given, Shape(found, intrinsics), colours

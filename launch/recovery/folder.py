@@ -18,7 +18,7 @@ from data.parallel.work import run_in_order
 from data.user_maps.clips import frames_by_clip
 from data.user_maps.depth_files import DepthFile, Listing
 from launch import compiling, program
-from launch.recovery import one_map, saving, shared_camera
+from launch.recovery import one_map, pictures, shared_camera
 from launch.recovery.config import ENDINGS, RecoveryConfig
 from launch.recovery.notes import Note, notes_of
 from launch.recovery.recovered import Map, Recovered
@@ -225,8 +225,9 @@ class _Recovery:
         if shared is not None and not shared.is_of(file, answer):
             return None
         try:
-            picture = saving.image_of(file, self._config.saving.rgb)
+            picture = pictures.image_of(file, self._config.saving.rgb)
             sources = [file.path, *self._config.camera.sources(file, picture)]
+            sources += [] if picture is None else [picture]
             newest = max(source.stat().st_mtime for source in sources)
             return answer if path.stat().st_mtime >= newest else None
         except OSError:

@@ -5,11 +5,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from launch.recovery import saving
+from launch.recovery import pictures
 from launch.recovery.summary import Outcome
 from train3d_jax.evidence import forms
 from train3d_jax.inference import map_checks
 from train3d_jax.inference.map_checks import MapCheck
+from train3d_jax.lines import pictures as lines_of_pictures
 
 
 class Note(NamedTuple):
@@ -25,8 +26,16 @@ class Note(NamedTuple):
 
 
 _OF_PICTURES = {
-    saving.NO_COLOURS: Note("no image of this name in --rgb", "its cloud has no colours"),
-    saving.RESIZED_COLOURS: Note("its image in --rgb is of another size", "it is resized"),
+    pictures.NO_COLOURS: Note("no image of this name in --rgb", "its cloud has no colours"),
+    pictures.RESIZED_COLOURS: Note("its image in --rgb is of another size", "it is resized"),
+    lines_of_pictures.OTHER_ASPECT: Note(
+        "its image in --rgb is of another aspect ratio, so one of them was cropped",
+        "the image colours the cloud, and its lines do not count",
+    ),
+    lines_of_pictures.NOT_REGISTERED: Note(
+        "the edges of its image in --rgb are elsewhere than the map's",
+        "lines of an image that is not registered do not count",
+    ),
 }
 
 

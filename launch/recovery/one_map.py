@@ -11,7 +11,7 @@ from data.user_maps.hints import CameraHint
 from data.user_maps.known_cameras import ray_length_to_depth
 from data.user_maps.producers import PRODUCERS
 from launch import program
-from launch.recovery import saving
+from launch.recovery import pictures, saving
 from launch.recovery.config import RecoveryConfig
 from launch.recovery.producer_notes import explained, refuse_photo
 from launch.recovery.recovered import Map, Recovered
@@ -21,6 +21,7 @@ from train3d_jax.errors import DataError, UserError
 from train3d_jax.export import answers
 from train3d_jax.inference import map_checks, recovery
 from train3d_jax.inference.models import Model, is_metric
+from train3d_jax.lines.segments import stacked
 
 NOT_SOLVABLE = "too few valid pixels, all of one value, or no surface to measure"
 
@@ -64,7 +65,7 @@ def find_maps(config: RecoveryConfig) -> Listing:
     if config.clip:
         files = clips.in_order_of_numbers(files)
         of_clips = dict.fromkeys((file.name for file in files), clips.FOLDER)
-    saving.check_images(config.saving.rgb, len(files))
+    pictures.check_images(config.saving.rgb, len(files))
     return listing._replace(files=files, clips=of_clips)
 
 
@@ -72,8 +73,8 @@ def read_map(file: DepthFile, config: RecoveryConfig) -> Map:
     """Reads a map, and what is known of its camera.
 
     Raises:
-      UserError: the file cannot be read, the camera that flags give does not fit it, or ray lengths
-        have no camera.
+      UserError: the file or its image cannot be read, the camera that flags give does not fit it,
+        or ray lengths have no camera.
     """
     try:
         values = clips.read_map(file, config.reading)
@@ -91,7 +92,9 @@ def read_map(file: DepthFile, config: RecoveryConfig) -> Map:
                 f"--intrinsics{config.advice}",
             )
         values = ray_length_to_depth(values, intrinsics, config.space)
-    return Map(file, values, intrinsics, hints, notes, config.metres_of(file.path))
+    colours, segments = pictures.picture_of(file, values, intrinsics, config)
+    metres = config.metres_of(file.path)
+    return Map(file, values, intrinsics, hints, notes, metres, colours, segments)
 
 
 def hints_of(
@@ -99,7 +102,7 @@ def hints_of(
 ) -> tuple[tuple[CameraHint, ...], tuple[str, ...]]:
     """What is known of the camera of a map, and lines on what was found without a flag."""
     notes: list[str] = []
-    picture = saving.image_of(file, config.saving.rgb) if config.camera.automatic else None
+    picture = pictures.image_of(file, config.saving.rgb) if config.camera.automatic else None
     hints = config.camera.hints(file, size, picture, file.frame, report=notes.append)
     found = [hint for hint in hints if hint.source != "flag"]
     if config.shared_camera:  # flags exclude it; a clip has its hints in its camera
@@ -156,7 +159,10 @@ def solve(
     blocks = recovery.make_blocks(
         [each.values for each in maps], intrinsics=[each.intrinsics for each in maps]
     )
-    batch = recovery.recover_blocks(models, blocks, known, config.method, config.space, at_once)
+    segments = stacked([each.segments for each in maps], config.counts_pictures)
+    batch = recovery.recover_blocks(
+        models, blocks, known, config.method, config.space, at_once, segments
+    )
     checks = map_checks.check([each.values for each in maps], blocks, config.space, at_once)
     results = []
     for number, (each, check) in enumerate(zip(maps, checks, strict=True)):
@@ -208,7 +214,10 @@ def _recovered(
         estimate = each.shared.applied(each.file, estimate, canonical)
     estimate = estimate._replace(flags=(*estimate.flags, *check.flags))
     dropped = bool(batch.map_wins[number])
-    return Recovered(each.file, each, estimate, canonical, check, hint_dropped=dropped)
+    lines = None
+    if batch.lines is not None and each.segments is not None:
+        lines = batch.lines.at(number)
+    return Recovered(each.file, each, estimate, canonical, check, hint_dropped=dropped, lines=lines)
 
 
 def _in_metres(recovered: Recovered, metres: float, config: RecoveryConfig) -> Recovered:

@@ -6,9 +6,11 @@ import numpy as np
 
 from data.user_maps.depth_files import DepthFile
 from data.user_maps.hints import CameraHint
+from launch.recovery.pictures import Colours
 from launch.recovery.shared_camera import SharedCamera
-from train3d_jax.inference.estimates import Estimate
+from train3d_jax.inference.estimates import Estimate, LineFindings
 from train3d_jax.inference.map_checks import MapCheck
+from train3d_jax.lines.segments import Segments
 
 
 class Map(NamedTuple):
@@ -19,6 +21,8 @@ class Map(NamedTuple):
       values: shape (H, W); 0 and what is not finite is missing.
       intrinsics: (3, 3) in pixels, of the most trusted hint; None where there is none.
       hints: what is known of the camera, the most trusted first.
+      colours: of the image that belongs to it; None without --rgb.
+      segments: of that image, as evidence; None where there is none, or it does not count.
       shared: the camera that took all maps of its folder or clip, and their shifts.
       notes: lines on where that is from, and on sources that cannot be used; the same for all maps
         of one source.
@@ -31,6 +35,8 @@ class Map(NamedTuple):
     hints: tuple[CameraHint, ...] = ()
     notes: tuple[str, ...] = ()
     metres: float | None = None
+    colours: Colours | None = None
+    segments: Segments | None = None
     shared: SharedCamera | None = None
 
     @property
@@ -52,6 +58,7 @@ class Recovered(NamedTuple):
       error: why there is no estimate; None where there is one.
       metric: its depth is in metres because the map's unit is known.
       hint_dropped: the map excludes the most trusted hint, and is the wider evidence.
+      lines: what the lines of its image say, without a batch axis; None where none count.
     """
 
     file: DepthFile
@@ -62,6 +69,7 @@ class Recovered(NamedTuple):
     error: str | None = None
     metric: bool = False
     hint_dropped: bool = False
+    lines: LineFindings | None = None
 
     def failed(self, error: str) -> "Recovered":
         """The same map without an estimate."""

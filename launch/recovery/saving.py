@@ -3,14 +3,13 @@
 import contextlib
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from data.user_maps.depth_files import DepthFile
 from launch.recovery.config import ENDINGS, RecoveryConfig
+from launch.recovery.pictures import Colours
 from launch.recovery.recovered import Recovered
-from train3d_jax.errors import DataError, UserError
 from train3d_jax.export import cameras, point_clouds
 from train3d_jax.export.depth_files import write_depth
 from train3d_jax.geometry import affine, camera, depth_maps
@@ -20,27 +19,6 @@ if TYPE_CHECKING:  # it imports matplotlib, which few runs need
 
 _FOLDERS = (ENDINGS["colmap"], ENDINGS["nerfstudio"])
 _IN_FOLDERS = (*cameras.COLMAP_FILES, "transforms.json")
-
-_COLOUR_SUFFIXES = (".png", ".jpg", ".jpeg", ".PNG", ".JPG", ".JPEG")
-
-NO_COLOURS, RESIZED_COLOURS = "rgb_missing", "rgb_resized"
-"""Flags of an answer: its cloud has no colours; they come from an image of another size."""
-
-
-class Colours(NamedTuple):
-    """The image that belongs to a map.
-
-    Attributes:
-      image: its file; the map's own file where there is no image.
-      size: its height and width in pixels.
-      pixels: its colours at the map's size, uint8 (H, W, 3); None where there is no image.
-      flags: of `NO_COLOURS` and `RESIZED_COLOURS`.
-    """
-
-    image: Path
-    size: tuple[int, int]
-    pixels: np.ndarray | None = None
-    flags: tuple[str, ...] = ()
 
 
 def save(recovered: Recovered, config: RecoveryConfig, unit: str) -> tuple[str, ...]:
@@ -55,7 +33,7 @@ def save(recovered: Recovered, config: RecoveryConfig, unit: str) -> tuple[str, 
       Flags on the image that colours the cloud.
 
     Raises:
-      UserError: a file cannot be written, or an image that is there cannot be read.
+      UserError: a file cannot be written.
     """
     file, depth_map, estimate = recovered.file, recovered.map, recovered.estimate
     assert depth_map is not None and estimate is not None
@@ -65,7 +43,7 @@ def save(recovered: Recovered, config: RecoveryConfig, unit: str) -> tuple[str, 
     depth = depth_maps.recovered_depth(depth_map.values, estimate.a, estimate.b, config.space)
     if "npz" in kinds:
         write_depth(paths["npz"], depth, intrinsics, unit)
-    image, size, pixels, flags = colours_of(file, depth_map.size, config.saving.rgb)
+    image, size, pixels, flags = depth_map.colours or Colours(file.path, depth_map.size)
     # COLMAP and nerfstudio get the camera of the image that they are to read.
     resized = camera.resized_intrinsics(intrinsics, depth_map.size, size)
     if edge_filter:
@@ -89,74 +67,6 @@ def save(recovered: Recovered, config: RecoveryConfig, unit: str) -> tuple[str, 
     if {"picture", "turntable"} & set(kinds):
         _draw(paths, recovered, config, depth, intrinsics, pixels)
     return flags
-
-
-def check_images(rgb: Path | None, maps: int) -> None:
-    """Refuses a value of --rgb from which no map can get its colours.
-
-    Args:
-      rgb: its value; None where it is not given.
-      maps: number of maps.
-
-    Raises:
-      UserError: it is neither a folder nor an image that can be read, or one image for many maps.
-    """
-    if rgb is None or rgb.is_dir():
-        return
-    if not rgb.exists():
-        raise UserError(
-            f"--rgb={rgb}: is not there; give a folder with images of the maps' names, or the "
-            "image of a single map"
-        )
-    if maps != 1:
-        raise UserError(
-            f"--rgb={rgb}: is one image, and there are {maps} depth maps; give a folder with "
-            "images of their names"
-        )
-    from train3d_jax.formats.pictures import read_colours  # start-up: it imports Pillow
-
-    try:
-        read_colours(rgb)
-    except DataError as error:
-        raise UserError(f"--rgb={rgb}: {error.reason}") from None
-
-
-def image_of(file: DepthFile, rgb: Path | None) -> Path | None:
-    """The file of the image of a map, see `config.SaveSettings`; None where there is none."""
-    if rgb is None or rgb.is_file():
-        return rgb
-    bare = rgb / (file.bare if file.frame is None else file.name)
-    images = [bare.with_name(bare.name + suffix) for suffix in _COLOUR_SUFFIXES]
-    return next((path for path in images if path.is_file()), None)
-
-
-def colours_of(file: DepthFile, size: tuple[int, int], rgb: Path | None) -> Colours:
-    """The image of a map.
-
-    Args:
-      file: the map.
-      size: its height and width in pixels.
-      rgb: see `config.SaveSettings`.
-
-    Raises:
-      UserError: an image that is there cannot be read.
-    """
-    if rgb is None:
-        return Colours(file.path, size)
-    from PIL import Image  # start-up: few runs have pictures
-
-    from train3d_jax.formats.pictures import read_colours
-
-    image = image_of(file, rgb)
-    if image is None:
-        return Colours(file.path, size, flags=(NO_COLOURS,))
-    pixels = read_colours(image)
-    own_size = (pixels.shape[0], pixels.shape[1])
-    if own_size == size:
-        return Colours(image, size, pixels)
-    height, width = size
-    resized = Image.fromarray(pixels).resize((width, height), Image.Resampling.BOX)
-    return Colours(image, own_size, np.asarray(resized), (RESIZED_COLOURS,))
 
 
 def _draw(

@@ -19,11 +19,13 @@ from data.user_maps.depth_files import DepthFile
 from data.user_maps.hints import CameraHint
 from launch import compiling, program
 from launch.recovery.config import RecoveryConfig
+from launch.recovery.pictures import picture_of
 from train3d_jax import chunking
 from train3d_jax.errors import UserError
 from train3d_jax.inference import clips, recovery
 from train3d_jax.inference.estimates import Estimate
 from train3d_jax.inference.models import Model
+from train3d_jax.lines.segments import Segments, stacked, with_square_pixels
 
 _FLOAT32 = 1e-6
 """Relative tolerance, some float32 roundings (6e-8 each): answers hold float32 focal lengths."""
@@ -109,10 +111,11 @@ class SharedCamera:
 
 
 class _Read(NamedTuple):
-    """A map that was read: its file and values."""
+    """A map that was read: its file, its values, the segments of its image."""
 
     file: DepthFile
     values: np.ndarray
+    segments: Segments | None
 
 
 class Pooling:
@@ -206,8 +209,13 @@ class Pooling:
         matrices = [self._intrinsics] * len(maps)
         blocks = recovery.make_blocks([each.values for each in maps], intrinsics=matrices)
         config = self._config
+        found = [each.segments for each in maps]
+        if self._intrinsics is not None:  # known since the first maps were read
+            camera = self._intrinsics
+            found = [each and with_square_pixels(each, camera) for each in found]
+        segments = stacked(found, config.counts_pictures)
         return recovery.evidence(
-            self._models, blocks, known, config.method, config.space, self._at_once
+            self._models, blocks, known, config.method, config.space, self._at_once, segments
         )
 
     def _spread(self, most: int) -> list[DepthFile]:
@@ -222,16 +230,15 @@ class Pooling:
             for file in files:
                 bar.update()
                 try:
-                    values = read_map(file, self._config.reading)
+                    each = self._read(file)
                 except UserError as error:
                     self._unread = self._unread or program.message(error)
                     continue
                 except MemoryError:
                     self._unread = self._unread or f"{file.path}: needs more memory than there is"
                     continue
-                each = _Read(file, values)
                 self._first = self._first or each
-                if values.shape != self._first.values.shape:
+                if each.values.shape != self._first.values.shape:
                     raise UserError(
                         f"{self._name}: {self._first.file.label} is {_shown(self._first)} pixels "
                         f"and {file.label} {_shown(each)}; one camera has one size"
@@ -242,6 +249,13 @@ class Pooling:
                     batch = []
             if batch:
                 yield batch
+
+    def _read(self, file: DepthFile) -> _Read:
+        values = read_map(file, self._config.reading)
+        segments = None
+        if self._config.counts_pictures:
+            _, segments = picture_of(file, values, None, self._config)
+        return _Read(file, values, segments)
 
 
 def _size_of(each: _Read) -> tuple[int, int]:

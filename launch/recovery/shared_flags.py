@@ -61,8 +61,14 @@ _SAVE = flags.DEFINE_list(
 )
 _RGB = flags.DEFINE_string(
     "rgb", None,
-    "Folder of images (.png, .jpg) that colour the clouds; or the image of a single map.",
+    "Folder of images (.png, .jpg) of the maps, or the image of a single map: they colour the "
+    "clouds, and their straight lines are evidence of focal length and shift.",
 )  # fmt: skip
+_LINES = flags.DEFINE_bool(
+    "lines",
+    True,
+    "Take the straight lines of pictures as evidence; or let them colour clouds only.",
+)
 _EDGE_FILTER = flags.DEFINE_float(
     "edge_filter", 0.0,
     "Leave points out of clouds where depth jumps by more than this share (0.05) within 3 x 3 "
@@ -146,7 +152,7 @@ def of_table(flag: str, field: str) -> Any:
 
 
 def known() -> dict[str, Any]:
-    """What is known of the maps beside their camera: fields of `RecoveryConfig`."""
+    """What is known of the maps beside their camera, and what counts: fields of the config."""
     shift = of_table(_SHIFT_KNOWN.name, "shift_known")
     return {
         "shift_known": bool(shift),
@@ -154,6 +160,7 @@ def known() -> dict[str, Any]:
         "ray_depth": of_table(_RAY_DEPTH.name, "ray_depth"),
         "clip": _CLIP.value,
         "affine": of_table(_AFFINE.name, "affine"),
+        "lines": _LINES.value,
         "producer": _FROM.value,
     }
 

@@ -15,7 +15,7 @@ from PIL import Image
 
 from data.user_maps.depth_files import DepthFile, Listing, bare_name
 from data.user_maps.true_maps import TrueMaps
-from launch.recovery import one_map, saving
+from launch.recovery import one_map
 from launch.recovery.config import RecoveryConfig, SaveSettings
 from launch.recovery.folder import printable
 from launch.recovery.recovered import Map
@@ -176,7 +176,7 @@ class MapView:
       first_guess: 60 degrees high, and no shift of the canonical form.
       truth: None where it is not known.
       colours: of the points, uint8 (N, 3).
-      flags: on the image of the colours, see `saving.Colours`.
+      flags: on the image of the colours, see `pictures.Colours`.
       distorted: the cloud under the first guess, (N, 3), see `viewing.unproject`.
       true_cloud: None where it is not known.
 
@@ -198,8 +198,9 @@ class MapView:
         self._scores = viewing.scores(blocks, config.space)
         self._sample, places = viewing.take_sample(values, (scale, offset))
         self._count = len(places)
-        rgb = saving_of(self.map.file, config).rgb
-        _, _, pixels, self.flags = saving.colours_of(self.map.file, self.size, rgb)
+        colours = self.map.colours
+        self.flags = () if colours is None else colours.flags
+        pixels = None if colours is None else colours.pixels
         if pixels is None:
             pixels = value_colours(np.where(np.isfinite(values), values, 0))
         self.colours = pixels[places[:, 0], places[:, 1]]

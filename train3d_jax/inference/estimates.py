@@ -29,6 +29,10 @@ class LineFindings(NamedTuple):
     gravity: np.ndarray
     gravity_sigma: np.ndarray
 
+    def at(self, index: int) -> "LineFindings":
+        """The same of one map, without the batch axis."""
+        return LineFindings(*(values[index] for values in self))
+
 
 class Estimate(NamedTuple):
     """The estimate for one map.

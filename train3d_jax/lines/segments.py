@@ -4,6 +4,7 @@ The detector is LSD (von Gioi et al., PAMI 2010).  It runs on the host at the pi
 resolution; segments are in pixels of the depth map that the picture belongs to.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -53,6 +54,22 @@ def none() -> Segments:
     return Segments(
         np.zeros((MOST, 2, 2), np.float32), np.ones(MOST, np.float32), np.zeros(MOST, bool)
     )
+
+
+def stacked(of_maps: Sequence[Segments | None], always: bool = False) -> Segments | None:
+    """Segments of a batch of maps along a leading axis.
+
+    Args:
+      of_maps: None for a map without a picture.
+      always: segments even where no map has a picture, for the program of maps that have one.
+
+    Returns:
+      None where no map has a picture.
+    """
+    if not always and all(each is None for each in of_maps):
+        return None
+    rows = [none() if each is None else each for each in of_maps]
+    return Segments(*(np.stack(column) for column in zip(*rows, strict=True)))
 
 
 def detect(picture: UInt8[np.ndarray, "h w *c"], size: tuple[int, int]) -> Segments:
