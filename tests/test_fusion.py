@@ -1,13 +1,18 @@
 """Evidence and prior are multiplied; intervals and flags of estimates."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from box_rooms import box_room
 from recoveries import estimated
 
-from train3d_jax.evidence.fusion import Evidence, fuse
-from train3d_jax.evidence.targets import SHIFT_BINS, quantiles, ratio_bins
+from train3d_jax.evidence import solver
+from train3d_jax.evidence.fusion import Evidence, fuse, log_likelihoods
+from train3d_jax.evidence.hints import Hints
+from train3d_jax.evidence.line_curves import LineCurves
+from train3d_jax.evidence.network_posterior import NetworkPosterior
+from train3d_jax.evidence.targets import FOCAL_BINS, SHIFT_BINS, quantiles, ratio_bins
 from train3d_jax.geometry import affine
 from train3d_jax.inference import recovery as inference
 
@@ -102,3 +107,24 @@ def test_values_5_5_times_beyond_the_quantiles_are_out_of_range():
         maps.append(room.copy())
         maps[-1][:3, :4] = value
     assert estimated(maps).flags["out_of_training_range"].tolist() == [False, False, True]
+
+
+def test_lines_are_multiplied_once_with_what_the_map_says():
+    blocks = jax.tree.map(jnp.asarray, inference.make_blocks([box_room(0)[0]]))
+    canonical = affine.canonicalise(blocks.values, blocks.mask)
+    geometry = solver.solve(blocks, canonical, "depth")
+    rng = np.random.default_rng(0)
+    focal = np.float32(rng.normal(0, 2, (1, FOCAL_BINS)))
+    lines = LineCurves(focal, np.zeros((1, SHIFT_BINS), np.float32))
+    both = solver.with_lines(geometry, lines)
+    unknown = jnp.full(1, jnp.nan)
+    hints = Hints(unknown, unknown, unknown, unknown)
+    arguments = (NetworkPosterior(), blocks, hints, "geometric")
+    without = log_likelihoods(geometry, *arguments).focal
+    found = log_likelihoods(both, *arguments, lines).focal
+    # Without the doubt of a frame, which flattens both: only where they are likely.
+    likely = np.asarray(found > -2)
+    change = np.asarray(found - without)[likely] - focal[likely]
+    np.testing.assert_allclose(change, change[0], atol=0.2)
+    same = solver.with_lines(geometry, lines._replace(focal=np.zeros_like(focal)))
+    np.testing.assert_allclose(same.focal, geometry.focal, atol=1e-5)

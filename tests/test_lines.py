@@ -17,7 +17,7 @@ SIZE = (480, 640)
 
 
 def turned(seed: int) -> np.ndarray:
-    """A frame, rows are directions, of which none is in the image plane."""
+    """A frame, rows are directions, each of them far from the image plane."""
     rng = np.random.default_rng(seed)
     while True:
         frame = np.linalg.qr(rng.standard_normal((3, 3)))[0]

@@ -8,6 +8,7 @@ from PIL import Image
 
 from data.rooms.building import Surroundings
 from data.rooms.views import random_views
+from train3d_jax.files import write_whole
 
 
 def write_evaluation_set(
@@ -63,5 +64,5 @@ def write_evaluation_set(
                     "scene": f"room{seed:05d}",
                 }
             )
-    (folder / "manifest.json").write_text(json.dumps(rows, indent=1))
+    write_whole(folder / "manifest.json", json.dumps(rows, indent=1).encode())
     return folder

@@ -185,6 +185,14 @@ def lump(rng: np.random.Generator, radius: float, squash: float, waves: float) -
     return place(Mesh(shape, mesh.faces), 0, 0, -float(shape[:, 2].min()))
 
 
+def face_normals(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Normals of unit length by the winding, (F, 3), 0 of no area; twice the areas, (F,)."""
+    first, second, third = vertices[faces].swapaxes(0, 1)
+    crosses = np.cross(second - first, third - first)
+    areas = np.linalg.norm(crosses, axis=1)
+    return crosses / np.maximum(areas, 1e-30)[:, None], areas
+
+
 def relief(rng: np.random.Generator, width: float, depth: float, height: float) -> Mesh:
     """Rough ground: a surface over the rectangle about the z axis, to be seen from above.
 

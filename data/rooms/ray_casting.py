@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from data.rooms.meshes import face_normals
 from train3d_jax.errors import UserError
 
 
@@ -82,15 +83,13 @@ def embreex_caster(vertices: np.ndarray, faces: np.ndarray) -> Caster:
     mesh_construction = importlib.import_module("embreex.mesh_construction")
     scene = rtcore_scene.EmbreeScene()
     mesh = mesh_construction.TriangleMesh(scene, vertices, faces.astype(np.int32))
-    first, second, third = vertices[faces].swapaxes(0, 1)
-    crosses = np.cross(second - first, third - first)
-    face_normals = crosses / np.maximum(np.linalg.norm(crosses, axis=1, keepdims=True), 1e-30)
+    normals_of_faces, _ = face_normals(vertices, faces)
 
     def cast(origin: np.ndarray, directions: np.ndarray) -> Hits:
         origins = np.broadcast_to(origin, directions.shape).astype(np.float32)
         hits = scene.run(origins, directions.astype(np.float32), output=True)
         met = hits["primID"] >= 0
-        normals = np.where(met[:, None], face_normals[hits["primID"]], 0)
+        normals = np.where(met[:, None], normals_of_faces[hits["primID"]], 0)
         distance = np.where(met, hits["tfar"], np.inf).astype(np.float32)
         return Hits(distance, normals, hits["primID"])
 

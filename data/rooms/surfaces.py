@@ -8,6 +8,7 @@ from functools import cached_property
 import numpy as np
 
 from data.rooms.building import Room
+from data.rooms.meshes import face_normals
 from data.rooms.shells import edge_frame
 
 PLANE_TOLERANCE_M = 1e-4
@@ -55,11 +56,7 @@ class Surfaces:
         ends = np.cumsum(room.pieces) if room.pieces else np.append(starts[1:], len(faces))
         self.piece = np.searchsorted(ends, starts, side="right")
 
-        corners = vertices[faces]
-        crosses = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-        areas = np.linalg.norm(crosses, axis=1, keepdims=True)
-        self.normals = crosses / np.maximum(areas, 1e-30)
-        self._areas = areas[:, 0]
+        self.normals, self._areas = face_normals(vertices, faces)
 
         self.low = np.minimum.reduceat(vertices, first)
         self.high = np.maximum.reduceat(vertices, first)

@@ -172,14 +172,11 @@ def estimate(
     unknown_shift, unknown_focal = jnp.isnan(known_shift), jnp.isnan(known_focal)
     first_guess = camera.initial_focal(blocks.size[..., 0])
     prior = focal_prior(blocks.size)
-    net_shift, net_focal = on_solver_bins(network, first_guess)
-    # Priors, hints and lines are multiplied here, whatever the networks were given of them.
-    with_lines = prior if lines is None else prior + lines.focal
-    by_geometry = fuse(with_lines, Evidence(geometry.focal - geometry.focal_prior))
-    by_network = None if net_focal is None else fuse(with_lines, Evidence(net_focal))
+    net_shift, net_focal = on_solver_bins(network, first_guess, lines)
+    by_geometry = fuse(prior, Evidence(geometry.focal - geometry.focal_prior))
+    by_network = None if net_focal is None else fuse(prior, Evidence(net_focal))
     if net_shift is not None:
-        by_lines = 0.0 if lines is None else lines.shift
-        net_shift = fuse(net_shift, Evidence(hints.of_shift() + by_lines))
+        net_shift = fuse(net_shift, Evidence(hints.of_shift()))
     learned = method == "learned"
     of_shift = net_shift if learned and net_shift is not None else geometry.shift
     of_map = by_network if learned and by_network is not None else by_geometry
@@ -283,24 +280,21 @@ def log_likelihoods(
     """
     prior = focal_prior(blocks.size)
     first_guess = camera.initial_focal(blocks.size[..., 0])
-    shift, focal = on_solver_bins(network, first_guess) if method == "learned" else (None, None)
-    if lines is not None:
-        shift = None if shift is None else shift + lines.shift
-        focal = None if focal is None else focal + lines.focal
-    if shift is None:
-        shift = geometry.shift - hints.of_shift()
-    if focal is None:
-        focal = geometry.focal - geometry.focal_prior
-        focal = focal if lines is None else focal + lines.focal
+    network = network if method == "learned" else NetworkPosterior()
+    shift, focal = on_solver_bins(network, first_guess, lines)
+    shift = geometry.shift - hints.of_shift() if shift is None else shift
+    focal = geometry.focal - geometry.focal_prior if focal is None else focal
     nothing = np.zeros(shift.shape[-1])
     return LogLikelihoods(
-        _doubted(fuse(prior, Evidence(focal))) - prior, _doubted(fuse(nothing, Evidence(shift)))
+        doubted(fuse(prior, Evidence(focal)), FRAME_DOUBT) - prior,
+        doubted(fuse(nothing, Evidence(shift)), FRAME_DOUBT),
     )
 
 
-def _doubted(posterior: jax.Array) -> jax.Array:
-    doubted = fuse(np.zeros(posterior.shape[-1]), Evidence(posterior, FRAME_DOUBT))
-    return doubted - doubted.max(-1, keepdims=True)
+def doubted(curve: Float[Array, "*b n"], doubt: float) -> Float[Array, "*b n"]:
+    """A log-likelihood that may be wrong, see `Evidence.doubt`, from its maximum on."""
+    curve = fuse(np.zeros(curve.shape[-1]), Evidence(curve, doubt))
+    return curve - curve.max(-1, keepdims=True)
 
 
 def _within_bins(

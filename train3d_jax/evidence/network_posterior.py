@@ -9,6 +9,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from train3d_jax.evidence.line_curves import LineCurves
 from train3d_jax.evidence.targets import RANGES, SHIFT_BINS, focal_bins
 
 OUTSIDE = -30.0
@@ -34,12 +35,14 @@ class NetworkPosterior(NamedTuple):
 
 
 def on_solver_bins(
-    network: NetworkPosterior, first_guess: jax.Array
+    network: NetworkPosterior, first_guess: jax.Array, lines: LineCurves | None = None
 ) -> tuple[jax.Array | None, jax.Array | None]:
     """The network's posterior of the shift and likelihood of the focal length, on solver's bins.
 
     Networks have seen crops of cameras of any kind, far more of them unusual than those of users.
     So their posterior of the focal length is nearly a likelihood, and counts as one.
+
+    Both are multiplied with what lines of pictures say, where maps have any.
     """
     shift = focal = None
     if network.shift is not None:
@@ -55,4 +58,7 @@ def on_solver_bins(
         taken = jnp.take_along_axis(network.focal, jnp.clip(index, 0, bins - 1), -1)
         outside = (index < 0) | (index >= bins)
         focal = jax.nn.log_softmax(jnp.where(outside, OUTSIDE, taken))
+    if lines is not None:
+        shift = None if shift is None else shift + lines.shift
+        focal = None if focal is None else focal + lines.focal
     return shift, focal

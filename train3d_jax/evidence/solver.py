@@ -116,8 +116,8 @@ def with_lines(geometry: GeometricPosterior, lines: LineCurves) -> GeometricPost
     """Posteriors by planes and lines: those of planes, multiplied with what lines say."""
     shift, nodes, both = geometry.joint
     joint = Joint(shift + lines.shift, nodes, both + lines.focal[:, None])
-    prior = geometry.focal_prior + lines.focal
-    return GeometricPosterior(*marginals(*joint), prior, geometry.fit, joint)
+    of_shift, of_focal = marginals(*joint)
+    return geometry._replace(shift=of_shift, focal=of_focal, joint=joint)
 
 
 class Scores(NamedTuple):

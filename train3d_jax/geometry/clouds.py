@@ -96,6 +96,22 @@ def blocks_of(values: Real[np.ndarray, "h w"], mask: Bool[np.ndarray, "h w"]) ->
     return Blocks(*points.average_blocks(values, mask), size, centre, valid_share)
 
 
+def in_square_pixels(
+    pixels: Float[Either, "*b 2"], intrinsics: Float[np.ndarray, "3 3"]
+) -> Float[Either, "*b 2"]:
+    """Places (u, v) stretched across about the principal point, so that pixels are square.
+
+    Focal lengths are then vertical ones.
+
+    Args:
+      pixels: shape (..., 2).
+      intrinsics: of which the principal point and the ratio of the focal lengths are used.
+    """
+    centre = np.asarray(intrinsics, np.float32)[:2, 2]
+    stretch = np.array([intrinsics[1, 1] / intrinsics[0, 0], 1.0], np.float32)
+    return centre + (pixels - centre) * stretch
+
+
 def mirrored_rows(rows: Shaped[Either, "*b p"]) -> Shaped[Array, "*b p"]:
     """Values of blocks, shape (..., P), in the order of the map's mirror image."""
     grid = jnp.reshape(rows, (*rows.shape[:-1], *points.BLOCKS))

@@ -86,7 +86,7 @@ def make_blocks(
             centre = np.asarray(matrix, np.float32)[:2, 2]
             stretch = np.array([matrix[1, 1] / matrix[0, 0], 1.0], np.float32)
             row = row._replace(
-                pixels=centre + (row.pixels - centre) * stretch,
+                pixels=clouds.in_square_pixels(row.pixels, matrix),
                 size=row.size * stretch[::-1],
                 centre=centre,
             )

@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from train3d_jax.evidence.fusion import Evidence, fuse
+from train3d_jax.evidence.fusion import doubted
 from train3d_jax.evidence.likelihoods import mean_square_gradient
 from train3d_jax.evidence.line_curves import LineCurves
 from train3d_jax.evidence.targets import at_focal_bins, at_ratio_bins, bin_centres
@@ -115,8 +115,8 @@ def line_evidence(
     likelihood = raw.frames.log_likelihood
     focal = settings.alone * likelihood[..., 0]
     focal += settings.given * (likelihood[..., 1] - likelihood[..., 2])
-    focal = _doubted(at_focal_bins(focal), settings.focal_doubt)
-    of_shift = _doubted(at_ratio_bins(settings.in_planes * raw.shift), settings.shift_doubt)
+    focal = doubted(at_focal_bins(focal), settings.focal_doubt)
+    of_shift = doubted(at_ratio_bins(settings.in_planes * raw.shift), settings.shift_doubt)
     curves = LineCurves(jnp.where(has_lines, focal, 0.0), jnp.where(has_lines, of_shift, 0.0))
     return LineFrames(curves, lines, raw.frames.best[:, :, 1], raw.frames.information[:, :, 1])
 
@@ -166,8 +166,3 @@ def _rows(grids: tuple[Grid, ...], chosen: tuple[int, ...]) -> np.ndarray:
     """Numbers of the windows of some grids."""
     starts = np.cumsum([0, *(across * down for across, down in grids)])
     return np.concatenate([np.arange(starts[i], starts[i + 1]) for i in chosen])
-
-
-def _doubted(curve: jax.Array, doubt: float) -> jax.Array:
-    doubted = fuse(np.zeros(curve.shape[-1]), Evidence(curve, doubt))
-    return doubted - doubted.max(-1, keepdims=True)

@@ -23,6 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from train3d_jax.lines.vanishing import COUNT, Lines, VanishingPoints, density, misses
+from train3d_jax.windows.quadrics import solve_positive_definite
 
 AXIS_SHARE = 0.2
 """Share of segments along each axis of the frame.  From experiments on pictures of depth cameras,
@@ -244,7 +245,7 @@ def _refined(
         better = score > best
         best_frames = jnp.where(better[:, None, None], frames, best_frames)
         best_information = jnp.where(better[:, None, None], information, best_information)
-        turn = _solve3(information + 20.0 * jnp.eye(3), slope)
+        turn = solve_positive_definite(information + 20.0 * jnp.eye(3), slope)
         size = jnp.sqrt((turn**2).sum(-1, keepdims=True) + 1e-20)
         turn = turn * jnp.minimum(1.0, LARGEST_TURN / size)
         frames = jnp.einsum("...ij,...kj->...ki", _rotations(turn), frames)
@@ -275,10 +276,3 @@ def _rotations(turns: jax.Array) -> jax.Array:
 
 def _det3(matrix: jax.Array) -> jax.Array:
     return (matrix[..., 0, :] * jnp.cross(matrix[..., 1, :], matrix[..., 2, :])).sum(-1)
-
-
-def _solve3(matrix: jax.Array, right: jax.Array) -> jax.Array:
-    """Solutions of symmetric systems (..., 3, 3) by the adjugate."""
-    a, b, c = (matrix[..., i, :] for i in range(3))
-    adjugate = jnp.stack([jnp.cross(b, c), jnp.cross(c, a), jnp.cross(a, b)], -2)
-    return (adjugate * right[..., None, :]).sum(-1) / (a * adjugate[..., 0, :]).sum(-1)[..., None]

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 
 from train3d_jax.geometry.affine import Space
-from train3d_jax.lines.vanishing import ODDS, Lines, VanishingPoints, density, misses
+from train3d_jax.lines.vanishing import Lines, VanishingPoints, pointing
 from train3d_jax.windows.planes import gradient_variance
 from train3d_jax.windows.quadrics import Windows
 from train3d_jax.windows.spaces import INVERSE_DEPTH
@@ -55,9 +55,8 @@ def shift_likelihood(
     Returns:
       Shape (N,).
     """
-    likelihood = ODDS * density(jax.vmap(misses, (0, None))(points.points, lines)[0], lines)
-    total = 1 + (likelihood * points.mask[:, None]).sum(0)
-    share = likelihood / total * points.mask[:, None] * lines.weight
+    odds = jax.vmap(pointing, (0, None))(points.points, lines) * points.mask[:, None]
+    share = odds / (1 + odds.sum(0)) * lines.weight
     apart = jnp.abs(lines.middle[:, None] - windows.centre)
     inside = (apart < windows.extent).all(-1) & windows.mask
     counts = jnp.einsum("ks,sm->km", share, inside.astype(share.dtype), precision="highest")

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
 from train3d_jax.geometry.affine import Either
+from train3d_jax.geometry.clouds import in_square_pixels
 
 MOST = 256
 """Segments of a picture, the longest first.  Chosen: pictures of rooms have 100 to 600, and those
@@ -103,7 +104,5 @@ def detect(picture: UInt8[np.ndarray, "h w *c"], size: tuple[int, int]) -> Segme
 
 
 def with_square_pixels(segments: Segments, intrinsics: Float[np.ndarray, "3 3"]) -> Segments:
-    """Segments stretched across about the principal point, as blocks are, see `make_blocks`."""
-    centre = np.asarray(intrinsics, np.float32)[:2, 2]
-    stretch = np.array([intrinsics[1, 1] / intrinsics[0, 0], 1.0], np.float32)
-    return segments._replace(ends=centre + (segments.ends - centre) * stretch)
+    """Segments of a map with a known camera, see `clouds.in_square_pixels`."""
+    return segments._replace(ends=in_square_pixels(segments.ends, intrinsics))

@@ -110,6 +110,11 @@ def density(miss: Float[Array, "*b s"], lines: Lines) -> Float[Array, "*b s"]:
     return math.sqrt(math.pi / 2) / lines.sigma * jnp.exp(-0.5 * scaled * scaled)
 
 
+def pointing(point: Float[Array, "3"], lines: Lines) -> Float[Array, " s"]:
+    """Odds that each segment of a map points to a homogeneous point, shape (S,)."""
+    return ODDS * density(misses(point, lines)[0], lines)
+
+
 def vanishing_points(lines: Lines) -> VanishingPoints:
     """The strongest vanishing points of one map, one after the other.
 
@@ -123,23 +128,22 @@ def vanishing_points(lines: Lines) -> VanishingPoints:
     length = jnp.linalg.norm(crossings, axis=-1, keepdims=True)
     apart = (first != second) & (length[:, 0] > 1e-6)
     crossings = jnp.where(apart[:, None], crossings / jnp.maximum(length, 1e-6), 0.0)
-    scores = jnp.log1p(ODDS * density(misses(crossings, lines)[0], lines))
+    scores = jnp.log1p(jax.vmap(pointing, (0, None))(crossings, lines))
     scores = jnp.where(apart[:, None], scores, 0.0)
 
     def next_point(weight: jax.Array, _: None) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
         def refine(point: jax.Array, _: None) -> tuple[jax.Array, None]:
             miss, distance = misses(point, lines)
-            likelihood = ODDS * density(miss, lines)
-            precision = weight * likelihood / (1 + likelihood) / (lines.sigma * distance) ** 2
+            odds = ODDS * density(miss, lines)
+            precision = weight * odds / (1 + odds) / (lines.sigma * distance) ** 2
             return _least_axis((normals * precision[:, None]).T @ normals), None
 
         # A sum of products with all digits: a GPU would keep three.
         totals = jnp.matmul(scores, weight, precision="highest")
         best = totals.argmax()
         point, _ = jax.lax.scan(refine, crossings[best], None, REFINEMENTS)
-        likelihood = ODDS * density(misses(point, lines)[0], lines)
         found = totals[best] > LEAST_SCORE
-        left = weight * jnp.where(found, 1 / (1 + likelihood), 1.0)
+        left = weight * jnp.where(found, 1 / (1 + pointing(point, lines)), 1.0)
         return left, (point, found)
 
     _, (points, mask) = jax.lax.scan(next_point, lines.weight, None, COUNT)
