@@ -12,7 +12,7 @@ import numpy as np
 
 from train3d_jax.evidence.targets import RANGES
 from train3d_jax.lines.evidence import LineFrames, LineSettings, focal_ratios
-from train3d_jax.lines.frames import line_shares
+from train3d_jax.lines.frames import inverse3, line_shares
 from train3d_jax.lines.vanishing import Lines
 
 LEAST_SHARE = 0.5
@@ -72,7 +72,7 @@ def _of_map(frame: jax.Array, information: jax.Array, lines: Lines, alpha: jax.A
     known = (counts >= LEAST_LINES).sum() >= 2
     down = jnp.abs(frame[:, 1]).argmax()
     gravity = frame[down] * jnp.where(frame[down, 1] < 0, -1.0, 1.0)
-    covariance = jnp.linalg.inv(information + jnp.eye(3))
+    covariance = inverse3(information + jnp.eye(3))
     # A turn about gravity itself does not move it.
     variance = jnp.trace(covariance) - gravity @ covariance @ gravity
     sigma = jnp.sqrt(jnp.maximum(variance, 0.0) + 2 * WORLD_SIGMA**2)

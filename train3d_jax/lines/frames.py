@@ -234,21 +234,25 @@ def _refined(
         of_planes, plane = _plane_terms(frames, normals)
         score = temper[0] * of_lines + temper[1] * of_planes
         weight = temper[0] * line.share * lines.weight / lines.sigma**2
-        information = jnp.einsum("...ks,...ksi,...ksj->...ij", weight, line.across, line.across)
-        slope = -jnp.einsum("...ks,...ksi->...i", weight * line.residual, line.across)
+        information = jnp.einsum(
+            "...ks,...ksi,...ksj->...ij", weight, line.across, line.across, precision="highest"
+        )
+        slope = -jnp.einsum(
+            "...ks,...ksi->...i", weight * line.residual, line.across, precision="highest"
+        )
         weight = temper[1] * plane.share * normals.weight / normals.sigma**2
-        axes = jnp.einsum("...ki,...kj->...kij", frames, frames)
+        axes = jnp.einsum("...ki,...kj->...kij", frames, frames, precision="highest")
         along = weight.sum(-1)
         information += along.sum(-1)[..., None, None] * jnp.eye(3)
         information -= (along[..., None, None] * axes).sum(-3)
-        slope += jnp.einsum("...km,...kmi->...i", weight, plane.across)
+        slope += jnp.einsum("...km,...kmi->...i", weight, plane.across, precision="highest")
         better = score > best
         best_frames = jnp.where(better[:, None, None], frames, best_frames)
         best_information = jnp.where(better[:, None, None], information, best_information)
         turn = solve_positive_definite(information + 20.0 * jnp.eye(3), slope)
         size = jnp.sqrt((turn**2).sum(-1, keepdims=True) + 1e-20)
         turn = turn * jnp.minimum(1.0, LARGEST_TURN / size)
-        frames = jnp.einsum("...ij,...kj->...ki", _rotations(turn), frames)
+        frames = jnp.einsum("...ij,...kj->...ki", _rotations(turn), frames, precision="highest")
         return (frames, jnp.maximum(score, best), best_frames, best_information), None
 
     start = (frames, jnp.full(len(frames), -jnp.inf), frames, jnp.zeros_like(frames))
@@ -272,6 +276,17 @@ def _rotations(turns: jax.Array) -> jax.Array:
     skew = jnp.stack([zero, -z, y, z, zero, -x, -y, x, zero], -1).reshape(*x.shape, 3, 3)
     outer = half[..., :, None] * half[..., None, :]
     return ((1 - square) * jnp.eye(3) + 2 * outer + 2 * skew) / (1 + square)
+
+
+def inverse3(matrix: jax.Array) -> jax.Array:
+    """The inverse of a positive definite (3, 3) matrix.
+
+    `jnp.linalg.inv` calls LAPACK, and a program of `stored_programs` that calls it crashes in a
+    later process, which has not loaded LAPACK.
+    """
+    one, two, three = matrix
+    adjugate = jnp.stack([jnp.cross(two, three), jnp.cross(three, one), jnp.cross(one, two)])
+    return adjugate / jnp.maximum(_det3(matrix), 1e-30)
 
 
 def _det3(matrix: jax.Array) -> jax.Array:

@@ -158,10 +158,9 @@ def _correlation(
 ) -> Float[np.ndarray, "n n"]:
     """At all offsets of the second up to `reach` pixels down and right, float32 (2 reach + 1)^2."""
     import cv2
-    import scipy.fft
 
     height, width = (cv2.getOptimalDFTSize(side + reach) for side in one.shape)
-    transformed = [scipy.fft.fft2(field, (height, width)) for field in (one, other)]
-    full = scipy.fft.ifft2(np.conj(transformed[0]) * transformed[1]).real
+    transformed = [np.fft.fft2(field, (height, width)) for field in (one, other)]
+    full = np.fft.ifft2(np.conj(transformed[0]) * transformed[1]).real
     around = np.arange(-reach, reach + 1)
     return np.ascontiguousarray(full[np.ix_(around, around)], np.float32)
