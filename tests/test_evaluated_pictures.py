@@ -115,6 +115,7 @@ def test_a_picture_is_found_as_its_map_is_and_only_where_lines_count(tmp_path):
     [
         ("nowhere.png", UNREADABLE, "nowhere.png: is missing"),
         ("text.png", UNREADABLE, "text.png: is not a readable picture"),
+        (300 * "a" + ".png", UNREADABLE, ""),
         (3, UNREADABLE, "row 1 names no file as its rgb"),
         ("wide.png", OTHER_ASPECT, "wide.png: of 200x120 pixels, has another aspect ratio"),
     ],
@@ -125,7 +126,7 @@ def test_a_picture_that_cannot_be_used_is_named_and_the_map_stays(tmp_path, row,
     maps = put_map(tmp_path, rgb=row)
     found = read(maps)
     assert found.pixels is None and found.state == state
-    assert problem in found.problem and "\n" not in found.problem
+    assert problem in found.problem and len(found.problem.splitlines()) == 1
     true_map, view = view_of(0)
     case = make_case(true_map, view, "depth", (0, 0, 0), found)
     assert case.seen == (None, state)

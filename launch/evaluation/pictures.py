@@ -56,6 +56,9 @@ def read_picture(
         pixels = read_colours(file)
     except DataError as error:
         return Picture(state=UNREADABLE, problem=str(error))
+    except OSError as error:  # a folder without permission, a name that is too long
+        problem = f"{true_map.name}: its rgb cannot be read: {error.strerror or error}"
+        return Picture(state=UNREADABLE, problem=problem)
     if other_aspect(pixels.shape, true_map.depth.shape):
         shown = [f"{size[1]}x{size[0]}" for size in (pixels.shape, true_map.depth.shape)]
         problem = f"{file}: of {shown[0]} pixels, has another aspect ratio than its map, {shown[1]}"
