@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from train3d_jax import chunking
-from train3d_jax.evidence import fusion, solver, targets
+from train3d_jax.evidence import fusion, solver
 from train3d_jax.evidence.fusion import Method, NetworkPosterior
 from train3d_jax.evidence.hints import Hints
 from train3d_jax.evidence.settings import solver_settings
@@ -188,12 +188,11 @@ def _posteriors(
     )
     frames = None
     if segments is not None:
-        # Of windows alone: networks have not run, and are given what lines say.
-        by_windows = targets.quantiles(geometry.shift, "shift", (0.5,))[:, 0]
-        by_windows = affine.ratio_to_shift(jnp.clip(by_windows, *targets.SAFE_RATIO))
-        assumed = jnp.where(jnp.isnan(batch.known_shift), by_windows, batch.known_shift)
         grids = solver_settings(setup.space).windows.grids
-        frames = line_evidence(segments, blocks, geometry.fit, assumed, setup.space, grids)
+        # By windows alone: networks have not run, and are given what lines say.
+        frames = line_evidence(
+            segments, blocks, geometry.fit, geometry.shift, batch.known_shift, setup.space, grids
+        )
         batch = batch._replace(lines=frames.curves)
         geometry = solver.with_lines(geometry, frames.curves)
     network, metres = predictor.predict(setup.networks, params, batch, geometry)

@@ -24,7 +24,13 @@ import numpy as np
 from train3d_jax.evidence.fusion import doubted
 from train3d_jax.evidence.likelihoods import mean_square_gradient
 from train3d_jax.evidence.line_curves import LineCurves
-from train3d_jax.evidence.targets import at_focal_bins, at_ratio_bins, bin_centres
+from train3d_jax.evidence.targets import (
+    SAFE_RATIO,
+    at_focal_bins,
+    at_ratio_bins,
+    bin_centres,
+    quantiles,
+)
 from train3d_jax.evidence.window_fit import WindowFit
 from train3d_jax.geometry import camera
 from train3d_jax.geometry.affine import Space, ratio_to_shift
@@ -32,7 +38,7 @@ from train3d_jax.geometry.clouds import Blocks
 from train3d_jax.lines import plane_lines
 from train3d_jax.lines.frames import Frames, Planes, frame_likelihoods
 from train3d_jax.lines.segments import Segments
-from train3d_jax.lines.vanishing import Lines, lines_of, vanishing_points
+from train3d_jax.lines.vanishing import Lines, VanishingPoints, lines_of, vanishing_points
 from train3d_jax.windows import planes
 from train3d_jax.windows.block_windows import Grid
 from train3d_jax.windows.quadrics import Windows
@@ -90,6 +96,7 @@ def line_evidence(
     blocks: Blocks,
     fit: WindowFit,
     shift: jax.Array,
+    known_shift: jax.Array,
     space: Space,
     grids: tuple[Grid, ...],
     settings: LineSettings = LineSettings(),  # immutable
@@ -100,25 +107,34 @@ def line_evidence(
       segments: of their pictures, none where a map has no picture.
       blocks: the maps.
       fit: their windows, with rays of the first guess of 60 degrees.
-      shift: that frames assume, canonical units, shape (B,).
+      shift: log-posterior by windows, shape (B, SHIFT_BINS).  Frames assume its median, lines in
+        planes counted.
+      known_shift: that frames assume instead, canonical units, shape (B,); NaN where there is none.
       space: of the maps' values.
       grids: that windows were fitted in.
       settings: see there.
     """
     first_guess = jnp.asarray(camera.initial_focal(blocks.size[..., 0]))
     lines = lines_of(segments, blocks.centre, first_guess)
-    raw = jax.lax.map(
-        lambda one: _of_map(*one, space=space, grids=grids, settings=settings),
-        (lines, fit.windows, fit.base, shift),
-    )
     has_lines = jnp.asarray(segments.mask).any(-1)[:, None]
-    likelihood = raw.frames.log_likelihood
+    points, by_planes = jax.lax.map(
+        lambda one: _in_planes(*one, space=space, grids=grids, settings=settings),
+        (lines, fit.windows, fit.base),
+    )
+    of_shift = doubted(at_ratio_bins(settings.in_planes * by_planes), settings.shift_doubt)
+    of_shift = jnp.where(has_lines, of_shift, 0.0)
+    assumed = jnp.clip(quantiles(shift + of_shift, "shift", (0.5,))[:, 0], *SAFE_RATIO)
+    assumed = jnp.where(jnp.isnan(known_shift), ratio_to_shift(assumed), known_shift)
+    frames = jax.lax.map(
+        lambda one: _frames(*one, space=space, grids=grids, settings=settings),
+        (lines, points, fit.windows, fit.base, assumed),
+    )
+    likelihood = frames.log_likelihood
     focal = settings.alone * likelihood[..., 0]
     focal += settings.given * (likelihood[..., 1] - likelihood[..., 2])
     focal = doubted(at_focal_bins(focal), settings.focal_doubt)
-    of_shift = doubted(at_ratio_bins(settings.in_planes * raw.shift), settings.shift_doubt)
-    curves = LineCurves(jnp.where(has_lines, focal, 0.0), jnp.where(has_lines, of_shift, 0.0))
-    return LineFrames(curves, lines, raw.frames.best[:, :, 1], raw.frames.information[:, :, 1])
+    curves = LineCurves(jnp.where(has_lines, focal, 0.0), of_shift)
+    return LineFrames(curves, lines, frames.best[:, :, 1], frames.information[:, :, 1])
 
 
 def focal_ratios(settings: LineSettings) -> np.ndarray:
@@ -126,15 +142,29 @@ def focal_ratios(settings: LineSettings) -> np.ndarray:
     return np.exp(bin_centres("focal", settings.focal_bins)).astype(np.float32)
 
 
-class _Raw(NamedTuple):
-    """Log-likelihoods of one map, neither tempered nor doubted."""
-
-    frames: Frames
-    shift: jax.Array
-
-
-def _of_map(
+def _in_planes(
     lines: Lines,
+    windows: Windows,
+    base: jax.Array,
+    *,
+    space: Space,
+    grids: tuple[Grid, ...],
+    settings: LineSettings,
+) -> tuple[VanishingPoints, jax.Array]:
+    """Of one map its vanishing points, and the log-likelihood of shifts, (shift_bins,)."""
+    points = vanishing_points(lines)
+    part = _rows(grids, (settings.plane_grid,))
+    continued = jax.tree.map(lambda of_windows: of_windows[part], windows)
+    shifts = ratio_to_shift(bin_centres("shift", settings.shift_bins))
+    typical = mean_square_gradient(windows)[0]
+    moves = INVERSE_DEPTH[space].move(jnp.asarray(shifts, base.dtype), base)
+    likelihood = plane_lines.shift_likelihood(lines, points, continued, typical, moves, space)
+    return points, likelihood
+
+
+def _frames(
+    lines: Lines,
+    points: VanishingPoints,
     windows: Windows,
     base: jax.Array,
     shift: jax.Array,
@@ -142,24 +172,17 @@ def _of_map(
     space: Space,
     grids: tuple[Grid, ...],
     settings: LineSettings,
-) -> _Raw:
-    points = vanishing_points(lines)
-    move = INVERSE_DEPTH[space].move
-    gradient, offset = planes.plane_normals(windows, move(shift, base), space)
+) -> Frames:
+    """The frames of one map by lines alone, by lines and windows, and by windows alone."""
+    move = INVERSE_DEPTH[space].move(shift, base)
+    gradient, offset = planes.plane_normals(windows, move, space)
     variance = planes.gradient_variance(windows)
     weight = jnp.asarray(windows.mask, offset.dtype)
     part = _rows(grids, settings.frame_grids)
     compared = Planes(*(x[part] for x in (gradient, offset, variance, windows.centre, weight)))
     temper = settings.frame_temper
     tempers = np.array([[1, 0], [temper, temper], [0, temper]], np.float32)
-    frames = frame_likelihoods(lines, points, compared, focal_ratios(settings), tempers)
-    part = _rows(grids, (settings.plane_grid,))
-    continued = jax.tree.map(lambda of_windows: of_windows[part], windows)
-    shifts = ratio_to_shift(bin_centres("shift", settings.shift_bins))
-    typical = mean_square_gradient(windows)[0]
-    moves = move(jnp.asarray(shifts, offset.dtype), base)
-    of_shift = plane_lines.shift_likelihood(lines, points, continued, typical, moves, space)
-    return _Raw(frames, of_shift)
+    return frame_likelihoods(lines, points, compared, focal_ratios(settings), tempers)
 
 
 def _rows(grids: tuple[Grid, ...], chosen: tuple[int, ...]) -> np.ndarray:
