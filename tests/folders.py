@@ -20,6 +20,8 @@ OUTLIER[3, 5] = 1e25
 class Solved:
     """In the place of `recovery.Recovery`."""
 
+    lines = None
+
     def __init__(self, blocks, known):
         self.blocks, self.known = blocks, known
         present = [v[mask] for v, mask in zip(blocks.values, blocks.mask, strict=True)]
@@ -66,7 +68,7 @@ def solver(monkeypatch):
     """Lists the batches."""
     batches = Batches()
 
-    def recover_blocks(models, blocks, known, method, space, at_once):
+    def recover_blocks(models, blocks, known, method, space, at_once, segments):
         batches.append((blocks, known))
         batches.at_once.append(at_once)
         return Solved(blocks, known)

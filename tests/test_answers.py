@@ -6,7 +6,7 @@ import pytest
 
 from train3d_jax import __version__
 from train3d_jax.export import answers as export
-from train3d_jax.inference.estimates import Estimate
+from train3d_jax.inference.estimates import Estimate, LineFindings
 
 SOLUTION = Estimate(
     focal=100.0,
@@ -17,6 +17,15 @@ SOLUTION = Estimate(
     shift_interval=(0.2, 0.3),
     focal_by_map=(80.0, 95.0, 120.0),
     flags=("near_planar",),
+)
+
+FINDINGS = LineFindings(
+    focal_nats=np.array(0.5),
+    shift_nats=np.array(0.25),
+    directions=np.eye(3),
+    axis=np.zeros(4),
+    gravity=np.array([0.6, 0.8, 0.0]),
+    gravity_sigma=np.array(1.5),
 )
 
 
@@ -31,6 +40,8 @@ def answer(**changes):
         "method": "geometric",
         "focal_source": "exif",
         "hints": [("exif", "EXIF of a.jpg", 102.0, 0.03)],
+        "segments": 80,
+        "findings": FINDINGS,
         "canonical": (2.0, -1.75),
         "flags": ("rgb_missing",),
         "settings": "abc",
@@ -64,6 +75,11 @@ def test_an_answer_holds_camera_shift_and_where_it_is_from(tmp_path):
             {"source": "exif", "origin": "EXIF of a.jpg", "focal_px": 102.0, "sigma": 0.03},
             {"source": "map", "focal_px": 95.0, "focal_interval_px": [80.0, 120.0]},
         ],
+        "lines": {"segments": 80, "used": True, "focal_nats": 0.5, "shift_nats": 0.25},
+        "gravity": [0.6, 0.8, 0.0],
+        "gravity_sigma_deg": 1.5,
+        "roll_deg": pytest.approx(math.degrees(math.asin(0.6))),
+        "pitch_deg": 0.0,
         "canonical_scale": 2.0,
         "canonical_offset": -1.75,
         "method": "geometric",
@@ -102,6 +118,20 @@ def test_a_known_principal_point_and_ratio_of_focal_lengths_are_kept():
     assert (found["focal_px"], found["cx"], found["cy"]) == (100.0, 140.0, 101.0)
     np.testing.assert_allclose(found["intrinsics"], [[110, 0, 140], [0, 100, 101], [0, 0, 1]])
     assert found["fov_x_deg"] == pytest.approx(2 * math.degrees(math.atan(150 / 110)))
+
+
+def test_a_picture_that_does_not_count_has_used_no_lines():
+    unused = answer(segments=0, findings=None)
+    assert unused["lines"] == {"segments": 0, "used": False, "focal_nats": 0, "shift_nats": 0}
+    assert unused["gravity"] is unused["roll_deg"] is unused["gravity_sigma_deg"] is None
+    assert answer(segments=None, findings=None)["lines"] is None
+
+
+def test_gravity_that_lines_do_not_tell_is_null(tmp_path):
+    found = answer(findings=FINDINGS._replace(gravity=np.full(3, np.nan), gravity_sigma=np.nan))
+    assert found["gravity"] is found["gravity_sigma_deg"] is found["pitch_deg"] is None
+    assert found["lines"]["used"]
+    export.write_answer(tmp_path / "map.json", found)
 
 
 def test_an_interval_without_a_finite_end_is_null(tmp_path):

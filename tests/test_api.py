@@ -233,7 +233,7 @@ def asked(monkeypatch):
     """Networks and spaces of each call of the solver, which answers at no cost."""
     asked = []
 
-    def recover_blocks(networks, blocks, known, method, space, at_once):
+    def recover_blocks(networks, blocks, known, method, space, at_once, segments):
         asked.append(([network.config.clouds.space for network in networks], space))
         return stand_in(blocks)
 

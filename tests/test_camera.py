@@ -162,3 +162,25 @@ def test_resizing_keeps_the_corners_of_the_image():
         np.testing.assert_allclose(
             camera.rays(np.array([same]), resized), camera.rays(np.array([corner]), intrinsics)
         )
+
+
+@pytest.mark.parametrize("leading", LEADING)
+def test_roll_and_pitch_are_those_that_a_camera_was_turned_by(leading):
+    rng = np.random.default_rng(0)
+    roll, pitch = rng.uniform(-179, 179, leading), rng.uniform(-89, 89, leading)
+    about_z, about_x = np.radians(roll), np.radians(pitch)
+    # A camera that looks up sees gravity behind it; one turned clockwise sees it to the right.
+    level = np.cos(about_x)
+    gravity = np.stack(
+        [level * np.sin(about_z), level * np.cos(about_z), -np.sin(about_x)], axis=-1
+    )
+    found = camera.roll_and_pitch(gravity)
+    np.testing.assert_allclose(found[0], roll, atol=1e-9)
+    np.testing.assert_allclose(found[1], pitch, atol=1e-6)
+    on_device = jax.jit(camera.roll_and_pitch)(gravity)
+    np.testing.assert_allclose(on_device[0], roll, atol=1e-3)
+
+
+def test_a_camera_that_looks_straight_up_has_a_pitch_of_90_degrees():
+    longer = np.array([0, 0, -1 - 1e-7])
+    assert camera.roll_and_pitch(longer)[1] == 90

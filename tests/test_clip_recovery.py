@@ -34,7 +34,7 @@ def asked(monkeypatch):
         )
         return near, np.where(far > near, far, near + 1), far > near
 
-    def stand_in(models, blocks, known, method, space, at_once):
+    def stand_in(models, blocks, known, method, space, at_once, segments):
         near, far, solvable = canonical(blocks)
         asked["evidence"].append((len(near), known))
         focal = bump(focal_bins(), np.log(np.full(len(near), TRUE_FOCAL) / initial_focal(24)), 0.1)
@@ -42,7 +42,7 @@ def asked(monkeypatch):
         rows = (np.where(solvable[:, None], values, 0) for values in (focal, shift))
         return evidence(len(near), *rows, near, far, solvable)
 
-    def recover_blocks(models, blocks, known, method, space, at_once):
+    def recover_blocks(models, blocks, known, method, space, at_once, segments):
         near, far, solvable = canonical(blocks)
         asked["recover"].append(known)
         count, scale = len(near), 0.5 / (far - near)

@@ -33,7 +33,7 @@ def evidence(monkeypatch):
     """Stands in for the evidence: all frames say FOCAL and OFFSET, in their canonical units."""
     asked = []
 
-    def of_maps(models, blocks, known, method, space, at_once):
+    def of_maps(models, blocks, known, method, space, at_once, segments):
         asked.append(known)
         canonical = affine.canonicalise(blocks.values, blocks.mask)
         scale, offset = np.asarray(canonical.scale), np.asarray(canonical.offset)

@@ -14,10 +14,11 @@ from PIL import Image
 from ply_files import read_ply
 from raw_files import put
 
-from launch.recovery import saving
+from launch.recovery import pictures
 from launch.recovery.config import ENDINGS, SaveSettings
 from train3d_jax.errors import UserError
 from train3d_jax.export import cameras
+from train3d_jax.lines.pictures import OTHER_ASPECT
 
 # pytest sets the filters of data.images aside.
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL")
@@ -39,11 +40,12 @@ def test_clouds_are_coloured_by_images_of_the_same_name(tmp_path, solver, capsys
     depth = answer["a"] * np.load(tmp_path / "in" / NAMES[0]) + answer["b"]
     np.testing.assert_array_equal(rows[:, 12:], colours[depth > 0])
     flags = [json.loads((out / f"a/map{n}.json").read_text())["flags"] for n in range(3)]
-    assert flags == [[], [saving.RESIZED_COLOURS], [saving.NO_COLOURS]]
+    stretched = [pictures.RESIZED_COLOURS, OTHER_ASPECT]
+    assert flags == [[], stretched, [pictures.NO_COLOURS]]
     message = capsys.readouterr().out
     assert "another size" in message and "no colours" in message
     counted = json.loads((out / "summary.json").read_text())["flags"]
-    assert counted == {saving.RESIZED_COLOURS: 1, saving.NO_COLOURS: 1}
+    assert counted == dict.fromkeys([*stretched, pictures.NO_COLOURS], 1)
 
 
 @pytest.mark.parametrize("photo", ["map.jpg", "one photo.png"])

@@ -94,7 +94,7 @@ def test_a_map_without_an_answer_has_no_numbers_and_no_depth():
 
 
 def test_in_disparity_space_the_straight_depth_is_the_inverse(monkeypatch):
-    def recover_blocks(networks, blocks, known, method, space, at_once):
+    def recover_blocks(networks, blocks, known, method, space, at_once, segments):
         numbers = np.ones(len(blocks.size))
         pairs, flags = np.ones((len(numbers), 2)), dict.fromkeys(fusion.FLAGS, numbers < 0)
         by_map, wins = np.ones((len(numbers), 3)), numbers < 0

@@ -19,7 +19,7 @@ from train3d_jax.inference import clips, recovery
 def evidence(monkeypatch):
     """Stands in for the evidence: the sum of the numbers of valid blocks, and of maps."""
 
-    def evidence(models, blocks, known, method, space, at_once):
+    def evidence(models, blocks, known, method, space, at_once, segments):
         votes = np.stack([np.asarray(blocks.mask).sum(-1), np.ones(len(blocks.size))], -1)
         solvable = np.ptp(blocks.values, axis=-1) > 0
         votes = np.where(solvable[:, None], votes, 0)

@@ -14,10 +14,8 @@ from numpy.typing import ArrayLike
 
 from train3d_jax import chunking, compilation
 from train3d_jax.errors import Argument, ArgumentError
-from train3d_jax.evidence import fusion
 from train3d_jax.formats import depth as depth_formats
-from train3d_jax.geometry import camera, clouds
-from train3d_jax.geometry import depth_maps as straight
+from train3d_jax.geometry import clouds
 from train3d_jax.geometry.affine import Space
 from train3d_jax.inference import clip_recovery, map_checks
 from train3d_jax.inference import models as inference_models
@@ -32,7 +30,8 @@ from train3d_jax.inference.known import (
     checked_sigma,
 )
 from train3d_jax.inference.models import check_models
-from train3d_jax.shape import Shape
+from train3d_jax.inference.rgb import lines_of, pictures_of
+from train3d_jax.shape import Shape, shape_of
 from train3d_jax.storage import run_config, weights
 
 BATCH = 16
@@ -68,6 +67,8 @@ class Model:
         intrinsics: ArrayLike | None = None,
         shift_known: bool | np.bool_ | float = False,
         clip: Clip | None = None,
+        rgb: Any = None,
+        lines: bool = True,
     ) -> Shape:
         """Recovers the focal length and the shift of depth maps, and what they make straight.
 
@@ -94,6 +95,13 @@ class Model:
           clip: the maps, all of one size, are the frames of a clip in their order, and have one
             camera: with "clip" one scale and one shift for all, as Video-Depth-Anything and
             DepthCrafter write them, with "frame" shifts of their own that follow each other.
+          rgb: the picture of a single map, or one for each map, as an array or a list, None where
+            there is none: their straight lines are evidence of focal length and shift, and tell
+            which way is down.  (H, W, 3), (3, H, W) or grey (H, W) of any library, uint8 or floats
+            from 0 to 1, or images of Pillow; of any size, and the aspect ratio of the map.  One of
+            another aspect ratio, or whose edges are elsewhere than the map's, does not count, and
+            is flagged.
+          lines: False: pictures do not count, as without `rgb`.
 
         Returns:
           The shapes; each map's is independent of the others unless `clip` is given.
@@ -114,6 +122,7 @@ class Model:
             )
         matrices = checked_intrinsics(intrinsics, maps)
         focals = checked_focals(focal_px, matrices, maps)
+        pictures = pictures_of(rgb, maps)
         sigma = checked_sigma(focal_sigma, focals is not None)
         method = "learned" if self.networks else "geometric"
         check_models(
@@ -128,6 +137,9 @@ class Model:
             raise ArgumentError(
                 Argument("clip", clip), ": log depth has no shift that frames could share; 'frame'"
             )
+        if not lines:
+            pictures = [None] * len(maps)
+        of_pictures = lines_of(pictures, maps, self.space, matrices)
         at_once = chunking.maps_at_once(len(maps))
         pooled, shift = None, inference.Known(shift=keeps_shift, shift_sigma=shift_sigma)
         if clip is not None:
@@ -136,8 +148,9 @@ class Model:
                 for part in _parts(frames):
                     blocks = _blocks_of(maps, matrices, part)
                     yield inference.evidence(
-                        self.networks, blocks, known, method, self.space, at_once
-                    )
+                        self.networks, blocks, known, method, self.space, at_once,
+                        of_pictures.segments(part),
+                    )  # fmt: skip
 
             hint = None if focals is None else (float(focals[0]), sigma)
             height, width = maps[0].shape
@@ -150,12 +163,14 @@ class Model:
             if pooled is not None:
                 known = pooled.known(chosen)
             found = inference.recover_blocks(
-                self.networks, blocks, known, method, self.space, at_once
-            )
+                self.networks, blocks, known, method, self.space, at_once,
+                of_pictures.segments(chosen),
+            )  # fmt: skip
             parts.append(found)
             checks += map_checks.check([maps[i] for i in chosen], blocks, self.space, at_once)
         found = jax.tree.map(lambda *values: np.concatenate(values), *parts)
-        return _shape_of(maps, form, self.space, matrices, found, checks, pooled)
+        flags = [(*c.flags, *of_pictures.flags(number)) for number, c in enumerate(checks)]
+        return shape_of(maps, form, self.space, matrices, found, flags, pooled)
 
 
 def _parts(maps: Sequence[int]) -> Iterator[Sequence[int]]:
@@ -203,6 +218,8 @@ def recover(
     intrinsics: ArrayLike | None = None,
     shift_known: bool | np.bool_ | float = False,
     clip: Clip | None = None,
+    rgb: Any = None,
+    lines: bool = True,
 ) -> Shape:
     """Short for `load_model(model, space).recover(depth, mask, ...)`.
 
@@ -236,6 +253,8 @@ def recover(
       intrinsics: known camera.
       shift_known: the input's shift is right, or how far off it may be.
       clip: the maps are the frames of a clip.
+      rgb: the picture of each map.
+      lines: their straight lines count.
 
     Raises:
       UserError: as `load_model` and `Model.recover`.
@@ -252,6 +271,8 @@ def recover(
         intrinsics=intrinsics,
         shift_known=shift_known,
         clip=clip,
+        rgb=rgb,
+        lines=lines,
     )
 
 
@@ -330,55 +351,3 @@ def _network(run: Run, space: Space | None) -> inference_models.Model:
 @functools.lru_cache
 def _load_once(folder: Path, _changed: tuple[int, ...]) -> inference_models.Model:
     return inference_models.load_model(folder)
-
-
-def _shape_of(
-    maps: Sequence[np.ndarray],
-    form: str,
-    space: Space,
-    matrices: Sequence[np.ndarray | None],
-    found: inference.Estimates,
-    checks: Sequence[map_checks.MapCheck],
-    pooled: clip_recovery.Pooled | None,
-) -> Shape:
-    if pooled is None:
-        a, b = found.coefficients(space)
-    else:
-        found = pooled.applied(found)
-        a, b = pooled.coefficients(found, space)
-    focal, solvable = found.focal, found.solvable
-    intrinsics = np.stack(
-        [
-            camera.recovered_intrinsics(one, (values.shape[0], values.shape[1]), known)
-            for one, values, known in zip(focal, maps, matrices, strict=True)
-        ]
-    )
-    depths = [
-        straight.recovered_depth(values, float(a[i]), float(b[i]), space).astype(np.float32)
-        if solvable[i]
-        else np.zeros(values.shape, np.float32)
-        for i, values in enumerate(maps)
-    ]
-    masks = [depth > 0 for depth in depths]
-    widths = [values.shape[1] for values in maps]
-    flags = tuple(
-        (*(name for name in fusion.FLAGS if found.flags[name][i]), *check.flags)
-        for i, check in enumerate(checks)
-    )
-    numbers_of_maps = {
-        "intrinsics": intrinsics,
-        "fov_deg": camera.focal_to_degrees(intrinsics[:, 0, 0], np.array(widths)),
-        "focal_px": focal,
-        "focal_interval_px": found.focal_interval,
-        "shift": found.shift,
-        "shift_interval": found.shift_interval,
-        "a": a,
-        "b": b,
-        "solvable": solvable,
-    }
-    if form == "one":
-        rest = {name: values[0] for name, values in numbers_of_maps.items()}
-        return Shape(depth=depths[0], mask=masks[0], flags=flags[0], **rest)
-    if form == "batch":
-        return Shape(depth=np.stack(depths), mask=np.stack(masks), flags=flags, **numbers_of_maps)
-    return Shape(depth=depths, mask=masks, flags=flags, **numbers_of_maps)

@@ -225,7 +225,11 @@ class _Recovery:
         if shared is not None and not shared.is_of(file, answer):
             return None
         try:
-            picture = pictures.image_of(file, self._config.saving.rgb)
+            rgb = self._config.saving.rgb
+            picture = pictures.image_of(file, rgb)
+            had_none = pictures.NO_COLOURS in answer["flags"]
+            if rgb is not None and had_none != (picture is None):
+                return None  # it came, or went; a copy may keep an older time
             sources = [file.path, *self._config.camera.sources(file, picture)]
             sources += [] if picture is None else [picture]
             newest = max(source.stat().st_mtime for source in sources)

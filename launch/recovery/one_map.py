@@ -281,10 +281,21 @@ def answer_of(
         intrinsics=None if recovered.map is None else recovered.map.intrinsics,
         focal_source=_focal_source(recovered),
         hints=[(hint.source, hint.origin, hint.intrinsics[1, 1], hint.sigma) for hint in hints],
+        segments=_segments_of(recovered, config),
+        findings=recovered.lines,
         flags=flags,
         settings=origin.settings,
         error=recovered.error,
     )
+
+
+def _segments_of(recovered: Recovered, config: RecoveryConfig) -> int | None:
+    """How many segments a map's image has; None where it has none that may be evidence."""
+    depth_map = recovered.map
+    colours = None if depth_map is None else depth_map.colours
+    if depth_map is None or colours is None or colours.pixels is None or not config.lines:
+        return None
+    return 0 if depth_map.segments is None else int(depth_map.segments.mask.sum())
 
 
 def _focal_source(recovered: Recovered) -> str:

@@ -26,8 +26,8 @@ NAME = "summary"
 COLUMNS = (
     "input", "space", "width", "height", "focal_px", "focal_low_px", "focal_high_px",
     "normalised_focal", "fov_x_deg", "fov_y_deg", "cx", "cy", "shift", "shift_low", "shift_high",
-    "a", "b", "unit", "canonical_scale", "canonical_offset", "method", "flags", "model", "version",
-    "error",
+    "a", "b", "unit", "canonical_scale", "canonical_offset", "lines_focal_nats", "lines_shift_nats",
+    "roll_deg", "pitch_deg", "gravity_sigma_deg", "method", "flags", "model", "version", "error",
 )  # fmt: skip
 """Of summary.csv: intervals as two columns each; empty where there is no value."""
 
@@ -129,6 +129,7 @@ class Summary:
         self._flags.update(answer["flags"])
         focal_low, focal_high = answer["focal_interval_px"] or (None, None)
         shift_low, shift_high = answer["shift_interval"] or (None, None)
+        lines = answer["lines"] or {}
         row = {
             **answer,
             "flags": " ".join(answer["flags"]),
@@ -136,6 +137,8 @@ class Summary:
             "focal_high_px": focal_high,
             "shift_low": shift_low,
             "shift_high": shift_high,
+            "lines_focal_nats": lines.get("focal_nats"),
+            "lines_shift_nats": lines.get("shift_nats"),
         }
         self._rows.writerow([row[column] for column in COLUMNS])
         self._page.write(index_page.row(answer, links))

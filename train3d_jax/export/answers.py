@@ -11,12 +11,13 @@ from train3d_jax import __version__
 from train3d_jax.files import write_whole
 from train3d_jax.geometry import camera
 from train3d_jax.geometry.affine import Space
-from train3d_jax.inference.estimates import Estimate
+from train3d_jax.inference.estimates import Estimate, LineFindings
 
 ANSWER_FIELDS = (
     "input", "space", "width", "height", "focal_px", "normalised_focal", "fov_x_deg", "fov_y_deg",
     "cx", "cy", "intrinsics", "shift", "a", "b", "unit", "focal_interval_px", "shift_interval",
-    "focal_source", "focal_sources",
+    "focal_source", "focal_sources", "lines", "gravity", "gravity_sigma_deg", "roll_deg",
+    "pitch_deg",
     "canonical_scale", "canonical_offset", "method", "flags", "model", "version",
     "settings", "error",
 )  # fmt: skip
@@ -35,6 +36,8 @@ def answer(
     intrinsics: np.ndarray | None = None,
     focal_source: str = "map",
     hints: Sequence[tuple[str, str, float, float]] = (),
+    segments: int | None = None,
+    findings: LineFindings | None = None,
     canonical: tuple[float, float] | None = None,
     flags: tuple[str, ...] = (),
     settings: str = "",
@@ -55,6 +58,9 @@ def answer(
         maps of one camera.
       hints: what each source said: its kind, where it is from, a focal length in pixels, and the
         standard deviation of its logarithm, 0 where it is exact.
+      segments: that were detected in the picture of the map; None where it has no picture, or where
+        pictures are no evidence.
+      findings: of this map, what they say; None where its picture does not count.
       canonical: scale and offset of the canonical form: canonical = scale * input + offset.
       flags: of the map, besides those of the solution.
       settings: a digest of all that the answer depends on besides the input.
@@ -94,6 +100,8 @@ def answer(
             "shift_interval": _finite(solution.shift_interval),
             "focal_source": focal_source,
             "focal_sources": _sources(solution, hints),
+            "lines": None if segments is None else _lines(segments, findings),
+            **_upright(findings),
         }
     if solution is not None and canonical is not None:
         values |= {"canonical_scale": canonical[0], "canonical_offset": canonical[1]}
@@ -114,6 +122,31 @@ def _sources(
         ),
         *([by_map] if interval else []),
     ]
+
+
+def _lines(segments: int, findings: LineFindings | None) -> dict[str, Any]:
+    """How many there are, and by how many nats they changed each posterior."""
+    used = findings is not None
+    return {
+        "segments": segments,
+        "used": used,
+        "focal_nats": float(findings.focal_nats) if used else 0.0,
+        "shift_nats": float(findings.shift_nats) if used else 0.0,
+    }
+
+
+def _upright(findings: LineFindings | None) -> dict[str, Any]:
+    """Which way is down, and how the camera is held; nothing where lines do not tell."""
+    if findings is None or not np.isfinite(findings.gravity).all():
+        return {}
+    gravity = np.asarray(findings.gravity, np.float64)
+    roll, pitch = camera.roll_and_pitch(gravity)
+    return {
+        "gravity": gravity.tolist(),
+        "gravity_sigma_deg": float(findings.gravity_sigma),
+        "roll_deg": float(roll),
+        "pitch_deg": float(pitch),
+    }
 
 
 def _finite(interval: tuple[float, float]) -> list[float] | None:

@@ -33,7 +33,7 @@ def numbers(values: Any, name: str, place: str = "") -> Shaped[np.ndarray, "..."
     """
     if hasattr(values, "getbands"):  # an image of Pillow
         _refuse_coarse(values, name, place)
-    array = _read(values, name, place)
+    array = read(values, name, place)
     if array.dtype.kind in "fiu":
         return array
     if jnp.issubdtype(array.dtype, jnp.floating):
@@ -93,7 +93,7 @@ def masks_of(mask: Any, maps: Sequence[Shaped[np.ndarray, "_ _"]]) -> list[Bool[
 
 def _maps(given: Any, name: str, read: Callable[[Any, str, str], np.ndarray]) -> Maps:
     """Maps of any form, each read as `numbers` or `_truths` do."""
-    given = _opened(given)
+    given = opened(given)
     if isinstance(given, list):
         maps = [
             _one_map(read(values, name, f"map {number} "), name, f"map {number} ")
@@ -123,7 +123,7 @@ def _maps(given: Any, name: str, read: Callable[[Any, str, str], np.ndarray]) ->
 
 def _truths(values: Any, name: str, place: str = "") -> np.ndarray:
     """Truth values of an array of any library; True where integers are not 0."""
-    array = _read(values, name, place)
+    array = read(values, name, place)
     if array.dtype.kind not in "biu":
         raise ArgumentError(
             Argument(name), f": {place}holds {array.dtype}; give bool, True where a pixel counts"
@@ -131,8 +131,8 @@ def _truths(values: Any, name: str, place: str = "") -> np.ndarray:
     return array.astype(bool)
 
 
-def _opened(depth: Any) -> Any:
-    """A list of maps as a list, and what is one array as it is."""
+def opened(depth: Any) -> Any:
+    """A list of maps (or pictures) as a list, and what is one array as it is."""
     if isinstance(depth, np.ndarray) and depth.dtype == object and depth.ndim == 1:
         return list(depth)  # numpy's way to hold maps of several sizes
     if isinstance(depth, str | bytes | Mapping) or not isinstance(depth, Iterable):
@@ -145,7 +145,8 @@ def _opened(depth: Any) -> Any:
     return maps
 
 
-def _read(values: Any, name: str, place: str) -> np.ndarray:
+def read(values: Any, name: str, place: str) -> np.ndarray:
+    """What `numbers` reads, of any type; arguments as there, and the same error."""
     try:
         return _on_host(values)
     except Exception as error:  # each library has its own, for another device or type
