@@ -251,6 +251,33 @@ def focal_to_degrees(focal: Numbers, size: Numbers) -> Float[Array, "..."]:
     return array_namespace(fov).rad2deg(fov)
 
 
+def roll_and_pitch(
+    gravity: Real[Array, "... 3"],
+) -> tuple[Float[Array, "..."], Float[Array, "..."]]:
+    """How a camera is held, in degrees, from the direction down.
+
+    Args:
+      gravity: down in camera axes, of unit length, shape (..., 3).
+
+    Returns:
+      roll: above 0 where the camera is turned clockwise, seen from behind it: the right side of its
+        picture is lower than the left; -180 to 180, shape (...).
+      pitch: above 0 where it looks up; -90 to 90, shape (...).
+
+    Both are 0 for an upright, level camera, whose y axis points down.
+
+    >>> roll, pitch = roll_and_pitch(np.array([0.0, math.cos(0.5), -math.sin(0.5)]))
+    >>> print(f"{roll:.1f} {pitch:.1f}")  # looks up by half a radian
+    0.0 28.6
+    """
+    xp = array_namespace(gravity)
+    gravity = xp.asarray(gravity)
+    roll = xp.arctan2(gravity[..., 0], gravity[..., 1])
+    # Rounding makes unit vectors longer than 1.
+    pitch = xp.arcsin(xp.clip(-gravity[..., 2], -1.0, 1.0))
+    return xp.rad2deg(roll), xp.rad2deg(pitch)
+
+
 def initial_focal(height: Numbers, fov_degrees: float = INITIAL_FOV_DEGREES) -> Float[Array, "..."]:
     """The first guess f0 = (H / 2) / tan(fov / 2) in pixels; the field of view is vertical."""
     return fov_to_focal(math.radians(fov_degrees), height)
