@@ -1,11 +1,20 @@
 """Lines of pictures as they are drawn: on a sheet, and by themselves."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
 
+from data.user_maps.depth_files import DepthFile
+from data.user_maps.hints import CameraHint
+from launch.recovery.line_pictures import picture_lines as picture_lines_of
+from launch.recovery.pictures import Colours
+from launch.recovery.recovered import Map
 from train3d_jax.geometry import clouds
 from train3d_jax.geometry.camera import centred_intrinsics, intrinsics_matrix
+from train3d_jax.inference.estimates import LineFindings
+from train3d_jax.lines import segments as of_pictures
 from train3d_jax.pictures import line_drawings
 from train3d_jax.pictures.line_drawings import COLOURS, NAMES, OTHER, PictureLines, draw_lines
 from train3d_jax.pictures.shapes import Shape
@@ -156,3 +165,26 @@ def test_a_sheet_has_one_more_column_for_lines_and_is_else_the_same(tmp_path):
     for colour in COLOURS:
         assert is_painted(more, colour).any()
         assert not is_painted(sheets["without"], colour).any()
+
+
+def test_segments_follow_what_is_known_of_the_camera_and_are_drawn_where_they_were_found():
+    """At the picture's own size, of pixels that are not square."""
+    segments, count = of_pictures.none(), len(ENDS)
+    segments.ends[:count], segments.mask[:count] = ENDS, True
+    colours = Colours(Path("none.png"), SIZE, np.zeros((*SIZE, 3), np.uint8))
+    shown = Map(DepthFile(Path(), "a.npy", "a"), np.ones(SIZE), None)
+    shown = shown._replace(colours=colours, segments=segments)
+    axis = np.full(of_pictures.MOST, -1)
+    axis[:count] = 0, 1, 2
+    findings = LineFindings(*map(np.float32, (1, 2)), UPRIGHT, axis, UPRIGHT[1], np.float32(0.5))
+    for matrix in (intrinsics_matrix(90.0, 120.0, 60.0, 40.0), CAMERA):
+        hint = CameraHint("flag", "--intrinsics", matrix, 0.0)
+        shown = shown.with_hints((hint,))
+        expected = clouds.in_square_pixels(ENDS, matrix)
+        np.testing.assert_allclose(shown.segments.ends[:count], expected, atol=1e-4)
+        lines = picture_lines_of(shown, 60.0, findings)
+        np.testing.assert_allclose(lines.ends, ENDS, atol=1e-4)
+        assert lines.intrinsics[0, 0] == pytest.approx(60.0 * matrix[0, 0] / matrix[1, 1])
+        assert list(lines.axis) == [0, 1, 2] and lines.focal_nats == 1
+    assert np.isnan(picture_lines_of(shown, 60.0, None).directions).all()
+    assert picture_lines_of(shown._replace(segments=None), 60.0, findings) is None

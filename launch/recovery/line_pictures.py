@@ -3,19 +3,18 @@
 import numpy as np
 
 from launch.recovery.recovered import Map
+from train3d_jax.geometry import camera
 from train3d_jax.geometry.clouds import from_square_pixels
 from train3d_jax.inference.estimates import LineFindings
 from train3d_jax.pictures.line_drawings import PictureLines
 
 
-def picture_lines(
-    shown: Map, intrinsics: np.ndarray, findings: LineFindings | None
-) -> PictureLines | None:
+def picture_lines(shown: Map, focal: float, findings: LineFindings | None) -> PictureLines | None:
     """The picture of a map, at its own size, with its segments.
 
     Args:
       shown: the map.
-      intrinsics: the recovered ones, (3, 3) in pixels of the map.
+      focal: the recovered vertical focal length in pixels.
       findings: what the segments say; None before an estimate.
 
     Returns:
@@ -32,6 +31,7 @@ def picture_lines(
         from train3d_jax.formats.pictures import read_colours
 
         pixels = read_colours(colours.image)
+    intrinsics = camera.recovered_intrinsics(focal, shown.size, shown.intrinsics)
     there = segments.mask
     ends = segments.ends[there]
     if shown.intrinsics is not None:

@@ -98,7 +98,7 @@ def _draw(
         if recovered.lines is not None:
             from launch.recovery.line_pictures import picture_lines
 
-            lines = picture_lines(depth_map, intrinsics, recovered.lines)
+            lines = picture_lines(depth_map, estimate.focal, recovered.lines)
         draw_sheet(paths["picture"], shown, before, after, title, pixels, lines)
     if "turntable" in config.saving.kinds:
         draw_turntable(paths["turntable"], before, after, pixels)

@@ -90,14 +90,15 @@ class PictureLines(NamedTuple):
         return f"roll {roll:.1f}, pitch {pitch:.1f} degrees (sigma {self.gravity_sigma:.1f})"
 
     def counts(self) -> list[tuple[str, tuple[int, int, int], int]]:
-        """Names, colours and numbers of segments of the directions, and of the others."""
+        """Names, colours and numbers of segments, of directions that have any and of the rest."""
         names = names_of(self.directions)
         named = [
             (NAMES[name], COLOURS[name], int((self.axis == row).sum()))
             for name, row in sorted((name, row) for row, name in enumerate(names))
         ]
-        others = ("other", OTHER, int((self.axis < 0).sum()))
-        return [each for each in (*named, others) if each[2]]
+        found = [each for each in named if each[2]]
+        others = ("other" if found else "segments", OTHER, int((self.axis < 0).sum()))
+        return [*found, others] if others[2] else found
 
 
 def names_of(directions: np.ndarray) -> tuple[int, ...]:
