@@ -5,8 +5,11 @@ import json
 import numpy as np
 import pytest
 from box_rooms import box_room
+from PIL import Image
 from programs import run, stay
 from raw_files import png16, put
+
+from data.rooms.evaluation_sets import write_evaluation_set
 
 # Evaluation.
 
@@ -76,6 +79,39 @@ def test_without_a_run_geometry_is_evaluated_and_a_broken_map_is_reported(folder
     output = json.loads((folder / "geometry" / "evaluation.json").read_text())
     assert (output["data"]["broken"]["maps"], output["data"]["broken"]["failed_maps"]) == (2, 1)
     assert output["overall"]["views"] == 1 and "learned" not in output["overall"]["rows"]
+
+
+def test_lines_of_pictures_are_compared_and_pictures_that_cannot_be_used_are_reported(folder):
+    write_evaluation_set(folder / "seen", 2, 2, (96, 128), first_seed=500)
+    rows = json.loads((folder / "seen" / "manifest.json").read_text())
+    (folder / "seen" / rows[1]["rgb"]).unlink()
+    with Image.open(folder / "seen" / rows[3]["rgb"]) as picture:
+        picture.crop((0, 0, 128, 80)).save(folder / "seen" / rows[3]["rgb"])
+    flags = ["evaluate", "--data", "seen", "--model=", "--nocrop", "--worst", 0]
+    ended = stay(folder, *flags, "--out", "lines", status=1)
+    problems = [line for line in ended.stdout.splitlines() if "without its picture" in line]
+    assert len(problems) == 2, ended.stdout
+    assert f"map 1, without its picture: seen/{rows[1]['rgb']}: is missing" in problems[0]
+    assert "map 3" in problems[1] and "another aspect ratio" in problems[1]
+    assert "4 views evaluated, 0 maps failed, 1 pictures cannot be read" in ended.stdout
+    assert "seen, lines: 2 views of 2 maps whose picture counts" in ended.stdout
+    report = json.loads((folder / "lines" / "evaluation.json").read_text())
+    part = report["data"]["seen"]
+    assert part["lines"]["views_left_out"] == {"rgb_unreadable": 1, "rgb_other_aspect": 1}
+    without, with_lines = (
+        part["lines"]["rows"][row]["errors"] for row in ("geometric", "geometric, lines")
+    )
+    assert with_lines["fov_error_deg"] != without["fov_error_deg"]
+    assert with_lines["fov_error_deg"]["mean"] < 15
+    rows = (folder / "lines" / "views.csv").read_text().splitlines()
+    assert sum("geometric, lines" in row for row in rows) == 2
+
+    # Without lines the pictures are not looked at, and all other rows are the same.
+    ended = stay(folder, *flags, "--out", "no_lines", "--lines=false")
+    assert "lines" not in ended.stdout.replace("no_lines", "")
+    other = json.loads((folder / "no_lines" / "evaluation.json").read_text())["data"]["seen"]
+    del part["lines"]
+    assert other == part
 
 
 def test_what_cannot_be_evaluated_is_reported_in_one_line(tmp_path):

@@ -7,7 +7,7 @@ import pytest
 from box_rooms import box_room
 
 from data.user_maps.true_maps import TrueMap
-from launch.evaluation import clips, shards, summary
+from launch.evaluation import clips, shards, summary, tables
 from launch.evaluation.clips import Camera
 from launch.evaluation.config import EvaluationConfig
 from launch.evaluation.methods import SOLVED_AT_ONCE, Methods
@@ -39,6 +39,9 @@ class Maps(list):
 
     path = Path("rooms")
 
+    def picture(self, index):
+        return None
+
 
 @pytest.fixture
 def maps():
@@ -57,7 +60,7 @@ def pooled(monkeypatch):
     """Stands in for methods and pooling; collects what is pooled: votes, maps and size."""
     seen = []
 
-    def recover(models, blocks, known, space, level):
+    def recover(models, blocks, known, space, level, segments=None):
         count = len(blocks.size)
         values, ends = np.ones(count), np.ones((count, 2))
         return {
@@ -67,7 +70,7 @@ def pooled(monkeypatch):
             )
         }  # fmt: skip
 
-    def evidence(models, blocks, known, space, level):
+    def evidence(models, blocks, known, space, level, segments=None):
         """A vote of each map, but of those of which a half is missing."""
         assert len(blocks.size) == SOLVED_AT_ONCE and known == recovery.Known()
         present = np.asarray(blocks.mask).sum(-1)
@@ -106,7 +109,7 @@ def test_the_maps_of_a_clip_are_cropped_as_one_and_pooled_in_each_view(tmp_path,
     true = np.rad2deg(2 * np.arctan(result.clips[0].width / 2 / np.array([70, 77])))
     assert one["fov_error_deg"] == pytest.approx(true[0] - true[1], rel=1e-5)
     assert report["overall"]["clips"]["fov_error_deg"] == part["fov_error_deg"]
-    table = summary.as_table(report)
+    table = tables.as_table(report)
     assert "4 fields of view from at least 5 maps" in table and "50 % held" in table
     assert [line.split()[0] for line in table.splitlines()[-5:-1]] == ["hall"] * 2 + ["lift"] * 2
 
@@ -125,4 +128,4 @@ def test_whole_maps_are_pooled_whole_and_without_a_clip_nothing_is_said(tmp_path
     assert [size for _, _, size in pooled] == [HALL, SMALL]
     none = result._replace(clips=[])
     report = summary.report(config, methods.rows, [], [none])
-    assert "clips" not in report["overall"] and "clips" not in summary.as_table(report)
+    assert "clips" not in report["overall"] and "clips" not in tables.as_table(report)

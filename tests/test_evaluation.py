@@ -6,20 +6,19 @@ import pytest
 from box_rooms import box_room
 
 from data.user_maps.true_maps import TrueMap
-from launch.evaluation import summary
+from launch.evaluation import summary, tables
+from launch.evaluation.cases import HINT_SIGMA, make_case
 from launch.evaluation.config import EvaluationConfig
 from launch.evaluation.methods import (
     BEST,
     COLUMNS,
     ERRORS,
     GUESS,
-    HINT_SIGMA,
     HINTED,
     NOTHING,
     SOLVED_AT_ONCE,
     Methods,
     errors_of,
-    make_case,
 )
 from launch.evaluation.run import EvaluatedSet, Measured
 from train3d_jax.errors import UserError
@@ -155,7 +154,7 @@ def test_a_view_without_an_answer_counts_as_the_constant_guess(monkeypatch):
 
     hints = []
 
-    def recover(models, blocks, known, space, level):
+    def recover(models, blocks, known, space, level, segments=None):
         """The truth for the first view, nothing for the second, what is far off for the third."""
         count = len(blocks.size)
         if np.any(known.focal_sigma):
@@ -178,7 +177,7 @@ def test_a_view_without_an_answer_counts_as_the_constant_guess(monkeypatch):
     tables = [
         {
             row: dict(zip(COLUMNS, values, strict=True))
-            for row, values in zip(methods.rows, table, strict=True)
+            for row, values in zip(methods.rows, table.rows, strict=True)
         }
         for table in methods.measure(cases, best)
     ]
@@ -221,7 +220,7 @@ def test_the_error_of_a_hint_is_of_its_view_and_as_large_as_is_said():
 def test_each_method_drops_the_hints_that_its_own_evidence_excludes(monkeypatch):
     calls = []
 
-    def run(models, blocks, known, space, level):
+    def run(models, blocks, known, space, level, segments=None):
         """The second map excludes its hint for one method."""
         focal = np.broadcast_to(known.focal, 3)
         calls.append((focal, np.broadcast_to(known.focal_sigma, 3)))
@@ -305,7 +304,7 @@ def test_the_report_counts_scenes_what_is_unsolved_and_what_is_worse_than_consta
     assert known["rows"][BEST]["errors"]["fov_error_deg"]["mean"] == pytest.approx(0.2)
     assert b"NaN" not in summary.as_json(output)
     assert str(tmp_path / "out") not in summary.as_json(output).decode()
-    table = summary.as_table(output)
+    table = tables.as_table(output)
     assert table.count(NOTHING) == 3 and "all: 5 views, 4 scenes" in table
     rows = list(csv.DictReader(io.StringIO(summary.as_csv(ROWS, evaluated()).decode())))
     assert len(rows) == 5 * len(ROWS) and rows[0]["shift_held"] == "" and rows[2]["map"] == "m0"

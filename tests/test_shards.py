@@ -8,7 +8,7 @@ from raw_files import png16, put
 from data.user_maps.true_maps import TrueMaps
 from launch.evaluation import shards, summary
 from launch.evaluation.config import SHARDS, EvaluationConfig
-from launch.evaluation.methods import BEST, COLUMNS
+from launch.evaluation.methods import BEST, COLUMNS, Tables
 from launch.evaluation.run import evaluate
 from launch.recovery.shards import Shard, shard_of
 from train3d_jax.errors import UserError
@@ -52,12 +52,12 @@ class Guesses:
             table[0] = case.truth.shift / 3 + np.arange(len(COLUMNS))
             table[1] = best.fov / 7
             table[:, -1] = np.nan
-        return list(tables)
+        return [Tables(table, {"guess": table[0] / 2}) for table in tables]
 
 
 @pytest.fixture
 def listed(tmp_path):
-    """Seven maps, one of which is missing."""
+    """Seven maps, one of which is missing, and two have a picture, which is missing."""
     rows = []
     for number in range(7):
         depth, matrix = box_room(number, (90, 130))
@@ -66,6 +66,7 @@ def listed(tmp_path):
             zip(("fx", "fy", "cx", "cy"), matrix[[0, 1, 0, 1], [0, 1, 2, 2]], strict=True)
         )
         rows.append({"depth": f"{number}.png", "metres_per_unit": 0.001, "scene": "s", **camera})
+    rows[2]["rgb"] = rows[5]["rgb"] = "nowhere.png"
     (tmp_path / "maps" / "4.png").unlink()
     put(tmp_path / "maps" / "manifest.json", rows)
     return tmp_path

@@ -3,6 +3,7 @@
 It is a list of rows, one a map:
 
     depth             file, relative to the manifest's folder or else to the folder above it
+    rgb               its picture, in the same way; may be absent
     fx, fy, cx, cy    of the camera, in pixels
     metres_per_unit   what the file's values are multiplied with
     invalid           a value that means missing, besides 0, or a list of them; may be absent
@@ -12,7 +13,7 @@ It is a list of rows, one a map:
 
 import json
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, TypeGuard, cast
 
 import numpy as np
 
@@ -43,6 +44,12 @@ class TrueMap(NamedTuple):
     scene: str
     depth: np.ndarray
     intrinsics: np.ndarray
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+        height, width = self.depth.shape
+        return height, width
 
 
 class ListedMaps:
@@ -92,8 +99,23 @@ class ListedMaps:
     def file(self, index: int) -> Path:
         """The file of a map; the manifest itself where the row names none."""
         named = self._named_file(index)
+        return self._path if named is None else self._found(named)
+
+    def picture(self, index: int) -> Path | None:
+        """The file of a map's picture, which may be missing; None where its row has no `rgb`.
+
+        Raises:
+          DataError: `rgb` names no file.
+        """
+        row = self._rows[index]
+        named = row.get("rgb") if isinstance(row, dict) else None
         if named is None:
-            return self._path
+            return None
+        if not _is_file_name(named):
+            raise DataError(self._path, f"{self._which(index)} names no file as its rgb")
+        return self._found(named)
+
+    def _found(self, named: str) -> Path:
         here = self._path.parent / named
         above = self._path.parent.resolve().parent / named
         return above if not here.is_file() and above.is_file() else here
@@ -121,9 +143,7 @@ class ListedMaps:
     def _named_file(self, index: int) -> str | None:
         row = self._rows[index]
         file = row.get("depth") if isinstance(row, dict) else None
-        if not isinstance(file, str) or not PurePosixPath(file).name or "\0" in file:
-            return None
-        return file
+        return file if _is_file_name(file) else None
 
     def _which(self, index: int) -> str:
         return f"row {range(len(self))[index] + 1}"
@@ -137,6 +157,10 @@ def _missing_values(row: dict[str, Any]) -> tuple[float, ...]:
         for value in (missing if isinstance(missing, list) else [missing])
         if value is not None
     )
+
+
+def _is_file_name(value: object) -> TypeGuard[str]:
+    return isinstance(value, str) and bool(PurePosixPath(value).name) and "\0" not in value
 
 
 def _is_number(value: object) -> bool:

@@ -38,6 +38,13 @@ class TrueMaps:
         self._check_camera(true_map)
         return true_map
 
+    def picture(self, index: int) -> Path | None:
+        """The file of a map's picture, which may be missing; None where it has none.
+
+        Raises DataError where the manifest names no file.
+        """
+        return self._source.picture(index) if isinstance(self._source, ListedMaps) else None
+
     def _check_camera(self, true_map: TrueMap) -> None:
         (cx, cy), (height, width) = true_map.intrinsics[:2, 2], true_map.depth.shape
         for focal, length in (

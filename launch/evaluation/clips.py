@@ -6,8 +6,10 @@ from typing import NamedTuple
 import numpy as np
 
 from data.user_maps.true_maps import TrueMap
+from launch.evaluation.cases import without_batch
 from launch.evaluation.config import EvaluationConfig
-from launch.evaluation.methods import SOLVED_AT_ONCE, Methods, without_batch
+from launch.evaluation.methods import SOLVED_AT_ONCE, Methods
+from launch.evaluation.pictures import Picture, Seen, seen_in
 from train3d_jax.evaluation import views
 from train3d_jax.geometry import camera, clouds
 from train3d_jax.inference import recovery
@@ -37,7 +39,7 @@ class Clip(NamedTuple):
 
 
 class Pooled(NamedTuple):
-    """The focal length that the maps of a clip give together.
+    """The focal length that the maps of a clip give together, without or with lines of pictures.
 
     Attributes:
       scene: that all maps show.
@@ -49,6 +51,7 @@ class Pooled(NamedTuple):
       true_focal: pixels, mean of both axes.
       focal: the estimate, pixels; the prior's median where no map gave evidence.
       interval: contains the focal length with 90 % probability, pixels.
+      pictures: how many maps gave lines too; 0 without lines.
     """
 
     scene: str
@@ -60,6 +63,7 @@ class Pooled(NamedTuple):
     true_focal: float
     focal: float
     interval: tuple[float, float]
+    pictures: int = 0
 
     @property
     def held(self) -> bool:
@@ -99,13 +103,25 @@ def clips_of(cameras: Mapping[int, Camera]) -> list[Clip]:
     return sorted(whole, key=lambda clip: clip.maps)
 
 
-def blocks_of(
-    config: EvaluationConfig, clip: Clip, true_map: TrueMap, number: int
-) -> list[clouds.Blocks]:
+class Member(NamedTuple):
+    """A map of a clip in one view.
+
+    Attributes:
+      blocks: of the distorted map, without a batch axis.
+      seen: what of its picture counts.
+    """
+
+    blocks: clouds.Blocks
+    seen: Seen
+
+
+def members_of(
+    config: EvaluationConfig, clip: Clip, true_map: TrueMap, number: int, picture: Picture
+) -> list[Member]:
     """A map of a clip in each view: a crop that all of its maps share, and distortions of its own.
 
     Returns:
-      The distorted map of each view, without a batch axis.
+      The map in each view.
     """
     made = []
     for view_number in range(config.views):
@@ -114,7 +130,8 @@ def blocks_of(
             true_map.depth, clip.camera.intrinsics, config.space,
             (config.seed, number, view_number), config.crop, config.noise, share,
         )  # fmt: skip
-        made.append(without_batch(recovery.make_blocks([view.values])))
+        seen = seen_in(picture, view, true_map.size, config.space)
+        made.append(Member(without_batch(recovery.make_blocks([view.values])), seen))
     return made
 
 
@@ -130,30 +147,43 @@ class Pool:
     def __init__(self, config: EvaluationConfig, clip: Clip, view_number: int, methods: Methods):
         self._clip, self._view_number, self._methods = clip, view_number, methods
         self._share = _share(config, clip, view_number)
-        self._waiting: list[clouds.Blocks] = []
-        self._total, self._used = np.zeros(()), 0
+        self._waiting: list[Member] = []
+        self._total, self._with_lines = np.zeros(()), np.zeros(())
+        self._used, self._pictures = 0, 0
         self._size = 0, 0
 
-    def add(self, blocks: clouds.Blocks) -> None:
-        """Takes one map, see `blocks_of`."""
-        self._waiting.append(blocks)
+    def add(self, member: Member) -> None:
+        """Takes one map."""
+        self._waiting.append(member)
         if len(self._waiting) == SOLVED_AT_ONCE:
             self._sum_up()
 
     def _sum_up(self) -> None:
-        total, used = self._methods.focal_evidence(self._waiting)
-        self._total, self._used = self._total + total, self._used + used
-        height, width = self._waiting[0].size
+        blocks = [member.blocks for member in self._waiting]
+        segments = [member.seen.segments for member in self._waiting]
+        pictures = sum(each is not None for each in segments)
+        total, used = self._methods.focal_evidence(blocks)
+        with_lines, _ = self._methods.focal_evidence(blocks, segments) if pictures else (total, 0)
+        self._total, self._with_lines = self._total + total, self._with_lines + with_lines
+        self._used, self._pictures = self._used + used, self._pictures + pictures
+        height, width = blocks[0].size
         self._size = int(height), int(width)
         self._waiting.clear()
 
-    def result(self) -> Pooled:
-        """The focal length, once all maps were added."""
+    def results(self) -> list[Pooled]:
+        """The focal length, once all maps were added; and with lines, where a picture counts."""
         if self._waiting:
             self._sum_up()
+        found = [self._pooled(self._total, 0)]
+        if self._pictures:
+            found.append(self._pooled(self._with_lines, self._pictures))
+        return found
+
+    def _pooled(self, total: np.ndarray, pictures: int) -> Pooled:
         clip = self._clip
-        focal, interval = shared_focal(self._total, max(self._used, 1), self._size)
+        focal, interval = shared_focal(total, max(self._used, 1), self._size)
         return Pooled(
             clip.camera.scene, clip.maps[0], self._view_number, self._share, self._used,
             self._size[1], float(np.diag(clip.camera.intrinsics)[:2].mean()), focal, interval,
+            pictures,
         )  # fmt: skip

@@ -31,6 +31,7 @@ class EvaluationConfig:
       crop: each view is a crop; otherwise one view of each map is whole.
       crops: views of each map, where they are crops.
       noise: standard deviation of white noise on each pixel's depth, relative.
+      lines: those of pictures that a manifest names are evidence, in rows of their own.
       seed: of crops, distortions, points and resamples.
       max_maps: of each data set, evenly spread; 0 for all.
       batch_size: views that are made ahead.
@@ -46,6 +47,7 @@ class EvaluationConfig:
     crop: bool = True
     crops: int = 4
     noise: float = 0.0
+    lines: bool = True
     seed: int = 0
     max_maps: int = 0
     batch_size: int = 16
@@ -77,6 +79,7 @@ class EvaluationConfig:
             "crop": self.crop,
             "views_per_map": self.views,
             "noise": self.noise,
+            "lines": self.lines,
             "seed": self.seed,
             "max_maps": self.max_maps,
         }

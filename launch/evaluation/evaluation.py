@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from data.user_maps.true_maps import TrueMaps
-from launch.evaluation import shards, summary
+from launch.evaluation import shards, summary, tables
 from launch.evaluation.config import CURVES, REPORT, TABLE, VIEWS, EvaluationConfig
 from launch.evaluation.methods import Methods
 from launch.evaluation.run import evaluate
@@ -18,7 +18,7 @@ class Outcome(NamedTuple):
 
     Attributes:
       text: for the terminal.
-      failed: maps that could not be read.
+      failed: maps, and pictures of maps, that could not be read.
     """
 
     text: str
@@ -49,7 +49,7 @@ def evaluate_sets(config: EvaluationConfig) -> Outcome:
 
     names = [model.name for model in models]
     report = summary.report(config, methods.rows, names, evaluated)
-    table = summary.as_table(report)
+    table = tables.as_table(report)
     curves = render_error_curves(summary.curves(methods.rows, evaluated))
     config.clear_out()
     draw_worst(config, sets, evaluated, methods)
@@ -59,5 +59,9 @@ def evaluate_sets(config: EvaluationConfig) -> Outcome:
     write_whole(config.out / REPORT, summary.as_json(report))  # last: it vouches for the others
     failed = sum(result.failed for result in evaluated)
     views = report["overall"]["views"]
-    closing = f"{views} views evaluated, {failed} maps failed; see {TABLE} and {CURVES}"
-    return Outcome(f"{table}\n{config.out}: {closing}", failed)
+    closing = f"{views} views evaluated, {failed} maps failed"
+    unread = report["overall"].get("lines", {}).get("unreadable_pictures", 0)
+    if unread:
+        closing += f", {unread} pictures cannot be read"
+    closing += f"; see {TABLE} and {CURVES}"
+    return Outcome(f"{table}\n{config.out}: {closing}", failed + unread)

@@ -6,7 +6,7 @@ from typing import Any, cast
 from absl import flags
 
 from launch.evaluation.config import EvaluationConfig
-from launch.recovery.config import NO_NETWORK
+from launch.recovery.config import LINES_HELP, NO_NETWORK
 from launch.recovery.shards import shard_of
 from train3d_jax.inference.models import DEFAULT
 
@@ -32,6 +32,7 @@ _NOISE = flags.DEFINE_float(
     "noise", 0.0, "White noise on the depth of each pixel, relative: 0.01 for 1 %.",
     lower_bound=0.0, upper_bound=1.0,
 )  # fmt: skip
+_LINES = flags.DEFINE_bool("lines", True, LINES_HELP)
 _SEED = flags.DEFINE_integer(
     "seed", 0, "Of crops, distortions, points and resamples.", lower_bound=0
 )
@@ -68,6 +69,7 @@ def configuration() -> EvaluationConfig:
         crop=_CROP.value,
         crops=_CROPS.value,
         noise=_NOISE.value,
+        lines=_LINES.value,
         seed=_SEED.value,
         max_maps=_MAX_MAPS.value,
         batch_size=_BATCH_SIZE.value,

@@ -1,7 +1,6 @@
 """The rows of an evaluation: constants and methods, their estimates and the errors of these."""
 
 import functools
-import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -9,15 +8,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from data.user_maps.true_maps import TrueMap
+from launch.evaluation.cases import HINT_SIGMA, Case
 from train3d_jax import chunking
-from train3d_jax.evaluation import views
-from train3d_jax.evaluation.views import Constants, Truth, View
+from train3d_jax.evaluation.views import Constants
 from train3d_jax.evidence.fusion import Method
 from train3d_jax.geometry import affine, camera, clouds, metrics
 from train3d_jax.inference import estimation, recovery
 from train3d_jax.inference.models import Model
 from train3d_jax.inference.recovery import Known
+from train3d_jax.lines import segments as segments_of_pictures
+from train3d_jax.lines.segments import Segments
 
 CONSTANT_FOV = 66.0
 """Horizontal field of view in degrees of the constant guess: the median of the views that
@@ -31,12 +31,8 @@ TRUE_FOCAL, TRUE_SHIFT = "oracle: true focal length", "oracle: true shift"
 HINTED = "focal length +-3 %"
 """Row of the best method with a hint as EXIF gives it, behind the method's name."""
 
-HINT_SIGMA = 0.03
-"""Standard deviation of the logarithm of hinted focal lengths; that of the best EXIF tags."""
-
-NUM_POINTS = 4096
-"""Pixels of each view at which point errors are measured.  Chosen; fixed, so that nothing is
-compiled twice."""
+LINES = "lines"
+"""Row of a method that is also given the lines of pictures, behind the method's name."""
 
 SOLVED_AT_ONCE = 16
 """Views in a call.  Chosen; fixed, because the last digits change with the size of a batch, and
@@ -58,80 +54,6 @@ COLUMNS = (*ERRORS, "focal_px", "shift", "solved", "focal_held", "shift_held")
 interval."""
 
 
-class Case(NamedTuple):
-    """A view, ready to be solved and measured, without its map.
-
-    Attributes:
-      map_number: of the map in its set.
-      view_number: of the view among those of its map.
-      name: of the map.
-      scene: that it shows; empty where it is not known.
-      share: of the largest window about the principal point that was kept.
-      size: height and width in pixels.
-      truth: what is to be estimated.
-      hinted_focal: the true focal length with an error of `HINT_SIGMA`, pixels.
-      blocks: of the distorted map, without a batch axis.
-      true_blocks: of the map with its true shift.
-      pixels: drawn (u, v), relative to the image centre, (NUM_POINTS, 2).
-      values: canonical values there, (NUM_POINTS,).
-      points: true points there, (NUM_POINTS, 3).
-      mask: which of the drawn pixels exist, (NUM_POINTS,).
-    """
-
-    map_number: int
-    view_number: int
-    name: str
-    scene: str
-    share: float
-    size: tuple[int, int]
-    truth: Truth
-    hinted_focal: float
-    blocks: clouds.Blocks
-    true_blocks: clouds.Blocks
-    pixels: np.ndarray
-    values: np.ndarray
-    points: np.ndarray
-    mask: np.ndarray
-
-
-def make_case(
-    true_map: TrueMap, view: View, space: affine.Space, seeds: tuple[int, int, int]
-) -> Case | None:
-    """A view as it is solved and measured; None where too few of its pixels are valid."""
-    truth = views.truth_of(view, space)
-    canonical = views.canonical_form(view.values)
-    if truth is None or canonical is None:
-        return None
-    height, width = view.depth.shape
-    drawn, mask = views.draw_pixels(view, seeds, NUM_POINTS)
-    rows, columns = drawn.T
-    pixels = drawn[:, ::-1].astype(np.float64)
-    z = view.depth[rows, columns].astype(np.float64)
-    points = camera.unproject_pixels(pixels, z, view.intrinsics)
-    scale, offset = canonical
-    hint_error = HINT_SIGMA * np.random.default_rng((*seeds, 2)).standard_normal()
-    return Case(
-        *seeds[1:],
-        name=true_map.name,
-        scene=true_map.scene,
-        share=view.share,
-        size=(height, width),
-        truth=truth,
-        hinted_focal=truth.focal * math.exp(hint_error),
-        blocks=without_batch(recovery.make_blocks([view.values])),
-        true_blocks=without_batch(recovery.make_blocks([views.true_values(view, space)])),
-        pixels=pixels - ((width - 1) / 2, (height - 1) / 2),
-        values=scale * view.values[rows, columns].astype(np.float64) + offset,
-        points=points,
-        mask=mask,
-    )
-
-
-def without_batch(blocks: clouds.Blocks) -> clouds.Blocks:
-    """The only map of a batch of one."""
-    return clouds.Blocks(*(np.asarray(column)[0] for column in blocks))
-
-
 class _Estimates(NamedTuple):
     """A row's estimates for a batch, (B,) each; intervals (B, 2), None for constants and truths."""
 
@@ -139,6 +61,19 @@ class _Estimates(NamedTuple):
     shift: np.ndarray
     focal_interval: np.ndarray | None = None
     shift_interval: np.ndarray | None = None
+
+
+class Tables(NamedTuple):
+    """The numbers of a view.
+
+    Attributes:
+      rows: of all rows, (rows, COLUMNS).
+      with_lines: of each method with the lines of the picture, (COLUMNS,); empty where no picture
+        counts.
+    """
+
+    rows: np.ndarray
+    with_lines: dict[str, np.ndarray]
 
 
 class Methods:
@@ -169,7 +104,7 @@ class Methods:
         )  # fmt: skip
         self.pictured = self.rows.index(self._best_method)
 
-    def measure(self, cases: Sequence[Case], best: Constants) -> list[np.ndarray]:
+    def measure(self, cases: Sequence[Case], best: Constants) -> list[Tables]:
         """Solves up to `SOLVED_AT_ONCE` views by every row.
 
         Args:
@@ -177,49 +112,79 @@ class Methods:
           best: the constants in hindsight of their set.
 
         Returns:
-          For each view a table, (rows, COLUMNS).
+          The numbers of each view.
         """
-        estimates = self._estimates(cases, best)
+        # Always a full batch: another size would be compiled anew.
+        full = [*cases, *[cases[0]] * (SOLVED_AT_ONCE - len(cases))]
+        estimates = self._estimates(full, best)
         guess = estimates[GUESS]
+        of_lines = self._with_lines(full)
         tables = []
         for number, case in enumerate(cases):
-            true = case.truth
-            rows = []
-            for row in estimates.values():
-                solved = np.isfinite(row.focal[number]) and np.isfinite(row.shift[number])
-                taken = row if solved else guess
-                held = [
-                    _holds(interval, number, value) if solved else np.nan
-                    for interval, value in (
-                        (row.focal_interval, true.focal),
-                        (row.shift_interval, true.shift),
-                    )
-                ]
-                rows.append([taken.focal[number], taken.shift[number], solved, *held])
-            values = np.array(rows, np.float64)
-            errors = errors_of(
-                values[:, 0], values[:, 1], case.pixels, case.values, case.points, case.mask,
-                case.size[1], true.focal, true.shift, space=self._space,
-            )  # fmt: skip
-            tables.append(np.c_[np.asarray(errors, np.float64), values])
+            counted = of_lines if case.seen.segments is not None else {}
+            further = self._table(case, number, [*counted.values()], guess) if counted else ()
+            tables.append(
+                Tables(
+                    self._table(case, number, [*estimates.values()], guess),
+                    dict(zip(counted, further, strict=True)),
+                )
+            )
         return tables
 
-    def focal_evidence(self, blocks: Sequence[clouds.Blocks]) -> tuple[np.ndarray, int]:
+    def _table(
+        self, case: Case, number: int, estimates: Sequence[_Estimates], guess: _Estimates
+    ) -> np.ndarray:
+        """`COLUMNS` of some rows for the view of this number in its batch, (rows, COLUMNS)."""
+        true = case.truth
+        rows = []
+        for row in estimates:
+            solved = np.isfinite(row.focal[number]) and np.isfinite(row.shift[number])
+            taken = row if solved else guess
+            held = [
+                _holds(interval, number, value) if solved else np.nan
+                for interval, value in (
+                    (row.focal_interval, true.focal),
+                    (row.shift_interval, true.shift),
+                )
+            ]
+            rows.append([taken.focal[number], taken.shift[number], solved, *held])
+        values = np.array(rows, np.float64)
+        errors = errors_of(
+            values[:, 0], values[:, 1], case.pixels, case.values, case.points, case.mask,
+            case.size[1], true.focal, true.shift, space=self._space,
+        )  # fmt: skip
+        return np.c_[np.asarray(errors, np.float64), values]
+
+    def focal_evidence(
+        self, blocks: Sequence[clouds.Blocks], segments: Sequence[Segments | None] | None = None
+    ) -> tuple[np.ndarray, int]:
         """The evidence of up to `SOLVED_AT_ONCE` maps on the focal length, by the best method.
+
+        Args:
+          blocks: the maps.
+          segments: of the pictures that count; None, or no picture at all, for depth alone.
 
         Returns:
           The sum of `Evidence.focal`, shape (FOCAL_BINS,), and of how many maps it is.
         """
-        full = [*blocks, *[blocks[0]] * (SOLVED_AT_ONCE - len(blocks))]
-        found = recovery.evidence_by_each(
-            self._models, _stacked(full), Known(), self._space, self._level
-        )[self._best_method]
         count = len(blocks)
+        full = [*blocks, *[blocks[0]] * (SOLVED_AT_ONCE - count)]
+        lines = [*(segments or ()), *[None] * (SOLVED_AT_ONCE - len(segments or ()))]
+        found = recovery.evidence_by_each(
+            self._models, _stacked(full), Known(), self._space, self._level,
+            segments_of_pictures.stacked(lines),
+        )[self._best_method]  # fmt: skip
         return found.focal[:count].sum(0), int(found.solvable[:count].sum())
 
-    def _estimates(self, cases: Sequence[Case], best: Constants) -> dict[str, _Estimates]:
-        # Always a full batch: another size would be compiled anew.
-        full = [*cases, *[cases[0]] * (SOLVED_AT_ONCE - len(cases))]
+    def _with_lines(self, full: Sequence[Case]) -> dict[str, _Estimates]:
+        """Of each method; empty where no picture counts, as lines have a program of their own."""
+        segments = segments_of_pictures.stacked([case.seen.segments for case in full])
+        if segments is None:
+            return {}
+        by_each = self._recover(_stacked([case.blocks for case in full]), Known(), segments)
+        return {method: _estimates_of(by_each[method]) for method in self._methods}
+
+    def _estimates(self, full: Sequence[Case], best: Constants) -> dict[str, _Estimates]:
         blocks = _stacked([case.blocks for case in full])
         first_guess = [float(camera.initial_focal(case.size[0])) for case in full]
         estimates = {
@@ -241,8 +206,17 @@ class Methods:
         estimates[TRUE_SHIFT] = _estimates_of(batch)._replace(shift_interval=None)
         return estimates
 
-    def _recover(self, blocks: clouds.Blocks, known: Known) -> dict[Method, recovery.Estimates]:
-        return recovery.recover_by_each(self._models, blocks, known, self._space, self._level)
+    def _recover(
+        self, blocks: clouds.Blocks, known: Known, segments: Segments | None = None
+    ) -> dict[Method, recovery.Estimates]:
+        return recovery.recover_by_each(
+            self._models, blocks, known, self._space, self._level, segments
+        )
+
+
+def with_lines(method: str) -> str:
+    """The row of a method that is also given lines."""
+    return f"{method}, {LINES}"
 
 
 def _stacked(blocks: Sequence[clouds.Blocks]) -> clouds.Blocks:

@@ -6,8 +6,9 @@ Maps are read and distorted in threads while others are solved.  Memory grows by
 view; everything else is made again from its seeds.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from types import MappingProxyType
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -17,14 +18,15 @@ from data.parallel.work import run_in_order
 from data.user_maps.true_maps import TrueMap, TrueMaps
 from launch import compiling
 from launch.evaluation import clips
-from launch.evaluation.clips import Camera, Clip, Pool, Pooled
+from launch.evaluation.cases import Case, make_case
+from launch.evaluation.clips import Camera, Clip, Member, Pool, Pooled
 from launch.evaluation.config import EvaluationConfig
-from launch.evaluation.methods import SOLVED_AT_ONCE, Case, Methods, make_case
+from launch.evaluation.methods import SOLVED_AT_ONCE, Methods
+from launch.evaluation.pictures import read_picture
 from launch.recovery.folder import printable
 from train3d_jax.errors import DataError, UserError
 from train3d_jax.evaluation import views
 from train3d_jax.evaluation.views import Constants, Truth
-from train3d_jax.geometry import clouds
 
 _Result = TypeVar("_Result")
 
@@ -43,6 +45,8 @@ class Measured(NamedTuple):
       share: of the largest window about the principal point that was kept.
       truth: what was to be estimated.
       table: shape (rows, `methods.COLUMNS`).
+      with_lines: as of `methods.Tables`.
+      picture: what became of it, one of `pictures.STATES`; empty where there is none.
     """
 
     map_number: int
@@ -52,6 +56,8 @@ class Measured(NamedTuple):
     share: float
     truth: Truth
     table: np.ndarray
+    with_lines: Mapping[str, np.ndarray] = MappingProxyType({})
+    picture: str = ""
 
 
 class EvaluatedSet(NamedTuple):
@@ -128,10 +134,13 @@ class _Run:
 
     def _measured(self, numbers: list[int], best: Constants, name: str) -> Iterator[Measured]:
         group: list[Case] = []
-        for _, result in self._each(self._cases, numbers, f"{name}, rows"):
+        for number, result in self._each(self._cases, numbers, f"{name}, rows"):
             if isinstance(result, DataError):  # the first pass has read it
                 raise result
-            group += [case for case in result if case is not None]
+            cases, problem = result
+            if problem:
+                tqdm.write(printable(f"{name}, map {number}, without its picture: {problem}"))
+            group += [case for case in cases if case is not None]
             while len(group) >= SOLVED_AT_ONCE:
                 yield from self._solved(group[:SOLVED_AT_ONCE], best)
                 group = group[SOLVED_AT_ONCE:]
@@ -139,21 +148,23 @@ class _Run:
             yield from self._solved(group, best)
 
     def _solved(self, group: list[Case], best: Constants) -> Iterator[Measured]:
-        for case, table in zip(group, self._methods.measure(group, best), strict=True):
+        for case, tables in zip(group, self._methods.measure(group, best), strict=True):
             yield Measured(
                 case.map_number, case.view_number, case.name, case.scene, case.share, case.truth,
-                table,
+                *tables, case.seen.state,
             )  # fmt: skip
 
     def _pooled(self, found: Sequence[Clip], name: str) -> Iterator[Pooled]:
         clip_of = {number: clip for clip in found for number in clip.maps}
 
-        def blocks(number: int) -> list[clouds.Blocks]:
-            return clips.blocks_of(self._config, clip_of[number], self._maps[number], number)
+        def members(number: int) -> list[Member]:
+            true_map = self._maps[number]
+            picture = read_picture(self._config, self._maps, number, true_map)
+            return clips.members_of(self._config, clip_of[number], true_map, number, picture)
 
         pools: list[Pool] = []
         numbers = list(clip_of)
-        for number, result in self._each(blocks, numbers, f"{name}, clips") if numbers else ():
+        for number, result in self._each(members, numbers, f"{name}, clips") if numbers else ():
             if isinstance(result, DataError):  # the first pass has read it
                 raise result
             clip = clip_of[number]
@@ -163,7 +174,7 @@ class _Run:
             for pool, of_view in zip(pools, result, strict=True):
                 pool.add(of_view)
             if number == clip.maps[-1]:
-                yield from (pool.result() for pool in pools)
+                yield from (pooled for pool in pools for pooled in pool.results())
 
     def _each(
         self, function: Callable[[int], _Result], numbers: list[int], title: str
@@ -194,17 +205,21 @@ class _Run:
             for view in range(self._config.views)
         ]
 
-    def _cases(self, number: int) -> list[Case | None]:
+    def _cases(self, number: int) -> tuple[list[Case | None], str]:
+        """The views of a map, and a line on what is wrong with its picture."""
         config, true_map = self._config, self._maps[number]
-        return [
+        picture = read_picture(config, self._maps, number, true_map)
+        cases = [
             make_case(
                 true_map,
                 view_of(config, true_map, number, view),
                 config.space,
                 (config.seed, number, view),
+                picture,
             )
             for view in range(config.views)
         ]
+        return cases, picture.problem
 
 
 def view_of(config: EvaluationConfig, true_map: TrueMap, number: int, view: int) -> views.View:

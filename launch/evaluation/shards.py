@@ -73,7 +73,12 @@ def _path(out: Path, shard: Shard) -> Path:
 
 def _as_json(result: EvaluatedSet) -> dict[str, Any]:
     views = [
-        {**view._asdict(), "truth": _numbers(view.truth), "table": view.table.tolist()}
+        {
+            **view._asdict(),
+            "truth": _numbers(view.truth),
+            "table": view.table.tolist(),
+            "with_lines": {method: row.tolist() for method, row in view.with_lines.items()},
+        }
         for view in result.views
     ]
     clips = [clip._asdict() for clip in result.clips]
@@ -86,7 +91,14 @@ def _numbers(values: Sequence[float]) -> list[float]:
 
 def _from_json(fields: dict[str, Any]) -> EvaluatedSet:
     views = [
-        Measured(**{**view, "truth": Truth(*view["truth"]), "table": np.array(view["table"])})
+        Measured(
+            **{
+                **view,
+                "truth": Truth(*view["truth"]),
+                "table": np.array(view["table"]),
+                "with_lines": {method: np.array(row) for method, row in view["with_lines"].items()},
+            }
+        )
         for view in fields["views"]
     ]
     clips = [Pooled(**{**clip, "interval": tuple(clip["interval"])}) for clip in fields["clips"]]
@@ -100,5 +112,5 @@ def _together(results: Sequence[EvaluatedSet]) -> EvaluatedSet:
     views = [view for result in results for view in result.views]
     views.sort(key=lambda view: (view.map_number, view.view_number))
     clips = [clip for result in results for clip in result.clips]
-    clips.sort(key=lambda clip: (clip.first_map, clip.view_number))
+    clips.sort(key=lambda clip: (clip.first_map, clip.view_number, clip.pictures > 0))
     return results[0]._replace(views=views, clips=clips)

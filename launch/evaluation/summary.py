@@ -1,14 +1,17 @@
-"""The results of an evaluation: a report as JSON, every view as CSV, and a table in text."""
+"""The results of an evaluation: a report as JSON, and every view as CSV."""
 
 import csv
 import io
+import itertools
 import json
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from launch.evaluation.clips import LEAST_MAPS, Pooled
+from launch.evaluation.cases import NUM_POINTS
+from launch.evaluation.clips import Pooled
 from launch.evaluation.config import EvaluationConfig
 from launch.evaluation.methods import (
     BEST,  # fmt: skip
@@ -16,14 +19,17 @@ from launch.evaluation.methods import (
     CONSTANT_FOV,
     CONSTANT_RATIO,
     ERRORS,
-    NUM_POINTS,
+    with_lines,
 )
+from launch.evaluation.pictures import STATES, UNREADABLE
 from launch.evaluation.run import EvaluatedSet, Measured
-from launch.recovery.folder import printable
 from train3d_jax import __version__
 from train3d_jax.evaluation.bootstrap import RESAMPLES, Resamples, share_of, spread
 
 _COLUMN = {name: number for number, name in enumerate(COLUMNS)}
+
+MUCH_WORSE_DEG = 2.0
+"""Error of the field of view that lines add to a view, above which it is counted.  Chosen."""
 
 _DIGITS = 7
 """Significant digits in JSON and CSV; float32 holds no more."""
@@ -42,13 +48,14 @@ def report(
             "failed_maps": result.failed,
             "views_left_out": result.left_out,
             "best_constants": result.best._asdict(),
-            **_aggregates(rows, [(result.name, view) for view in result.views], config.seed),
+            **_aggregates(rows, _views([result]), config.seed),
             **_of_clips(result.clips, alone=True),
+            **_of_lines(rows, _views([result]), result.clips, config.seed, alone=True),
         }
         for result in evaluated
     }
     clips = [clip for result in evaluated for clip in result.clips]
-    views = [(result.name, view) for result in evaluated for view in result.views]
+    views = _views(evaluated)
     return _rounded(
         {
             "version": __version__,
@@ -58,19 +65,33 @@ def report(
             "points_per_view": NUM_POINTS,
             "resamples": RESAMPLES,
             "data": sets,
-            "overall": {**_aggregates(rows, views, config.seed), **_of_clips(clips, alone=False)},
+            "overall": {
+                **_aggregates(rows, views, config.seed),
+                **_of_clips(clips, alone=False),
+                **_of_lines(rows, views, clips, config.seed, alone=False),
+            },
         }
     )
 
 
-def _aggregates(
-    rows: Sequence[str], views: Sequence[tuple[str, Measured]], seed: int
-) -> dict[str, Any]:
+_Views = Sequence[tuple[str, Measured]]
+"""Views, each behind the name of its set."""
+
+
+def _views(evaluated: Sequence[EvaluatedSet]) -> _Views:
+    return [(result.name, view) for result in evaluated for view in result.views]
+
+
+def _resamples(views: _Views, seed: int) -> Resamples:
     scenes = [
         f"{name}/scene {view.scene}" if view.scene else f"{name}/map {view.map_number}"
         for name, view in views
     ]
-    resamples = Resamples(scenes, seed)
+    return Resamples(scenes, seed)
+
+
+def _aggregates(rows: Sequence[str], views: _Views, seed: int) -> dict[str, Any]:
+    resamples = _resamples(views, seed)
     tables = np.stack([view.table for _, view in views])
     best = tables[:, list(rows).index(BEST), _COLUMN["point_error"]]
     aggregates = {}
@@ -86,8 +107,66 @@ def _aggregates(
     return {"views": len(views), "scenes": resamples.num_scenes, "rows": aggregates}
 
 
-def _of_clips(clips: Sequence[Pooled], alone: bool) -> dict[str, Any]:
-    """`clips` of a report, with each of them where a set is alone; nothing where there is none."""
+def _of_lines(
+    rows: Sequence[str], views: _Views, clips: Sequence[Pooled], seed: int, alone: bool
+) -> dict[str, Any]:
+    """`lines` of a report: methods without and with them, on the views whose picture counts.
+
+    Nothing where no map has a picture.
+    """
+    states = Counter(view.picture for _, view in views if view.picture)
+    if not states:
+        return {}
+    counted = [(name, view) for name, view in views if view.with_lines]
+    unread = {(name, view.map_number) for name, view in views if view.picture == UNREADABLE}
+    part: dict[str, Any] = {
+        "views": len(counted),
+        "maps": len({(name, view.map_number) for name, view in counted}),
+        "scenes": 0,
+        "views_left_out": {state: states[state] for state in STATES[1:] if states[state]},
+        "unreadable_pictures": len(unread),
+        "rows": {},
+        "differences": {},
+    }
+    if counted:
+        methods = [*counted[0][1].with_lines]
+        joined = [
+            (name, view._replace(table=np.stack([*view.table, *view.with_lines.values()])))
+            for name, view in counted
+        ]
+        names = [*rows, *(with_lines(method) for method in methods)]
+        found = _aggregates(names, joined, seed)
+        shown = [name for method in methods for name in (method, with_lines(method))]
+        part["scenes"] = found["scenes"]
+        part["rows"] = {name: found["rows"][name] for name in shown}
+        resamples = _resamples(counted, seed)
+        for method in methods:
+            without = np.stack([view.table[list(rows).index(method)] for _, view in counted])
+            given = np.stack([view.with_lines[method] for _, view in counted])
+            part["differences"][method] = _difference(given - without, resamples)
+    return {"lines": part | _of_clips(clips, alone, lines=True)}
+
+
+def _difference(change: np.ndarray, resamples: Resamples) -> dict[str, Any]:
+    """Of errors with lines minus those without, paired by view: (views, COLUMNS)."""
+    part: dict[str, Any] = {}
+    for name in ("fov_error_deg", "point_error"):
+        found = spread(change[:, _COLUMN[name]], resamples)
+        part[name] = {"mean": found.mean, "mean_interval": found.mean_interval}
+    part["worse"] = float((change[:, _COLUMN["fov_error_deg"]] > MUCH_WORSE_DEG).mean())
+    return part
+
+
+def _of_clips(clips: Sequence[Pooled], alone: bool, lines: bool = False) -> dict[str, Any]:
+    """`clips` of a report, with each of them where a set is alone; nothing where there is none.
+
+    Args:
+      clips: each without lines, and then with them where a picture counts.
+      alone: of one set.
+      lines: those with lines.
+    """
+    before = [one for one, other in itertools.pairwise(clips) if other.pictures]
+    clips = [clip for clip in clips if (clip.pictures > 0) == lines]
     if not clips:
         return {}
     errors = [clip.fov_error for clip in clips]
@@ -96,6 +175,9 @@ def _of_clips(clips: Sequence[Pooled], alone: bool) -> dict[str, Any]:
         "fov_error_deg": {"mean": float(np.mean(errors)), "median": float(np.median(errors))},
         "focal_coverage": float(np.mean([clip.held for clip in clips])),
     }
+    if lines:
+        errors = [clip.fov_error for clip in before]
+        part["without_lines"] = {"mean": float(np.mean(errors)), "median": float(np.median(errors))}
     if alone:
         part["each"] = [
             {
@@ -112,6 +194,7 @@ def _of_clips(clips: Sequence[Pooled], alone: bool) -> dict[str, Any]:
                 "fov_error_deg": clip.fov_error,
                 "held": clip.held,
             }
+            | ({"pictures": clip.pictures} if lines else {})
             for clip in clips
         ]
     return {"clips": part}
@@ -144,7 +227,8 @@ def as_csv(rows: Sequence[str], evaluated: Sequence[EvaluatedSet]) -> bytes:
             truth = view.truth
             numbers = (view.share, truth.focal, truth.fov, truth.ratio)
             head = (result.name, view.name, view.scene, view.view_number, *map(_short, numbers))
-            for row, values in zip(rows, view.table, strict=True):
+            further = [(with_lines(method), row) for method, row in view.with_lines.items()]
+            for row, values in (*zip(rows, view.table, strict=True), *further):
                 writer.writerow((*head, row, *map(_short, values)))
     return file.getvalue().encode()
 
@@ -168,96 +252,3 @@ def curves(
         }
         for result in evaluated
     }
-
-
-_HEADS = (
-    ("field of view, degrees", 24), ("focal", 7), ("shift", 7), ("ratio", 7), ("points", 8),
-    ("< 25 %", 8), ("worse", 7), ("held, %", 13), ("unsolved", 10),
-)  # fmt: skip
-_UNITS = (
-    ("mean / median / 90 %", 24), ("%", 7), ("%", 7), ("", 7), ("%", 8), ("%", 8), ("%", 7),
-    ("focal/shift", 13), ("", 10),
-)  # fmt: skip
-
-
-_CLIP = "{:>4}{:>7}{:>8}{:>8}{:>17}{:>8}{:>6}"
-_MOST_CLIPS = 40
-"""Lines of a table of clips; chosen, a screen."""
-
-
-def as_table(report: dict[str, Any]) -> str:
-    """A table for each data set, and one of all where there are several."""
-    parts = [*report["data"].items()]
-    if len(parts) > 1:
-        parts.append(("all", report["overall"]))
-    tables = []
-    for name, part in parts:
-        tables.append(_table(name, part))
-        if "clips" in part:
-            tables.append(_table_of_clips(name, part["clips"]))
-    return "\n\n".join(tables)
-
-
-def _table(name: str, part: dict[str, Any]) -> str:
-    title = f"{name}: {part['views']} views, {part['scenes']} scenes"
-    if "best_constants" in part:
-        best = part["best_constants"]
-        title += f"; best constants {best['fov']:.1f} degrees, near/far {best['ratio']:.3f}"
-    lines = [title]
-    for first, cells in (("mean errors", _HEADS), ("", _UNITS)):
-        lines.append(f"{first:30}" + "".join(f"{text:>{width}}" for text, width in cells))
-    for row, aggregates in part["rows"].items():
-        errors = aggregates["errors"]
-        fov = errors["fov_error_deg"]
-        held = [aggregates["focal_coverage"], aggregates["shift_coverage"]]
-        texts = (
-            f"{fov['mean']:.1f} / {fov['median']:.1f} / {fov['p90']:.1f}",
-            f"{100 * errors['focal_error']['mean']:.1f}",
-            f"{100 * errors['shift_error']['mean']:.1f}",
-            f"{errors['ratio_error']['mean']:.3f}",
-            f"{100 * errors['point_error']['mean']:.1f}",
-            f"{100 * errors['points_within']['mean']:.1f}",
-            f"{100 * aggregates['worse_than_best_constants']:.0f}",
-            "" if held == [None, None] else "/".join(_percent(share) for share in held),
-            str(aggregates["unsolved"] or ""),
-        )
-        cells = zip(texts, _HEADS, strict=True)
-        lines.append(f"{row:30}" + "".join(f"{text:>{width}}" for text, (_, width) in cells))
-    return "\n".join(line.rstrip() for line in lines)
-
-
-def _percent(share: float | None) -> str:
-    return "-" if share is None else f"{100 * share:.0f}"
-
-
-def _table_of_clips(name: str, part: dict[str, Any]) -> str:
-    clips = part.get("each", [])
-    lines = [
-        f"{name}, clips: {part['views']} fields of view from at least {LEAST_MAPS} maps of one "
-        "camera each, pooled"
-    ]
-    if clips:
-        scenes = [printable(clip["scene"]) for clip in clips]
-        width = 2 + max(len("horizontal, degrees"), *map(len, scenes))
-        heads = ("view", "maps", "truth", "pooled", "90 % interval", "error", "held")
-        lines.append(f"{'horizontal, degrees':{width}}" + _CLIP.format(*heads))
-        for scene, clip in zip(scenes[:_MOST_CLIPS], clips, strict=False):
-            low, high = clip["fov_interval_deg"]
-            cells = _CLIP.format(
-                clip["view"],
-                clip["maps"],
-                f"{clip['true_fov_deg']:.1f}",
-                f"{clip['fov_deg']:.1f}",
-                f"{low:.1f} to {high:.1f}",
-                f"{clip['fov_error_deg']:.1f}",
-                "yes" if clip["held"] else "no",
-            )
-            lines.append(f"{scene:{width}}{cells}")
-        if len(clips) > _MOST_CLIPS:
-            lines.append(f"and {len(clips) - _MOST_CLIPS} more in the JSON")
-    errors = part["fov_error_deg"]
-    lines.append(
-        f"error, mean / median: {errors['mean']:.1f} / {errors['median']:.1f} degrees; "
-        f"{_percent(part['focal_coverage'])} % held"
-    )
-    return "\n".join(lines)

@@ -37,6 +37,9 @@ GUESS = "guess"
 
 NO_NETWORK = "--space=log: no network covers it; geometry alone is used"
 
+LINES_HELP = "Take the straight lines of pictures as evidence; or let them colour clouds only."
+"""Of --lines, which several programs have."""
+
 ENDINGS = {
     "ply": ".ply",
     "npz": ".npz",

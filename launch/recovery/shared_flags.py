@@ -7,7 +7,7 @@ from absl import flags
 
 from data.user_maps.producers import PRODUCERS, Producer
 from launch import soft_flags
-from launch.recovery.config import ENDINGS, SaveSettings
+from launch.recovery.config import ENDINGS, LINES_HELP, SaveSettings
 from train3d_jax.errors import UserError
 from train3d_jax.formats.depth import ReadSettings
 from train3d_jax.inference.models import DEFAULT
@@ -64,11 +64,7 @@ _RGB = flags.DEFINE_string(
     "Folder of images (.png, .jpg) of the maps, or the image of a single map: they colour the "
     "clouds, and their straight lines are evidence of focal length and shift.",
 )  # fmt: skip
-_LINES = flags.DEFINE_bool(
-    "lines",
-    True,
-    "Take the straight lines of pictures as evidence; or let them colour clouds only.",
-)
+_LINES = flags.DEFINE_bool("lines", True, LINES_HELP)
 _EDGE_FILTER = flags.DEFINE_float(
     "edge_filter", 0.0,
     "Leave points out of clouds where depth jumps by more than this share (0.05) within 3 x 3 "

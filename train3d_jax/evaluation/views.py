@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Bool, Float32, Float64, Int, Real
+from jaxtyping import Bool, Float32, Float64, Int, Real, UInt8
 
 from train3d_jax.geometry import affine, camera
 from train3d_jax.geometry.points import average_blocks
@@ -37,6 +37,7 @@ class View(NamedTuple):
       intrinsics: true ones, (3, 3) in pixels.
       share: of the largest window about the principal point that was kept; 1 without a crop.
       scale: what normalised depth or disparity was multiplied with.
+      window: rows and columns of the whole map.
     """
 
     values: Float32[np.ndarray, "h w"]
@@ -44,6 +45,7 @@ class View(NamedTuple):
     intrinsics: Float64[np.ndarray, "3 3"]
     share: float
     scale: float
+    window: tuple[slice, slice]
 
 
 class Truth(NamedTuple):
@@ -85,6 +87,30 @@ def crop_window(
     return slices[0], slices[1]
 
 
+def crop_picture(
+    picture: UInt8[np.ndarray, "_ _ *c"], size: tuple[int, int], window: tuple[slice, slice]
+) -> UInt8[np.ndarray, "_ _ *c"]:
+    """What a picture shows of a window of its map, at its own resolution.
+
+    Args:
+      picture: grey or RGB, of any size and of the map's aspect ratio.
+      size: height and width of the whole map in pixels.
+      window: rows and columns of the map.
+
+    Returns:
+      A view of the picture; its borders are those of the window, rounded to whole pixels.
+    """
+    slices = []
+    for length, own_length, kept in zip(size, picture.shape[:2], window, strict=True):
+        factor = own_length / length
+        # The length is rounded, not both ends: it is what the aspect ratio depends on.
+        count = max(1, round((kept.stop - kept.start) * factor))
+        first = round(((kept.start + kept.stop) * factor - count) / 2)
+        first = min(max(first, 0), own_length - count)
+        slices.append(slice(first, first + count))
+    return picture[tuple(slices)]
+
+
 def make_view(
     true_depth: Real[np.ndarray, "h w"],
     intrinsics: Real[np.ndarray, "3 3"],
@@ -111,9 +137,10 @@ def make_view(
     share = drawn if share is None else share
     scale = math.exp(rng.uniform(*np.log(SCALES)))
     cropped = np.array(intrinsics, np.float64)
+    height, width = true_depth.shape
+    rows, columns = slice(0, height), slice(0, width)
     if crop:
         centre = (float(cropped[0, 2]), float(cropped[1, 2]))
-        height, width = true_depth.shape
         rows, columns = crop_window((height, width), centre, share)
         true_depth = true_depth[rows, columns]
         cropped[:2, 2] -= columns.start, rows.start
@@ -129,7 +156,7 @@ def make_view(
     values = values.astype(np.float32)
     # A value of exactly 0 reads as missing, so it is missing in the truth too.
     true_depth = np.where(values != 0, true_depth, 0).astype(np.float32)
-    return View(values, true_depth, cropped, share if crop else 1.0, scale)
+    return View(values, true_depth, cropped, share if crop else 1.0, scale, (rows, columns))
 
 
 def drawn_share(seeds: tuple[int, int, int]) -> float:
