@@ -88,7 +88,7 @@ def window(browser, server):
     assert not opened.errors
 
 
-def open_window(browser, server):
+def open_window(browser, server, size=(96, 128)):
     """A window that shows the first map; what is wrong with it, and what it asked of the net."""
     page = browser.new_page(viewport={"width": 1000, "height": 1200})
     page.set_default_timeout(PATIENCE)
@@ -97,7 +97,7 @@ def open_window(browser, server):
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.on("request", lambda request: asked.append(request.url))
     page.goto(f"http://127.0.0.1:{server.get_port()}")
-    shows(page, "128 x 96 pixels")
+    shows(page, f"{size[1]} x {size[0]} pixels")
     return SimpleNamespace(page=page, errors=errors, asked=asked)
 
 

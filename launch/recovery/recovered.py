@@ -8,9 +8,10 @@ from data.user_maps.depth_files import DepthFile
 from data.user_maps.hints import CameraHint
 from launch.recovery.pictures import Colours
 from launch.recovery.shared_camera import SharedCamera
+from train3d_jax.geometry.clouds import from_square_pixels
 from train3d_jax.inference.estimates import Estimate, LineFindings
 from train3d_jax.inference.map_checks import MapCheck
-from train3d_jax.lines.segments import Segments
+from train3d_jax.lines.segments import Segments, with_square_pixels
 
 
 class Map(NamedTuple):
@@ -44,6 +45,16 @@ class Map(NamedTuple):
         """Height and width in pixels."""
         height, width = self.values.shape
         return height, width
+
+    def with_hints(self, hints: tuple[CameraHint, ...]) -> "Map":
+        """The same map with other knowledge of its camera, at least one hint."""
+        intrinsics, segments = hints[0].intrinsics, self.segments
+        if segments is not None:
+            if self.intrinsics is not None:
+                ends = from_square_pixels(segments.ends, self.intrinsics)
+                segments = segments._replace(ends=ends)
+            segments = with_square_pixels(segments, intrinsics)
+        return self._replace(intrinsics=intrinsics, hints=hints, segments=segments)
 
 
 class Recovered(NamedTuple):

@@ -94,7 +94,12 @@ def _draw(
     if "picture" in config.saving.kinds:
         shown = np.where(np.isfinite(depth_map.values), depth_map.values, 0)
         title = f"{recovered.file.label}   shift {estimate.shift:.3f}"
-        draw_sheet(paths["picture"], shown, before, after, title, pixels)
+        lines = None
+        if recovered.lines is not None:
+            from launch.recovery.line_pictures import picture_lines
+
+            lines = picture_lines(depth_map, estimate.focal, recovered.lines)
+        draw_sheet(paths["picture"], shown, before, after, title, pixels, lines)
     if "turntable" in config.saving.kinds:
         draw_turntable(paths["turntable"], before, after, pixels)
 

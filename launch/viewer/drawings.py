@@ -6,8 +6,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from launch.viewer import maps
 from launch.viewer.maps import Errors
 from train3d_jax.inference.estimates import Estimate
+from train3d_jax.pictures.line_drawings import PictureLines, draw_lines
 
 INK, PALE, BAND = "#333", "#888", "#f6c344"
 FLAT, RIGHT, TRUE = "#1971c2", "#c2410c", "#2f9e44"
@@ -25,7 +27,12 @@ FLAG_TEXTS = {
     "panorama": "it looks like a panorama; only maps of pinhole cameras can be recovered",
     "rgb_missing": "no image of this name in --rgb",
     "rgb_resized": "its image in --rgb is of another size, and is resized",
+    "rgb_other_aspect": "its image in --rgb has other proportions: its lines do not count",
+    "rgb_not_registered": "its image in --rgb does not fit the depth: its lines do not count",
 }
+
+LINES_WIDTH = 344
+"""Most width and height of the picture with its lines, pixels; chosen: as wide as the panel."""
 
 HEIGHT = 44
 """Of a strip, pixels; chosen."""
@@ -227,6 +234,30 @@ def thumbnails(shown: Sequence[Thumbnail], chosen: int, place: str) -> str:
         f'<div style="{_BOX}"><div style="display:grid;gap:4px;'
         f'grid-template-columns:repeat(3,minmax(0,1fr))">{"".join(cells)}</div>'
         f'<div style="color:{PALE}">{html.escape(place)}</div></div>'
+    )
+
+
+def lines_picture(lines: PictureLines | None) -> str:
+    """The picture of a map with its segments, what they say, and the names of the colours.
+
+    Args:
+      lines: None where no picture counts.
+    """
+    if lines is None:
+        return (
+            f'<div class="lines" style="{_BOX};color:{PALE}">no picture counts for this map</div>'
+        )
+    picture = maps.address_of(draw_lines(lines, LINES_WIDTH, LINES_WIDTH))
+    names = " &ensp; ".join(
+        f'<span style="white-space:nowrap"><span style="display:inline-block;width:0.8em;'
+        f'height:0.8em;background:rgb{colour}"></span> {name} {count}</span>'
+        for name, colour, count in lines.counts()
+    )
+    texts = [lines.told() or "Recover finds directions and gravity", lines.held()]
+    below = "".join(f"<div>{html.escape(text)}</div>" for text in texts if text)
+    return (
+        f'<div class="lines" style="{_BOX}"><img src="{picture}" alt="the picture with its '
+        f'segments" style="max-width:100%;display:block;margin:0 auto 0.3em">{names}{below}</div>'
     )
 
 

@@ -137,6 +137,11 @@ def thumbnail(entry: Entry) -> str:
     values = shown.values[::step, ::step]
     picture = Image.fromarray(value_colours(np.where(np.isfinite(values), values, 0)))
     picture.thumbnail((THUMBNAIL, THUMBNAIL))
+    return address_of(picture)
+
+
+def address_of(picture: Image.Image) -> str:
+    """A picture as the address of an <img>."""
     file = io.BytesIO()
     picture.save(file, "PNG")
     return "data:image/png;base64," + base64.b64encode(file.getbuffer()).decode()

@@ -11,6 +11,7 @@ from launch.viewer.maps import Errors, MapView, Values
 from launch.viewer.scene import KINDS, SIDE_BY_SIDE, VIEWS
 from train3d_jax.evidence.fusion import Method
 from train3d_jax.inference.estimates import Estimate
+from train3d_jax.pictures.line_drawings import PictureLines
 
 FOVS, SHIFTS = (10.0, 150.0), (-0.49, 1.5)
 """Ends of the sliders: degrees across, canonical units.  Chosen; estimates beyond them are shown in
@@ -28,6 +29,13 @@ _ALONG = 160
 class Panel:
     """The controls of one window.
 
+    Args:
+      client: of the window.
+      methods: of recovery, the default first.
+      disparity: the maps hold disparity.
+      truth: the maps' truth is known.
+      pictures: maps may have pictures whose lines are evidence.
+
     Attributes:
       fov, shift: sliders.
       fov_known, shift_known: check boxes that fix them.
@@ -39,7 +47,12 @@ class Panel:
     """
 
     def __init__(
-        self, client: viser.ClientHandle, methods: Sequence[Method], disparity: bool, truth: bool
+        self,
+        client: viser.ClientHandle,
+        methods: Sequence[Method],
+        disparity: bool,
+        truth: bool,
+        pictures: bool = False,
     ):
         gui = client.gui
         self._disparity = disparity
@@ -68,6 +81,10 @@ class Panel:
             self.true = gui.add_button("Go to the truth", visible=truth)
             self.save = gui.add_button("Save", hint="The JSON and the files of --save")
             self._table = gui.add_html("")
+        self._lines = None
+        if pictures:
+            with gui.add_folder("Lines of the picture"):
+                self._lines = gui.add_html("")
         self.keys = [
             gui.add_command("Previous map", hotkey="P"),
             gui.add_command("Next map", hotkey="N"),
@@ -89,8 +106,14 @@ class Panel:
 
     def clear(self) -> None:
         """Shows no values: there is no map."""
-        for part in (self._fov_strip, self._shift_strip, self._table):
-            part.content = ""
+        for part in (self._fov_strip, self._shift_strip, self._table, self._lines):
+            if part is not None:
+                part.content = ""
+
+    def show_lines(self, lines: PictureLines | None) -> None:
+        """Shows the lines of the map's picture, see `drawings.lines_picture`."""
+        if self._lines is not None:
+            self._lines.content = drawings.lines_picture(lines)
 
     def draw(
         self,

@@ -19,6 +19,7 @@ from train3d_jax.errors import UserError
 from train3d_jax.geometry.affine import NETWORK_SPACES
 from train3d_jax.inference import map_checks, recovery
 from train3d_jax.inference import models as networks
+from train3d_jax.lines.segments import stacked
 
 MOST_UPLOADED = 1 << 28
 """Bytes of an upload: `pixels.MOST_PIXELS` in float32, as many as are read."""
@@ -165,6 +166,9 @@ def _compile(context: ViewerContext) -> None:
     blocks = recovery.make_blocks([np.ones((8, 8))])
     with contextlib.suppress(Exception):  # what is wrong is reported when it is asked for
         at_once = context.at_once
-        recovery.recover_blocks(models, blocks, method=method, space=space, at_once=at_once)
+        segments = stacked([None], context.config.counts_pictures)
+        recovery.recover_blocks(
+            models, blocks, method=method, space=space, at_once=at_once, segments=segments
+        )
         if space in NETWORK_SPACES:
             map_checks.form_evidence(np.array(blocks.values), np.array(blocks.mask), at_once)

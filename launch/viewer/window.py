@@ -22,6 +22,7 @@ from data.user_maps.known_cameras import KnownCamera
 from launch import program
 from launch.recovery import one_map
 from launch.recovery.config import ENDINGS, METHODS, RecoveryConfig
+from launch.recovery.line_pictures import picture_lines
 from launch.recovery.recovered import Recovered
 from launch.recovery.shared_camera import SharedCamera
 from launch.viewer import maps
@@ -135,7 +136,8 @@ class Window:
         self._at_result = self._touched = False
         self._chosen = 0
         disparity = context.config.space == "disparity"
-        self._panel = Panel(client, context.methods(), disparity, context.truth)
+        pictures = context.config.counts_pictures
+        self._panel = Panel(client, context.methods(), disparity, context.truth, pictures)
         self._scene = Scene(client)
         self._connect()
         self._choose(0)
@@ -212,6 +214,7 @@ class Window:
         height, width = view.size
         self._panel.show_message(f"{view.name}: {width} x {height} pixels")
         self._draw(moved=False)
+        self._panel.show_lines(picture_lines(view.map, self._values.focal, None))
 
     def _list(self) -> None:
         entries, first = self._entries(), self._chosen // PAGE * PAGE
@@ -292,18 +295,21 @@ class Window:
         self._panel.show_message(f"recovering ({method}) ...")
         self._at_result = False
         self._result = result = self._solve(method, focal_known, shift_known)
+        recovered = result.recovered
+        if recovered.map is not None:
+            found = picture_lines(recovered.map, result.estimate.focal, recovered.lines)
+            self._panel.show_lines(found)
         if self._glide(Values(result.estimate.focal, result.estimate.shift)):
             self._at_result = True
         self._draw()
-        self._panel.show_message(f"{result.recovered.file.label}: recovered")
+        self._panel.show_message(f"{recovered.file.label}: recovered")
 
     def _solve(self, method: Method, focal_known: bool, shift_known: bool) -> Result:
         view, values = self._shown_map(), self._values
         shown, camera = view.map, self._context.config.camera
         if focal_known:
             camera = KnownCamera(focal_px=values.focal)
-            hints = camera.hints(shown.file, view.size)
-            shown = shown._replace(intrinsics=hints[0].intrinsics, hints=hints)
+            shown = shown.with_hints(camera.hints(shown.file, view.size))
         elif shared := self._context.shared_by(shown.file, method):
             if shift_known:
                 shared = dataclasses.replace(shared, offset=None, shifts=None)

@@ -112,6 +112,15 @@ def in_square_pixels(
     return centre + (pixels - centre) * stretch
 
 
+def from_square_pixels(
+    pixels: Float[Either, "*b 2"], intrinsics: Float[np.ndarray, "3 3"]
+) -> Float[Either, "*b 2"]:
+    """The inverse of `in_square_pixels`."""
+    centre = np.asarray(intrinsics, np.float32)[:2, 2]
+    stretch = np.array([intrinsics[0, 0] / intrinsics[1, 1], 1.0], np.float32)
+    return centre + (pixels - centre) * stretch
+
+
 def mirrored_rows(rows: Shaped[Either, "*b p"]) -> Shaped[Array, "*b p"]:
     """Values of blocks, shape (..., P), in the order of the map's mirror image."""
     grid = jnp.reshape(rows, (*rows.shape[:-1], *points.BLOCKS))

@@ -1,5 +1,7 @@
 """A sheet of one map: the input, and its cloud before and after the correction, from two sides.
 
+Where the lines of its picture are evidence, they are drawn beside it.
+
 Drawn in numpy, so it needs no display and takes a fraction of a second.
 """
 
@@ -12,6 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from train3d_jax.files import write_whole
 from train3d_jax.geometry.camera import focal_to_degrees
+from train3d_jax.pictures.line_drawings import PictureLines, draw_lines
 from train3d_jax.pictures.shapes import (
     MIDDLE,
     MOST_POINTS,
@@ -24,6 +27,9 @@ from train3d_jax.pictures.shapes import (
 
 _COLUMN = 360
 """Width of a column of the sheet, pixels."""
+
+_LINES_COLUMN = 540
+"""Width of the column of lines, pixels: segments of rooms are too short for a narrower one."""
 
 _MARGIN = 12
 _LINE = 20
@@ -42,6 +48,7 @@ def draw_sheet(
     after: Shape,
     title: str,
     colours: np.ndarray | None = None,
+    lines: PictureLines | None = None,
 ) -> None:
     """Draws a map, and its cloud before and after from above (x, z) and from the side (z, y).
 
@@ -57,6 +64,7 @@ def draw_sheet(
       title: above it all.
       colours: of the pixels, uint8 (H, W, 3); None paints each by the direction that its surface
         faces.
+      lines: of its picture, drawn in one more column; None where they are no evidence.
 
     Raises:
       UserError: the file cannot be written.
@@ -89,6 +97,9 @@ def draw_sheet(
         focal = shape.intrinsics[1, 1]
         fov = focal_to_degrees(focal, shape.depth.shape[0])
         heads[number] += f": focal length {focal:.0f} px, {fov:.1f} degrees high"
+    if lines is not None:
+        columns.append([draw_lines(lines, _LINES_COLUMN, 2 * _COLUMN), _legend(lines)])
+        heads.append(lines.told())
     file = io.BytesIO()
     _compose([left, *columns], heads, title).save(file, "PNG")
     write_whole(path, file.getbuffer())
@@ -159,6 +170,19 @@ def _mark_view(
     for right, up in rays:
         draw.line([(x, y), at(100 * right, 100 * up)], fill=_FAINT, width=1)
     draw.ellipse([x - 3, y - 3, x + 3, y + 3], fill=_INK)
+
+
+def _legend(lines: PictureLines) -> Image.Image:
+    """The directions in their colours, how many segments each has, and how the camera is held."""
+    legend = Image.new("RGB", (_LINES_COLUMN, 2 * _LINE), (_PAPER,) * 3)
+    draw, font, x = ImageDraw.Draw(legend), ImageFont.load_default(13), 0.0
+    for name, colour, count in lines.counts():
+        draw.rectangle([x, 4, x + 11, 15], colour)
+        text = f"{name} {count}"
+        draw.text((x + 17, 2), text, _INK, font)
+        x += 17 + draw.textlength(text, font) + 18
+    draw.text((0, _LINE + 2), lines.held(), _INK, font)
+    return legend
 
 
 def _picture_of(values: np.ndarray) -> Image.Image:
