@@ -111,11 +111,7 @@ def fuse(prior: Float[Either, "*b n"], *sources: Evidence) -> Float[Array, "*c n
     """
     total = jnp.asarray(prior)
     for log_likelihood, doubt in sources:
-        if doubt:
-            even = np.log(doubt / log_likelihood.shape[-1])
-            log_likelihood = jax.nn.log_softmax(log_likelihood) + np.log1p(-doubt)
-            log_likelihood = jnp.logaddexp(log_likelihood, even)
-        total = total + log_likelihood
+        total = total + (_may_be_wrong(log_likelihood, doubt) if doubt else log_likelihood)
     return jax.nn.log_softmax(total)
 
 
@@ -293,8 +289,13 @@ def log_likelihoods(
 
 def doubted(curve: Float[Array, "*b n"], doubt: float) -> Float[Array, "*b n"]:
     """A log-likelihood that may be wrong, see `Evidence.doubt`, from its maximum on."""
-    curve = fuse(np.zeros(curve.shape[-1]), Evidence(curve, doubt))
+    curve = _may_be_wrong(curve, doubt)
     return curve - curve.max(-1, keepdims=True)
+
+
+def _may_be_wrong(curve: jax.Array, doubt: float) -> jax.Array:
+    even = jnp.log(doubt / curve.shape[-1])
+    return jnp.logaddexp(jax.nn.log_softmax(curve) + jnp.log1p(-doubt), even)
 
 
 def _within_bins(

@@ -16,7 +16,7 @@ from train3d_jax.evidence.settings import solver_settings
 from train3d_jax.evidence.solver import GeometricPosterior
 from train3d_jax.geometry import affine, camera, clouds
 from train3d_jax.inference import predictor
-from train3d_jax.lines.evidence import LineFrames, line_evidence
+from train3d_jax.lines.evidence import LineFrames, LineSettings, line_evidence
 from train3d_jax.lines.findings import findings
 from train3d_jax.lines.segments import Segments
 from train3d_jax.stored_programs import Program, QuickFirst
@@ -30,11 +30,13 @@ class Setup:
       networks: that together cover what is estimated; may be none.
       method: see `recovery.recover_blocks`.
       space: of the values.
+      lines: how lines of pictures are evaluated.
     """
 
     networks: tuple[predictor.Network, ...]
     method: Method
     space: affine.Space
+    lines: LineSettings = LineSettings()  # noqa: RUF009  # immutable
 
 
 class KnownValues(NamedTuple):
@@ -131,11 +133,13 @@ def _estimate(
         "flags": fused.flags,
     }
     if frames is not None:
-        found["lines"] = _findings(frames, fused, batch)
+        found["lines"] = _findings(frames, fused, batch, setup.lines)
     return found
 
 
-def _findings(frames: LineFrames, fused: fusion.Fused, batch: predictor.Batch) -> dict[str, Any]:
+def _findings(
+    frames: LineFrames, fused: fusion.Fused, batch: predictor.Batch, settings: LineSettings
+) -> dict[str, Any]:
     """The fields of `estimates.LineFindings`."""
 
     def nats(posterior: jax.Array, factor: jax.Array, known: jax.Array) -> jax.Array:
@@ -147,7 +151,7 @@ def _findings(frames: LineFrames, fused: fusion.Fused, batch: predictor.Batch) -
     return {
         "focal_nats": nats(fused.focal_posterior, frames.curves.focal, batch.known_focal),
         "shift_nats": nats(fused.shift_posterior, frames.curves.shift, batch.known_shift),
-        **findings(frames, log_alpha)._asdict(),
+        **findings(frames, log_alpha, settings)._asdict(),
     }
 
 
@@ -191,8 +195,9 @@ def _posteriors(
         grids = solver_settings(setup.space).windows.grids
         # By windows alone: networks have not run, and are given what lines say.
         frames = line_evidence(
-            segments, blocks, geometry.fit, geometry.shift, batch.known_shift, setup.space, grids
-        )
+            segments, blocks, geometry.fit, geometry.shift, batch.known_shift, setup.space, grids,
+            setup.lines,
+        )  # fmt: skip
         batch = batch._replace(lines=frames.curves)
         geometry = solver.with_lines(geometry, frames.curves)
     network, metres = predictor.predict(setup.networks, params, batch, geometry)

@@ -99,7 +99,7 @@ def line_evidence(
     known_shift: jax.Array,
     space: Space,
     grids: tuple[Grid, ...],
-    settings: LineSettings = LineSettings(),  # immutable
+    settings: LineSettings,
 ) -> LineFrames:
     """Evaluates the lines of a batch of B maps.
 
@@ -181,7 +181,7 @@ def _frames(
     part = _rows(grids, settings.frame_grids)
     compared = Planes(*(x[part] for x in (gradient, offset, variance, windows.centre, weight)))
     temper = settings.frame_temper
-    tempers = np.array([[1, 0], [temper, temper], [0, temper]], np.float32)
+    tempers = jnp.array([[1, 0], [temper, temper], [0, temper]], jnp.float32)
     return frame_likelihoods(lines, points, compared, focal_ratios(settings), tempers)
 
 

@@ -44,7 +44,7 @@ class Findings(NamedTuple):
 def findings(
     frames: LineFrames,
     log_alpha: jax.Array,
-    settings: LineSettings = LineSettings(),  # noqa: B008  # immutable
+    settings: LineSettings,
 ) -> Findings:
     """The best frames of a batch of maps at the focal lengths that were estimated.
 

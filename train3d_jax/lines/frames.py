@@ -99,7 +99,7 @@ def frame_likelihoods(
     points: VanishingPoints,
     planes: Planes,
     alphas: np.ndarray,
-    tempers: np.ndarray,
+    tempers: np.ndarray | jax.Array,
 ) -> Frames:
     """Log-likelihoods of focal ratios for one map.
 
