@@ -150,6 +150,8 @@ def lines_of(
             return PictureEvidence(None)
         return evidence_of(picture, maps[number], space, matrices[number])
 
+    if all(picture is None for picture in pictures):
+        return PictureLines((PictureEvidence(None),) * len(maps))
     # OpenCV releases Python's lock.
     with ThreadPoolExecutor() as threads:
         return PictureLines(tuple(threads.map(of_map, range(len(maps)))))
