@@ -154,7 +154,7 @@ def test_pictures_that_a_manifest_names_count_beside_the_truth(browser, config, 
     try:
         opened = open_window(browser, running, SIZE)
         press(opened.page, "Recover")
-        shows(opened.page, "nats of the focal length")
+        shows(opened.page, ": recovered")
         assert max(lines_drawn(opened.page)) > 10
         opened.page.close()
     finally:
