@@ -123,7 +123,7 @@ def test_the_arrow_points_down_as_gravity_does():
     for towards in ([0, 1, 0], [0.6, 0.8, 0], [-0.6, 0.8, 0]):
         image = drawn(picture_lines(gravity=np.array(towards), axis=(-1,) * 3))
         rows, columns = np.nonzero((image > 240).all(-1))  # the arrow's head is its heaviest end
-        radius = line_drawings._DIAL
+        radius = line_drawings._DIAL * image.shape[1]
         x, y = columns.mean() + 0.5, rows.mean() + 0.5
         centre = np.array(image.shape[1::-1]) - 1.4 * radius
         offset = np.array([x, y]) - centre

@@ -112,11 +112,10 @@ def test_lines_count_where_the_focal_length_is_known(page, config, tmp_path):
 def test_a_picture_that_does_not_fit_is_named_and_nothing_is_drawn(page, config, tmp_path):
     page.keyboard.press("n")
     shows(page, "other.npy: 320 x 240")
-    shows(page, "no picture counts for this map")
     shows(page, "does not fit the depth")
     press(page, "Recover")
     shows(page, "other.npy: recovered")
-    assert page.locator(".lines img").count() == 0
+    assert not page.get_by_text("Lines of the picture").is_visible()
     answer = answers_of(config, tmp_path)["other"]
     assert number(page, FOCAL) == answer[FOCAL]
     page.keyboard.press("n")
@@ -132,10 +131,31 @@ def test_without_lines_the_page_and_the_estimate_are_as_without_pictures(browser
         press(opened.page, "Recover")
         shows(opened.page, "a.npy: recovered")
         assert opened.page.locator(".lines").count() == 0
-        assert opened.page.get_by_text("Lines of the picture").count() == 0
+        assert not opened.page.get_by_text("Lines of the picture").is_visible()
         shown = number(opened.page, FOCAL)
         opened.page.close()
     finally:
         running.stop()
     without = dataclasses.replace(config, saving=SaveSettings(()))
     assert shown == answers_of(without, tmp_path)["a"][FOCAL]
+
+
+def test_pictures_that_a_manifest_names_count_beside_the_truth(browser, config, tmp_path):
+    place = config.input.parent
+    own = RecoveryConfig(place, tmp_path / "out", (), "depth", "geometric")
+    entries = viewer_maps.entries_of_set(own)
+    assert all(entry.pictured for entry in entries)
+    (first, _), (blind, _) = (
+        viewer_maps.entries_of_set(dataclasses.replace(own, lines=lines))[0].read()
+        for lines in (True, False)
+    )
+    assert first.segments is not None and first.segments.mask.any() and blind.segments is None
+    running = serve(own, [], entries, truth=True)
+    try:
+        opened = open_window(browser, running, SIZE)
+        press(opened.page, "Recover")
+        shows(opened.page, ": recovered")
+        assert max(lines_drawn(opened.page)) > 10
+        opened.page.close()
+    finally:
+        running.stop()

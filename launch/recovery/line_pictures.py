@@ -33,9 +33,9 @@ def picture_lines(shown: Map, focal: float, findings: LineFindings | None) -> Pi
         pixels = read_colours(colours.image)
     intrinsics = camera.recovered_intrinsics(focal, shown.size, shown.intrinsics)
     there = segments.mask
-    ends = segments.ends[there]
+    ends = np.asarray(segments.ends)[there]
     if shown.intrinsics is not None:
-        ends = from_square_pixels(ends, shown.intrinsics)
+        ends = np.asarray(from_square_pixels(ends, shown.intrinsics))
     nothing = np.full(3, np.nan)
     if findings is None:
         findings = LineFindings(

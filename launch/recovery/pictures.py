@@ -95,10 +95,21 @@ def picture_of(
     image = image_of(file, rgb)
     if image is None:
         return Colours(file.path, size, flags=(NO_COLOURS,)), None
+    return read_picture(image, values, intrinsics, config)
+
+
+def read_picture(
+    image: Path, values: np.ndarray, intrinsics: np.ndarray | None, config: RecoveryConfig
+) -> tuple[Colours, Segments | None]:
+    """An image, as `picture_of` has it.
+
+    Raises:
+      UserError: it cannot be read.
+    """
     from train3d_jax.formats.pictures import read_colours  # start-up: it imports Pillow
 
     pixels = read_colours(image)
-    colours = _resized(image, pixels, size)
+    colours = _resized(image, pixels, (values.shape[0], values.shape[1]))
     if not config.lines:
         return colours, None
     segments, flags = evidence_of(pixels, values, config.space, intrinsics)

@@ -237,16 +237,8 @@ def thumbnails(shown: Sequence[Thumbnail], chosen: int, place: str) -> str:
     )
 
 
-def lines_picture(lines: PictureLines | None) -> str:
-    """The picture of a map with its segments, what they say, and the names of the colours.
-
-    Args:
-      lines: None where no picture counts.
-    """
-    if lines is None:
-        return (
-            f'<div class="lines" style="{_BOX};color:{PALE}">no picture counts for this map</div>'
-        )
+def lines_picture(lines: PictureLines) -> str:
+    """The picture of a map with its segments, the names of their colours, and what they say."""
     picture = maps.address_of(draw_lines(lines, LINES_WIDTH, LINES_WIDTH))
     names = " &ensp; ".join(
         f'<span style="white-space:nowrap"><span style="display:inline-block;width:0.8em;'

@@ -18,6 +18,7 @@ from data.user_maps.true_maps import TrueMaps
 from launch.recovery import one_map
 from launch.recovery.config import RecoveryConfig, SaveSettings
 from launch.recovery.folder import printable
+from launch.recovery.pictures import read_picture
 from launch.recovery.recovered import Map
 from train3d_jax.errors import UserError
 from train3d_jax.evaluation import views
@@ -44,10 +45,12 @@ class Entry:
       name: as the list shows it.
       read: gives the map and its true intrinsics, (3, 3), or None where they are not known; raises
         UserError where it cannot be read.
+      pictured: it may have a picture whose lines count.
     """
 
     name: str
     read: Callable[[], tuple[Map, np.ndarray | None]]
+    pictured: bool = False
 
 
 def entries_of_folder(config: RecoveryConfig, listing: Listing | None = None) -> list[Entry]:
@@ -63,7 +66,11 @@ def entries_of_folder(config: RecoveryConfig, listing: Listing | None = None) ->
 
 
 def entries_of_set(config: RecoveryConfig) -> list[Entry]:
-    """The maps of a set whose truth is known, see `TrueMaps`."""
+    """The maps of a set whose truth is known, see `TrueMaps`, with the pictures that it names.
+
+    Raises:
+      UserError: there is no map, or a row names no file as its picture.
+    """
     maps = TrueMaps(config.input)
 
     def read(index: int) -> tuple[Map, np.ndarray]:
@@ -74,9 +81,17 @@ def entries_of_set(config: RecoveryConfig) -> list[Entry]:
             values = np.divide(1, values, out=np.zeros_like(values), where=values > 0)
         elif config.space == "log":
             values = views.in_space(values, "log").astype(np.float32)
-        return Map(file, values, None), true_map.intrinsics
+        colours = segments = None
+        if (picture := pictures[index]) is not None:
+            # Recovery does not know the camera.
+            colours, segments = read_picture(picture, values, None, config)
+        return Map(file, values, None, colours=colours, segments=segments), true_map.intrinsics
 
-    return [Entry(f"map {i + 1}", functools.partial(read, i)) for i in range(len(maps))]
+    pictures = [maps.picture(index) for index in range(len(maps))]
+    return [
+        Entry(f"map {i + 1}", functools.partial(read, i), config.lines and picture is not None)
+        for i, picture in enumerate(pictures)
+    ]
 
 
 def entry_of_upload(folder: Path, name: str, content: bytes, config: RecoveryConfig) -> Entry:
@@ -123,7 +138,7 @@ def _entry_of_file(file: DepthFile, config: RecoveryConfig, printed: set[str]) -
                 print(printable(note), flush=True)
         return found, None
 
-    return Entry(file.label, read)
+    return Entry(file.label, read, config.counts_pictures)
 
 
 @functools.lru_cache(maxsize=512)

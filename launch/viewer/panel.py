@@ -29,13 +29,6 @@ _ALONG = 160
 class Panel:
     """The controls of one window.
 
-    Args:
-      client: of the window.
-      methods: of recovery, the default first.
-      disparity: the maps hold disparity.
-      truth: the maps' truth is known.
-      pictures: maps may have pictures whose lines are evidence.
-
     Attributes:
       fov, shift: sliders.
       fov_known, shift_known: check boxes that fix them.
@@ -47,12 +40,7 @@ class Panel:
     """
 
     def __init__(
-        self,
-        client: viser.ClientHandle,
-        methods: Sequence[Method],
-        disparity: bool,
-        truth: bool,
-        pictures: bool = False,
+        self, client: viser.ClientHandle, methods: Sequence[Method], disparity: bool, truth: bool
     ):
         gui = client.gui
         self._disparity = disparity
@@ -81,10 +69,8 @@ class Panel:
             self.true = gui.add_button("Go to the truth", visible=truth)
             self.save = gui.add_button("Save", hint="The JSON and the files of --save")
             self._table = gui.add_html("")
-        self._lines = None
-        if pictures:
-            with gui.add_folder("Lines of the picture"):
-                self._lines = gui.add_html("")
+        with gui.add_folder("Lines of the picture", visible=False) as self._pictured:
+            self._lines = gui.add_html("")
         self.keys = [
             gui.add_command("Previous map", hotkey="P"),
             gui.add_command("Next map", hotkey="N"),
@@ -106,14 +92,14 @@ class Panel:
 
     def clear(self) -> None:
         """Shows no values: there is no map."""
-        for part in (self._fov_strip, self._shift_strip, self._table, self._lines):
-            if part is not None:
-                part.content = ""
+        for part in (self._fov_strip, self._shift_strip, self._table):
+            part.content = ""
+        self.show_lines(None)
 
     def show_lines(self, lines: PictureLines | None) -> None:
-        """Shows the lines of the map's picture, see `drawings.lines_picture`."""
-        if self._lines is not None:
-            self._lines.content = drawings.lines_picture(lines)
+        """Shows the lines of the map's picture; nothing where None, as no picture counts."""
+        self._pictured.visible = lines is not None
+        self._lines.content = "" if lines is None else drawings.lines_picture(lines)
 
     def draw(
         self,

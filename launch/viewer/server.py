@@ -166,7 +166,7 @@ def _compile(context: ViewerContext) -> None:
     blocks = recovery.make_blocks([np.ones((8, 8))])
     with contextlib.suppress(Exception):  # what is wrong is reported when it is asked for
         at_once = context.at_once
-        segments = stacked([None], context.config.counts_pictures)
+        segments = stacked([None], any(entry.pictured for entry in context.entries))
         recovery.recover_blocks(
             models, blocks, method=method, space=space, at_once=at_once, segments=segments
         )

@@ -136,8 +136,7 @@ class Window:
         self._at_result = self._touched = False
         self._chosen = 0
         disparity = context.config.space == "disparity"
-        pictures = context.config.counts_pictures
-        self._panel = Panel(client, context.methods(), disparity, context.truth, pictures)
+        self._panel = Panel(client, context.methods(), disparity, context.truth)
         self._scene = Scene(client)
         self._connect()
         self._choose(0)

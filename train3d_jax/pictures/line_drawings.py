@@ -38,8 +38,8 @@ _WIDTH, _THIN = 1.6, 0.8
 _CROSS, _BORDER = 7, 12
 """Half the size of a cross; the least paper about the outermost one; pixels."""
 
-_DIAL = 23
-"""Radius of the dial that holds gravity's arrow, pixels."""
+_DIAL = 0.043
+"""Radius of the dial that holds gravity's arrow, over the width of the drawing."""
 
 _BESIDE = (236, 236, 236)
 """Of the paper beside the picture, where vanishing points lie."""
@@ -189,7 +189,7 @@ def _dial(
     draw: ImageDraw.ImageDraw, size: tuple[int, int], gravity: np.ndarray, sigma: float
 ) -> None:
     """Gravity as an arrow in the corner, foreshortened, in the wedge of its two sigmas."""
-    radius = _DIAL * _FINER
+    radius = _DIAL * size[0]
     x, y = size[0] - 1.4 * radius, size[1] - 1.4 * radius
     draw.ellipse([x - radius, y - radius, x + radius, y + radius], (20, 20, 20), OTHER, _FINER)
     along = np.array(gravity[:2], float)
