@@ -21,9 +21,16 @@ LEAST_SHARE = 0.5
 LEAST_LINES = 3
 """Lines along an axis that make it known; two meet by chance.  Chosen."""
 
-LEAST_DOWN = np.cos(np.radians(45))
-"""Cosine of the angle between the picture's downward axis and gravity: cameras are tilted by less
-than 45 degrees, or another axis of the room would be taken for the vertical."""
+ROLL_SIGMA, PITCH_SIGMA = np.radians(8), np.radians(30)
+"""Standard deviations of how cameras are held: they say which axis of a frame is the vertical.
+Chosen: hands and robots keep the horizon level far better than the view."""
+
+LEAST_SURE = 0.9
+"""Probability that the chosen axis is the vertical, below which gravity is unknown.  Chosen."""
+
+LEAST_DOWN = np.sin(np.radians(10))
+"""Of the vertical along the picture's downward axis: a camera that looks straight down or up does
+not show which of both it does.  Chosen."""
 
 WORLD_SIGMA = np.radians(0.5)
 """Standard deviation of a room's axes: lens and carpentry, see `segments.WORLD_SIGMA`."""
@@ -70,13 +77,16 @@ def _of_map(frame: jax.Array, information: jax.Array, lines: Lines, alpha: jax.A
     counts = (axis == np.arange(3)[:, None]).sum(-1)
     # Two axes fix the third.
     known = (counts >= LEAST_LINES).sum() >= 2
-    down = jnp.abs(frame[:, 1]).argmax()
-    gravity = frame[down] * jnp.where(frame[down, 1] < 0, -1.0, 1.0)
+    downward = frame * jnp.where(frame[:, 1:2] < 0, -1.0, 1.0)
+    roll, pitch = downward[:, 0], jnp.arcsin(jnp.clip(downward[:, 2], -1.0, 1.0))
+    share = jax.nn.softmax(-0.5 * ((roll / ROLL_SIGMA) ** 2 + (pitch / PITCH_SIGMA) ** 2))
+    gravity = downward[share.argmax()]
     covariance = inverse3(information + jnp.eye(3))
     # A turn about gravity itself does not move it.
     variance = jnp.trace(covariance) - gravity @ covariance @ gravity
     sigma = jnp.sqrt(jnp.maximum(variance, 0.0) + 2 * WORLD_SIGMA**2)
-    upright = known & (gravity[1] > LEAST_DOWN) & (sigma < LARGEST_SIGMA)
+    sure = (share.max() > LEAST_SURE) & (gravity[1] > LEAST_DOWN)
+    upright = known & sure & (sigma < LARGEST_SIGMA)
     return Findings(
         jnp.where(known, frame, jnp.nan),
         jnp.where(known, axis, -1),
