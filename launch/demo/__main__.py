@@ -1,4 +1,4 @@
-"""The whole way on rendered rooms: raw datasets, preparation, training, recovery, pictures.
+"""The whole way on rendered rooms: raw datasets, preparation, training, recovery, drawings.
 
     python -m launch.demo --out demo
 
@@ -72,14 +72,20 @@ def main() -> None:
     )  # fmt: skip
 
     say(f"4. Recovers {size.test_rooms} rooms never trained on, their depth scaled and shifted")
-    test_maps = rooms.write_test_maps(out / "test_maps", size.test_rooms, seed)
-    launch(
-        "infer", "--input", out / "test_maps", "--out", out / "recovered",
+    test_maps = rooms.write_test_maps(out / "test_maps", out / "test_rgb", size.test_rooms, seed)
+    recover = (
+        "infer", "--input", out / "test_maps", "--rgb", out / "test_rgb",
         "--model", out / "runs" / "both", "--space", "depth",
     )  # fmt: skip
+    launch(*recover, "--out", out / "recovered")
+    say("   The same without the lines of the pictures, to see what they add")
+    launch(*recover, "--out", out / "recovered_without_lines", "--lines=false", "--save=")
 
     say("5. Compares with the truth")
-    comparisons = [rooms.compare(test, out / "recovered") for test in test_maps]
+    comparisons = [
+        rooms.compare(test, out / "recovered", out / "recovered_without_lines")
+        for test in test_maps
+    ]
     table = rooms.table(comparisons)
     print(table)
     (out / "table.txt").write_text(table + "\n")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
+from PIL import Image
 
 from data.rooms.views import random_views
 from train3d_jax.geometry import affine, camera, metrics
@@ -23,6 +24,11 @@ SCALES = (0.1, 10.0)
 SHIFTS = (-0.25, 0.8)
 """Ranges of a test map, scale * (depth / its 98 % quantile + shift): shifts as in LeReS, section
 3.2; scales chosen, as they have no effect."""
+
+
+BEFORE = "before: 60 degrees, shift as it comes in"
+AFTER = "after: both recovered"
+"""Rows of the table whose clouds are drawn."""
 
 
 @dataclass(frozen=True)
@@ -56,13 +62,21 @@ class Comparison:
     clouds: dict[str, np.ndarray]
 
 
-def write_test_maps(folder: Path, num_rooms: int, seed: int) -> list[TestMap]:
-    """Renders rooms and writes their maps as .npy, scaled and shifted at random."""
+def write_test_maps(folder: Path, rgb: Path, num_rooms: int, seed: int) -> list[TestMap]:
+    """Renders rooms; writes their maps as .npy, scaled and shifted at random, and pictures.
+
+    Args:
+      folder: of the maps.
+      rgb: folder of their pictures, .png of the same names.
+      num_rooms: how many rooms.
+      seed: of rooms and distortions.
+    """
     folder.mkdir(parents=True)
+    rgb.mkdir(parents=True)
     rng = np.random.default_rng(seed)
     maps = []
     for room in range(num_rooms):
-        views = random_views(FIRST_TEST_SEED + 1000 * seed + room, VIEWS_PER_ROOM)
+        views = random_views(FIRST_TEST_SEED + 1000 * seed + room, VIEWS_PER_ROOM, pictures=True)
         for number, view in enumerate(views):
             present = view.depth > 0
             normalised = view.depth / np.quantile(view.depth[present], affine.FAR_QUANTILE)
@@ -71,14 +85,24 @@ def write_test_maps(folder: Path, num_rooms: int, seed: int) -> list[TestMap]:
             values = np.where(present, scale * (normalised + rng.uniform(*SHIFTS)), 0)
             name = f"room{room:03d}_{number}"
             np.save(folder / f"{name}.npy", values.astype(np.float32))
+            Image.fromarray(np.asarray(view.picture)).save(rgb / f"{name}.png")
             focal = float((view.intrinsics[0, 0] + view.intrinsics[1, 1]) / 2)
             maps.append(TestMap(name, values.astype(np.float32), view.depth, focal))
     return maps
 
 
-def compare(test: TestMap, recovered: Path) -> Comparison:
-    """Reads the answer of `launch.infer` for a map; its errors, and those of simpler estimates."""
-    answer = json.loads((recovered / f"{test.name}.json").read_text())
+def compare(test: TestMap, recovered: Path, without_lines: Path) -> Comparison:
+    """Reads the answers of `launch.infer` for a map; their errors, and those of simpler estimates.
+
+    Args:
+      test: the map.
+      recovered: folder of the answers with the evidence of the picture's lines.
+      without_lines: the same without it.
+    """
+    answer, of_depth = (
+        json.loads((folder / f"{test.name}.json").read_text())
+        for folder in (recovered, without_lines)
+    )
     blocks = make_blocks([test.values, test.depth])
     canonical = affine.canonicalise(blocks.values, blocks.mask)
     scale, offset = float(canonical.scale[0]), float(canonical.offset[0])
@@ -104,14 +128,14 @@ def compare(test: TestMap, recovered: Path) -> Comparison:
         return [float(error) for error in errors], points
 
     rows = {
-        "before: 60 degrees, shift as it comes in": (first_guess, 0.0),
+        BEFORE: (first_guess, 0.0),
         "fixed 60 degrees, recovered shift": (first_guess, answer["shift"]),
-        "after: both recovered": (answer["focal_px"], answer["shift"]),
+        "both recovered, without lines": (of_depth["focal_px"], of_depth["shift"]),
+        AFTER: (answer["focal_px"], answer["shift"]),
     }
     results = {name: measured(*values) for name, values in rows.items()}
     errors = {name: error for name, (error, _) in results.items()}
-    before, _, after = (points for _, points in results.values())
-    clouds = {"distorted": before, "corrected": after, "true": truth}
+    clouds = {"distorted": results[BEFORE][1], "corrected": results[AFTER][1], "true": truth}
     return Comparison(errors, {name: points[present.ravel()] for name, points in clouds.items()})
 
 
@@ -137,12 +161,11 @@ def draw_pictures(
     folder: Path, maps: list[TestMap], comparisons: list[Comparison], count: int
 ) -> None:
     """Draws some maps, chosen from the best recovered to the worst by their point error."""
-    before, _, after = comparisons[0].errors
-    by_error = np.argsort([comparison.errors[after][3] for comparison in comparisons])
+    by_error = np.argsort([comparison.errors[AFTER][3] for comparison in comparisons])
     chosen = by_error[np.linspace(0, len(by_error) - 1, count).round().astype(int)]
     for place, index in enumerate(chosen, start=1):
         comparison = comparisons[index]
-        errors = [f"{100 * comparison.errors[row][3]:.1f} %" for row in (before, after)]
+        errors = [f"{100 * comparison.errors[row][3]:.1f} %" for row in (BEFORE, AFTER)]
         draw_clouds(
             folder / f"{place:02d}_{maps[index].name}.png",
             np.where(maps[index].depth > 0, maps[index].values, 0),
