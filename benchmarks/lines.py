@@ -1,9 +1,9 @@
 """Derives how much lines of pictures count: `lines.evidence.LineSettings`.
 
-    python -m benchmarks.lines --rendered 40 --real MANIFEST
+    python -m benchmarks.lines --rendered 40 --real FOLDERS
 
 Views of rendered rooms that nothing was trained on, clean and with 1 % of noise, and crops of the
-maps of a manifest that have a picture, are recovered without lines and with them.  One weight,
+maps of folders with a manifest that have a picture, are recovered without lines and with them.  One weight,
 doubt or temper is changed at a time, the others stay.  The table shows, for each set, the mean and
 median error of the field of view, by how much lines change the mean, with its 95 % interval over
 scenes, the share of views that they make worse by more than 2 degrees, the share of 90 % intervals
@@ -12,6 +12,7 @@ good one where the change is lowest, fewer than 8 % of the views get worse, and 
 hold.
 """
 
+import contextlib
 import dataclasses
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -36,7 +37,7 @@ from train3d_jax.lines.evidence import LineSettings
 from train3d_jax.lines.segments import stacked
 
 _RENDERED = flags.DEFINE_integer("rendered", 40, "Rendered rooms, two views each; 0 for none.")
-_REAL = flags.DEFINE_list("real", [], "Manifests of real maps with pictures.")
+_REAL = flags.DEFINE_list("real", [], "Folders with a manifest.json of real maps with pictures.")
 _SPACES = flags.DEFINE_list("spaces", ["depth", "disparity"], "Spaces to measure.")
 _CROPS = flags.DEFINE_integer("crops", 4, "Crops of each real map.", lower_bound=1)
 
@@ -170,18 +171,16 @@ def measure(name: str, cases: Sequence[Case], space: Space, recover: Recovery) -
 
 def main(_: list[str]) -> None:
     """Prints the tables."""
-    for space in _SPACES.value:
-        recover = Recovery(space)
-        for manifest in _REAL.value:
-            cases = [*cases_of(TrueMaps(manifest), space, _CROPS.value)]
-            measure(manifest, cases, space, recover)
+    with contextlib.ExitStack() as folders:
+        sets = [(folder, folder, _CROPS.value) for folder in _REAL.value]
         for noise in NOISES if _RENDERED.value else ():
-            with tempfile.TemporaryDirectory() as folder:
-                write_evaluation_set(
-                    Path(folder), _RENDERED.value, first_seed=FIRST_SEED, noise=noise
-                )
-                cases = [*cases_of(TrueMaps(folder), space, 1)]
-            measure(f"rendered, {noise:.0%} noise", cases, space, recover)
+            folder = folders.enter_context(tempfile.TemporaryDirectory())
+            write_evaluation_set(Path(folder), _RENDERED.value, first_seed=FIRST_SEED, noise=noise)
+            sets.append((f"rendered, {noise:.0%} noise", folder, 1))
+        for space in _SPACES.value:
+            recover = Recovery(space)
+            for name, place, crops in sets:
+                measure(name, [*cases_of(TrueMaps(place), space, crops)], space, recover)
 
 
 if __name__ == "__main__":

@@ -32,6 +32,7 @@ from train3d_jax.geometry.affine import Space
 from train3d_jax.geometry.clouds import CloudSettings
 from train3d_jax.inference import estimation, predictor, recovery
 from train3d_jax.inference.models import load_model
+from train3d_jax.lines.segments import Segments, none, stacked
 from train3d_jax.networks import forms
 from train3d_jax.storage import weights
 from train3d_jax.training import trainer, validation
@@ -128,6 +129,7 @@ def _programs(space: Space) -> dict[str, Callable[[], jax.stages.Lowered]]:
     recovery = functools.partial(_recovery, estimation.estimate, space)
     each = {
         "recovery, learned": functools.partial(recovery, "learned"),
+        "recovery with lines, learned": functools.partial(recovery, "learned", stacked([none()])),
         "recovery, geometric": functools.partial(recovery, "geometric"),
         "training step": functools.partial(_training_step, space),
         "validation": functools.partial(_validation, space),
@@ -138,7 +140,10 @@ def _programs(space: Space) -> dict[str, Callable[[], jax.stages.Lowered]]:
 
 
 def _recovery(
-    function: Callable[..., dict[Any, Any]], space: Space, method: Method
+    function: Callable[..., dict[Any, Any]],
+    space: Space,
+    method: Method,
+    segments: Segments | None = None,
 ) -> jax.stages.Lowered:
     models = [load_model(space=space)] if method == "learned" else []
     networks = tuple(
@@ -147,7 +152,7 @@ def _recovery(
     )
     run = functools.partial(function, estimation.Setup(networks, method, space))
     params = [model.params for model in models]
-    return jax.jit(run).lower(params, _blocks(1), recovery.Known().values(1))
+    return jax.jit(run).lower(params, _blocks(1), recovery.Known().values(1), segments)
 
 
 def _forms() -> jax.stages.Lowered:
