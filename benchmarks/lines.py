@@ -3,13 +3,13 @@
     python -m benchmarks.lines --rendered 40 --real FOLDERS
 
 Views of rendered rooms that nothing was trained on, clean and with 1 % of noise, and crops of the
-maps of folders with a manifest that have a picture, are recovered without lines and with them.  One weight,
-doubt or temper is changed at a time, the others stay.  The table shows, for each set, the mean and
-median error of the field of view, by how much lines change the mean, with its 95 % interval over
-scenes, the share of views that they make worse by more than 2 degrees, the share of 90 % intervals
-of the focal length that contain the truth, and the mean error of the near/far ratio.  A value is a
-good one where the change is lowest, fewer than 8 % of the views get worse, and intervals still
-hold.
+maps of folders with a manifest that have a picture, are recovered without lines and with them.  One
+weight, doubt or temper is changed at a time, the others stay.  The table shows, for each set, the
+mean and median error of the field of view, by how much lines change the mean, with its 95 %
+interval over scenes, the share of views that they make worse by more than 2 degrees, the share of
+90 % intervals of the focal length that contain the truth, and the mean error of the near/far ratio.
+A value is a good one where the change is lowest, fewer than 8 % of the views get worse, and
+intervals still hold.
 """
 
 import contextlib
