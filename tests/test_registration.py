@@ -101,6 +101,12 @@ def test_a_map_with_few_edges_counts_as_registered(values):
     assert found.edges < registration.LEAST_EDGES and found.is_registered
 
 
+@pytest.mark.parametrize("size", [(1, 1), (4, 4), (1, 9), (3, 200)])
+def test_a_map_of_a_few_pixels_counts_as_registered(size):
+    values = 1 + np.arange(size[0] * size[1], dtype=np.float32).reshape(size)
+    assert is_registered(values, np.zeros((60, 80, 3), np.uint8))
+
+
 def test_a_slanted_plane_counts_as_registered():
     plane = 1 + np.linspace(0, 1, SIZE[0] * SIZE[1]).reshape(SIZE)
     assert is_registered(plane, pictures()[0])

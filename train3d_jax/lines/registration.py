@@ -18,7 +18,7 @@ from train3d_jax.geometry.affine import Space
 
 LONGEST = 192
 """Longer side in pixels that both are made small to.  This and the numbers below, but for the
-last, were chosen by a random search on the maps that `docs/lines.md` lists."""
+last, were chosen by a random search on the maps that `docs/decisions/lines.md` lists."""
 
 WINDOW = 121
 """Side in pixels of the neighbourhood of an edge."""
@@ -111,6 +111,8 @@ def measure(
     down, right = np.mgrid[-reach : reach + 1, -reach : reach + 1] / diagonal
     distance = np.hypot(down, right)
     away = distance > ELSEWHERE
+    if not away.any():  # a map of a few pixels
+        return Registration(0.0, 0.0, (0.0, 0.0), 0.0)
     correlation /= np.sqrt(np.mean(correlation[away] ** 2)) + 1e-12
     place = int(np.where(away, correlation, -np.inf).argmax())
     return Registration(
