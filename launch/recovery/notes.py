@@ -26,10 +26,12 @@ class Note(NamedTuple):
 
 
 _OF_PICTURES = {
-    pictures.NO_COLOURS: Note("no image of this name in --rgb", "its cloud has no colours"),
+    pictures.NO_COLOURS: Note(
+        "no image of this name in --rgb", "its cloud has no colours, and depth alone is evidence"
+    ),
     pictures.RESIZED_COLOURS: Note("its image in --rgb is of another size", "it is resized"),
     lines_of_pictures.OTHER_ASPECT: Note(
-        "its image in --rgb is of another aspect ratio, so one of them was cropped",
+        "its image in --rgb is of another aspect ratio, so one of them was cropped or turned",
         "the image colours the cloud, and its lines do not count",
     ),
     lines_of_pictures.NOT_REGISTERED: Note(
