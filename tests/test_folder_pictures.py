@@ -3,11 +3,14 @@
 The solver is a stand-in that costs nothing.
 """
 
+import errno
 import json
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
+from box_rooms import box_room
 from broken_files import picture as encoded
 from folders import NAMES, SIZE, fill, recovered, rows_of
 from folders import solver as solver
@@ -78,6 +81,35 @@ def test_pictures_are_handed_to_the_solver_unless_lines_are_off(pictured, tmp_pa
     pictured(resume=False, lines=False)
     pictured(resume=False, saving=SaveSettings(()))
     assert given[1:] == [None, None]
+
+
+def test_a_map_is_not_its_own_picture(tmp_path, solver):
+    """A PNG of depth beside its JPEG, in the folder that --rgb names."""
+    depth = (1000 * box_room(0, SIZE)[0]).astype(np.uint16)
+    for name in ("a", "b"):
+        put(tmp_path / f"in/{name}.png", encoded(depth, "png"))
+    put(tmp_path / "in/a.jpg", encoded(GREY, "jpeg"))
+    recovered(tmp_path, saving=SaveSettings(("ply",), rgb=tmp_path / "in"))
+    assert [row["flags"] for row in rows_of(tmp_path / "out")] == ["", "rgb_missing"]
+
+
+def test_a_folder_of_pictures_that_cannot_be_searched_fails_each_map_in_one_line(
+    tmp_path, solver, monkeypatch
+):
+    fill(tmp_path / "in", NAMES[:2])
+    (tmp_path / "rgb").mkdir()
+    is_file = Path.is_file
+
+    def refused(path):
+        if (tmp_path / "rgb") in path.parents:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return is_file(path)
+
+    monkeypatch.setattr(Path, "is_file", refused)
+    summary = recovered(tmp_path, saving=SaveSettings((), rgb=tmp_path / "rgb"))
+    assert summary.failed == 2
+    for row in rows_of(tmp_path / "out"):
+        assert row["error"].startswith("--rgb=") and row["error"].endswith("Permission denied")
 
 
 def test_each_note_on_pictures_is_printed_once(tmp_path, solver, capsys):

@@ -1,11 +1,13 @@
+import errno
 import os
 import sys
 import threading
+from pathlib import Path
 
 import numpy as np
 import OpenEXR
 import pytest
-from broken_files import any_exr, any_tiff, png16_of, spoil, tiff
+from broken_files import any_exr, any_tiff, picture, png16_of, spoil, tiff
 from PIL import Image
 from raw_files import exr, png16, put
 
@@ -243,3 +245,20 @@ def test_pictures_in_colour_are_read_as_red_green_blue(tmp_path):
     )
     with pytest.raises(DataError, match="not a readable picture"):
         read_colours(put(tmp_path / "b.jpg", b"no picture"))
+
+
+def test_grey_pictures_of_16_bits_are_not_cut_off_at_white(tmp_path):
+    grey = np.array([[0, 255, 256], [25600, 51455, 65535]], np.uint16)
+    seen = read_colours(put(tmp_path / "a.png", picture(grey, "png")))
+    np.testing.assert_array_equal(seen, np.repeat([[[0], [0], [1]], [[100], [200], [255]]], 3, -1))
+
+
+def test_a_picture_without_permission_is_told_in_one_line(tmp_path, monkeypatch):
+    path = put(tmp_path / "a.png", picture(np.zeros((2, 3, 3), np.uint8), "png"))
+
+    def refused(path):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "read_bytes", refused)
+    with pytest.raises(DataError, match=r"a\.png: cannot be read: Permission denied$"):
+        read_colours(path)

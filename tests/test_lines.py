@@ -75,6 +75,20 @@ def test_three_directions_of_a_box_are_found_among_stray_lines(seed):
     assert cosines.max(1).min() > np.cos(np.radians(4.0))
 
 
+@pytest.mark.parametrize("count", [1, 2, 40])
+@pytest.mark.parametrize("noise", [0.0, 1e-4, 1e-2])
+def test_pieces_of_a_single_line_have_finite_answers(count, noise):
+    rng = np.random.default_rng(count)
+    segments = of_pictures.none()
+    start = rng.uniform(0, 0.9, (count, 1, 1))
+    ends = (100, 50) + np.concatenate([start, start + 0.1], 1) * (400, 130)
+    segments.ends[:count] = ends + noise * rng.standard_normal(ends.shape)
+    segments.sigma[:count], segments.mask[:count] = np.radians(1.0), True
+    _, points, frames = seen(segments)
+    assert np.isfinite(points.points).all()
+    assert all(np.isfinite(numbers).all() for numbers in frames)
+
+
 def test_best_frames_are_rotations():
     _, _, frames = seen(box_lines(turned(1), 1))
     product = np.asarray(frames.best) @ np.asarray(frames.best).swapaxes(-1, -2)

@@ -64,12 +64,20 @@ def check_images(rgb: Path | None, maps: int) -> None:
 
 
 def image_of(file: DepthFile, rgb: Path | None) -> Path | None:
-    """The file of the image of a map, see `config.SaveSettings`; None where there is none."""
-    if rgb is None or rgb.is_file():
-        return rgb
-    bare = rgb / (file.bare if file.frame is None else file.name)
-    images = [bare.with_name(bare.name + suffix) for suffix in _COLOUR_SUFFIXES]
-    return next((path for path in images if path.is_file()), None)
+    """The file of the image of a map, see `config.SaveSettings`; None where there is none.
+
+    Raises:
+      UserError: the folder cannot be searched.
+    """
+    try:
+        if rgb is None or rgb.is_file():
+            return rgb
+        bare = rgb / (file.bare if file.frame is None else file.name)
+        images = [bare.with_name(bare.name + suffix) for suffix in _COLOUR_SUFFIXES]
+        own = file.path.resolve()  # a PNG of depth may lie beside its JPEG
+        return next((path for path in images if path.is_file() and path.resolve() != own), None)
+    except OSError as error:
+        raise UserError(f"--rgb={rgb}: cannot be read: {error.strerror or error}") from None
 
 
 def picture_of(

@@ -23,12 +23,19 @@ def read_colours(path: Path) -> np.ndarray:
     """A picture in colour, such as a PNG or JPEG, (H, W, 3) uint8, turned as its EXIF says.
 
     Raises:
-      DataError: it is missing, damaged or too large.
+      DataError: it is missing, damaged, too large or may not be read.
     """
-    if not path.is_file():
-        raise DataError(path, "is missing")
-    with opened(path, path.read_bytes(), None) as image:
-        return np.asarray(_upright(image).convert("RGB"))
+    try:
+        if not path.is_file():
+            raise DataError(path, "is missing")
+        contents = path.read_bytes()
+    except OSError as error:
+        raise DataError(path, f"cannot be read: {error.strerror or error}") from None
+    with opened(path, contents, None) as image:
+        image = _upright(image)
+        if image.mode.startswith("I"):  # 16 bits, which Pillow cuts off at 255
+            image = Image.fromarray(np.clip(np.asarray(image) >> 8, 0, 255).astype(np.uint8))
+        return np.asarray(image.convert("RGB"))
 
 
 def _upright(image: Image.Image) -> Image.Image:

@@ -143,6 +143,8 @@ def vanishing_points(lines: Lines) -> VanishingPoints:
         best = totals.argmax()
         point, _ = jax.lax.scan(refine, crossings[best], None, REFINEMENTS)
         found = totals[best] > LEAST_SCORE
+        # Collinear segments cross nowhere, and the fit is not finite then.
+        point = jnp.where(found, point, np.array([0.0, 0.0, 1.0]))
         left = weight * jnp.where(found, 1 / (1 + pointing(point, lines)), 1.0)
         return left, (point, found)
 
@@ -172,7 +174,8 @@ def _least_axis(matrix: jax.Array) -> jax.Array:
     a, b, c = matrix
     power = jnp.stack([jnp.cross(b, c), jnp.cross(c, a), jnp.cross(a, b)])
     for _ in range(3):
-        power = power / jnp.maximum(jnp.trace(power), 1e-30)
+        # Not by the trace, which rounding turns negative where all lines are nearly one.
+        power = power / jnp.maximum(jnp.abs(power).max(), 1e-30)
         power = jnp.matmul(power, power, precision="highest")
     row = power[jnp.diagonal(power).argmax()]
     return row / jnp.maximum(jnp.linalg.norm(row), 1e-30)
