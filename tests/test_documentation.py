@@ -13,6 +13,7 @@ import pytest
 import yaml
 from box_rooms import box_room
 from own_files import put_maps, put_nerfstudio, put_r3d, put_tum
+from PIL import Image
 from programs import ROOT, run, stay
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -88,10 +89,13 @@ def clone(folder, trained, tmp_path_factory):
     put_nerfstudio(clone / "scans", "room")
     put_r3d(clone / "phone", "mug")
     put_tum(clone / "kinect", "desk", size=(480, 640))
-    (clone / "demo" / "test_maps").mkdir()
+    for name in ("test_maps", "test_rgb"):
+        (clone / "demo" / name).mkdir()
     for number in range(2):
-        values = 0.3 * box_room(80 + number)[0] + 0.5
-        np.save(clone / "demo" / "test_maps" / f"room00{number}_0.npy", values)
+        depth, _ = box_room(80 + number)
+        np.save(clone / "demo" / "test_maps" / f"room00{number}_0.npy", 0.3 * depth + 0.5)
+        shades = Image.fromarray(np.uint8(255 * depth / depth.max()))
+        shades.convert("RGB").save(clone / "demo" / "test_rgb" / f"room00{number}_0.png")
     return clone
 
 

@@ -64,7 +64,7 @@ class LineSettings:
 
     alone: float = 0.05
     given: float = 0.1
-    focal_doubt: float = 0.3
+    focal_doubt: float = 0.4
     in_planes: float = 0.1
     shift_doubt: float = 0.2
     frame_temper: float = 0.3

@@ -186,41 +186,78 @@ def _scores(
     return of_lines, of_planes
 
 
-class _Terms(NamedTuple):
-    """Of axes and segments or windows, (..., 3, N).
-
-    Attributes:
-      share: probability that a segment or window is along an axis.
-      residual: its sine.
-      across: derivative of the sine by a turn of the frame, (..., 3, N, 3).
-    """
+class _LineTerms(NamedTuple):
+    """Of axes and segments, (..., 3, S): probability of being along an axis; see `misses`."""
 
     share: jax.Array
-    residual: jax.Array
-    across: jax.Array
+    miss: jax.Array
+    distance: jax.Array
 
 
-def _line_terms(frames: jax.Array, lines: Lines, alpha: jax.Array) -> tuple[jax.Array, _Terms]:
-    scale = jnp.stack([alpha, alpha, jnp.ones_like(alpha)])
-    miss, distance = misses(frames * scale, lines)
+class _PlaneTerms(NamedTuple):
+    """Of axes and windows, (..., 3, M): probability that a normal is along an axis; cosine."""
+
+    share: jax.Array
+    cosine: jax.Array
+
+
+def _line_terms(frames: jax.Array, lines: Lines, alpha: jax.Array) -> tuple[jax.Array, _LineTerms]:
+    """L of frames (..., 3, 3), and its parts."""
+    miss, distance = misses(frames * _scale(alpha), lines)
     likelihood = AXIS_SHARE * density(miss, lines)
     total = (1 - 3 * AXIS_SHARE) + likelihood.sum(-2)
-    tx, ty = lines.along.T
-    normal = jnp.stack([-ty * alpha, tx * alpha, ty * lines.middle[:, 0] - tx * lines.middle[:, 1]])
-    turned = jnp.cross(frames[..., None, :], normal.T) / distance[..., None]
-    terms = _Terms(likelihood / total[..., None, :], miss, turned)
+    terms = _LineTerms(likelihood / total[..., None, :], miss, distance)
     return (jnp.log(total) * lines.weight).sum(-1), terms
 
 
-def _plane_terms(frames: jax.Array, normals: _Normals) -> tuple[jax.Array, _Terms]:
+def _scale(alpha: jax.Array) -> jax.Array:
+    return jnp.stack([alpha, alpha, jnp.ones_like(alpha)])
+
+
+def _plane_terms(frames: jax.Array, normals: _Normals) -> tuple[jax.Array, _PlaneTerms]:
+    """W of frames (..., 3, 3), and its parts."""
     cosine = jnp.einsum("...kd,md->...km", frames, normals.normal, precision="highest")
     sine2 = jnp.maximum(1 - cosine**2, 0.0)
     variance = normals.sigma**2
     likelihood = PLANE_SHARE * jnp.exp(-0.5 * sine2 / variance) / variance
     total = (1 - 3 * PLANE_SHARE) + likelihood.sum(-2)
-    turned = jnp.cross(frames[..., None, :], normals.normal) * jnp.sign(cosine)[..., None]
-    terms = _Terms(likelihood / total[..., None, :], jnp.ones_like(cosine), turned)
+    terms = _PlaneTerms(likelihood / total[..., None, :], cosine)
     return (jnp.log(total) * normals.weight).sum(-1), terms
+
+
+def _turned_by_lines(
+    frames: jax.Array, terms: _LineTerms, lines: Lines, alpha: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Slope and information of L for small turns of frames, (..., 3) and (..., 3, 3).
+
+    The sine that a segment misses an axis by changes with a turn as axis x normal / distance, where
+    the normal is that of the plane of the segment and the camera.  So sums over segments are those
+    of normals and of their squares, one for each axis.
+    """
+    (x, y), (tx, ty) = lines.middle.T, lines.along.T
+    normal = jnp.stack([-ty, tx, ty * x - tx * y], -1)
+    square = (normal[:, :, None] * normal[:, None, :]).reshape(-1, 9)
+    scale = _scale(alpha)
+    weight = terms.share * (lines.weight / lines.sigma**2) / terms.distance
+    pull = jnp.matmul(weight * terms.miss, normal, precision="highest") * scale
+    moment = jnp.matmul(weight / terms.distance, square, precision="highest")
+    moment = moment.reshape(*moment.shape[:-1], 3, 3) * (scale[:, None] * scale)
+    axes = _skew(frames)
+    information = jnp.einsum("...kij,...kjl,...kml->...im", axes, moment, axes, precision="highest")
+    return -jnp.einsum("...kij,...kj->...i", axes, pull, precision="highest"), information
+
+
+def _turned_by_planes(
+    frames: jax.Array, terms: _PlaneTerms, normals: _Normals
+) -> tuple[jax.Array, jax.Array]:
+    """The same of W: a normal pulls an axis to it, and says nothing of turns about itself."""
+    weight = terms.share * (normals.weight / normals.sigma**2)
+    pull = jnp.matmul(weight * jnp.sign(terms.cosine), normals.normal, precision="highest")
+    slope = jnp.einsum("...kij,...kj->...i", _skew(frames), pull, precision="highest")
+    along = weight.sum(-1)
+    information = along.sum(-1)[..., None, None] * jnp.eye(3)
+    information -= jnp.einsum("...k,...ki,...kj->...ij", along, frames, frames, precision="highest")
+    return slope, information
 
 
 def _refined(
@@ -233,19 +270,10 @@ def _refined(
         of_lines, line = _line_terms(frames, lines, alpha)
         of_planes, plane = _plane_terms(frames, normals)
         score = temper[0] * of_lines + temper[1] * of_planes
-        weight = temper[0] * line.share * lines.weight / lines.sigma**2
-        information = jnp.einsum(
-            "...ks,...ksi,...ksj->...ij", weight, line.across, line.across, precision="highest"
-        )
-        slope = -jnp.einsum(
-            "...ks,...ksi->...i", weight * line.residual, line.across, precision="highest"
-        )
-        weight = temper[1] * plane.share * normals.weight / normals.sigma**2
-        axes = jnp.einsum("...ki,...kj->...kij", frames, frames, precision="highest")
-        along = weight.sum(-1)
-        information += along.sum(-1)[..., None, None] * jnp.eye(3)
-        information -= (along[..., None, None] * axes).sum(-3)
-        slope += jnp.einsum("...km,...kmi->...i", weight, plane.across, precision="highest")
+        by_lines = _turned_by_lines(frames, line, lines, alpha)
+        by_planes = _turned_by_planes(frames, plane, normals)
+        slope = temper[0] * by_lines[0] + temper[1] * by_planes[0]
+        information = temper[0] * by_lines[1] + temper[1] * by_planes[1]
         better = score > best
         best_frames = jnp.where(better[:, None, None], frames, best_frames)
         best_information = jnp.where(better[:, None, None], information, best_information)
@@ -271,11 +299,15 @@ def _rotations(turns: jax.Array) -> jax.Array:
     """Rotations by vectors (..., 3), to second order and made exact, (..., 3, 3): Cayley's form."""
     half = turns / 2
     square = (half**2).sum(-1)[..., None, None]
-    x, y, z = jnp.moveaxis(half, -1, 0)
-    zero = jnp.zeros_like(x)
-    skew = jnp.stack([zero, -z, y, z, zero, -x, -y, x, zero], -1).reshape(*x.shape, 3, 3)
     outer = half[..., :, None] * half[..., None, :]
-    return ((1 - square) * jnp.eye(3) + 2 * outer + 2 * skew) / (1 + square)
+    return ((1 - square) * jnp.eye(3) + 2 * outer + 2 * _skew(half)) / (1 + square)
+
+
+def _skew(vectors: jax.Array) -> jax.Array:
+    """Matrices of the cross products with vectors (..., 3), (..., 3, 3)."""
+    x, y, z = jnp.moveaxis(vectors, -1, 0)
+    zero = jnp.zeros_like(x)
+    return jnp.stack([zero, -z, y, z, zero, -x, -y, x, zero], -1).reshape(*x.shape, 3, 3)
 
 
 def inverse3(matrix: jax.Array) -> jax.Array:
