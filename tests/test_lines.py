@@ -1,10 +1,13 @@
 """Lines of a box of known camera: where they meet, and which focal length they say."""
 
+import cv2
 import jax
 import numpy as np
 import pytest
 
 from train3d_jax.lines import segments as of_pictures
+from train3d_jax.lines.evidence import LineFrames, LineSettings
+from train3d_jax.lines.findings import findings
 from train3d_jax.lines.frames import Planes, frame_likelihoods
 from train3d_jax.lines.segments import Segments
 from train3d_jax.lines.vanishing import lines_of, misses, vanishing_points
@@ -118,3 +121,41 @@ def test_segments_are_found_where_they_are_drawn():
 def test_a_picture_without_edges_has_no_segments():
     found = of_pictures.detect(np.full((240, 320), 90, np.uint8), (240, 320))
     assert not found.mask.any()
+
+
+def test_noise_and_blur_of_a_large_picture_hide_no_edge():
+    picture = np.full((1800, 2400), 40, np.uint8)
+    picture[450:1350, 750:1650] = 120
+    noise = np.random.default_rng(0).integers(-16, 17, (3600, 4800))
+    large = cv2.blur(cv2.resize(picture, (4800, 3600)), (25, 25)) + noise
+    found = of_pictures.detect(large.astype(np.uint8), SIZE)
+    ends = found.ends[found.mask]
+    assert found.mask.sum() >= 4
+    assert np.abs(ends[..., 0].min() - 199.5) < 3 and np.abs(ends[..., 0].max() - 439.5) < 3
+    assert np.abs(ends[..., 1].min() - 119.5) < 3 and np.abs(ends[..., 1].max() - 359.5) < 3
+
+
+def gravity_of(axis: tuple[float, ...], turn: float) -> np.ndarray:
+    """That is told by lines along a frame with this axis, turned about it."""
+    axis = np.array(axis) / np.linalg.norm(axis)
+    across = np.cross(axis, [1.0, 0, 0])
+    across /= np.linalg.norm(across)
+    other = np.cos(turn) * across + np.sin(turn) * np.cross(axis, across)
+    frame = np.stack([axis, other, np.cross(axis, other)])
+    settings = LineSettings()
+    segments = Segments(*(each[None] for each in box_lines(frame, 0)))
+    centre = np.array([[(SIZE[1] - 1) / 2, (SIZE[0] - 1) / 2]], np.float32)
+    lines = lines_of(segments, centre, np.float32([FOCAL]))
+    bins = np.ones((1, settings.focal_bins, 1, 1), np.float32)
+    frames = LineFrames(None, lines, bins * np.float32(frame), bins * 1000 * np.eye(3))
+    return np.asarray(findings(frames, np.log(np.float32([ALPHA])), settings).gravity[0])
+
+
+def test_down_is_the_axis_that_is_vertical_as_cameras_are_held():
+    looking_down = gravity_of((0.1, 0.86, 0.5), 0.3)
+    np.testing.assert_allclose(looking_down, [0.1, 0.86, 0.5], atol=0.01)
+
+
+def test_down_is_unknown_where_the_camera_would_be_held_as_none_is():
+    """Rolled by 50 degrees, and looking up by 67: the others are more unusual still."""
+    assert np.isnan(gravity_of((0.3, 0.25, -0.92), np.pi / 4)).all()

@@ -28,6 +28,10 @@ Chosen: hands and robots keep the horizon level far better than the view."""
 LEAST_SURE = 0.9
 """Probability that the chosen axis is the vertical, below which gravity is unknown.  Chosen."""
 
+MOST_UNUSUAL = 3.0
+"""Of the chosen axis, in standard deviations of both: beyond it the camera is held as none is, and
+no axis is the vertical.  Chosen."""
+
 LEAST_DOWN = np.sin(np.radians(10))
 """Of the vertical along the picture's downward axis: a camera that looks straight down or up does
 not show which of both it does.  Chosen."""
@@ -79,13 +83,15 @@ def _of_map(frame: jax.Array, information: jax.Array, lines: Lines, alpha: jax.A
     known = (counts >= LEAST_LINES).sum() >= 2
     downward = frame * jnp.where(frame[:, 1:2] < 0, -1.0, 1.0)
     roll, pitch = downward[:, 0], jnp.arcsin(jnp.clip(downward[:, 2], -1.0, 1.0))
-    share = jax.nn.softmax(-0.5 * ((roll / ROLL_SIGMA) ** 2 + (pitch / PITCH_SIGMA) ** 2))
+    unusual = (roll / ROLL_SIGMA) ** 2 + (pitch / PITCH_SIGMA) ** 2
+    share = jax.nn.softmax(-0.5 * unusual)
     gravity = downward[share.argmax()]
     covariance = inverse3(information + jnp.eye(3))
     # A turn about gravity itself does not move it.
     variance = jnp.trace(covariance) - gravity @ covariance @ gravity
     sigma = jnp.sqrt(jnp.maximum(variance, 0.0) + 2 * WORLD_SIGMA**2)
     sure = (share.max() > LEAST_SURE) & (gravity[1] > LEAST_DOWN)
+    sure &= unusual.min() < MOST_UNUSUAL**2
     upright = known & sure & (sigma < LARGEST_SIGMA)
     return Findings(
         jnp.where(known, frame, jnp.nan),

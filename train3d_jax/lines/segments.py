@@ -1,7 +1,8 @@
 """Straight segments of a picture, by OpenCV's detector, as arrays of a fixed size.
 
 The detector is LSD (von Gioi et al., PAMI 2010).  It runs on the host at the picture's own
-resolution; segments are in pixels of the depth map that the picture belongs to.
+resolution, up to `LONGEST` pixels; segments are in pixels of the depth map that the picture belongs
+to.
 """
 
 from collections.abc import Sequence
@@ -16,6 +17,11 @@ from train3d_jax.geometry.clouds import in_square_pixels
 MOST = 256
 """Segments of a picture, the longest first.  Chosen: pictures of rooms have 100 to 600, and those
 after the 200th are shorter than a twentieth of the diagonal."""
+
+LONGEST = 1600
+"""Longer side in pixels that larger pictures are made small to: the detector compares neighbouring
+pixels, so that blur and noise of a large picture hide its edges.  Chosen: the other numbers here
+were chosen on pictures of 1280 pixels at most."""
 
 LEAST_LENGTH = 0.03
 """Length over the diagonal of the picture, below which the orientation says little.  Chosen."""
@@ -83,6 +89,10 @@ def detect(picture: UInt8[np.ndarray, "h w *c"], size: tuple[int, int]) -> Segme
     import cv2  # start-up: few runs have pictures
 
     grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) if picture.ndim == 3 else picture
+    shrink = LONGEST / max(grey.shape)
+    if shrink < 1:
+        small = [max(1, round(shrink * side)) for side in reversed(grey.shape)]
+        grey = cv2.resize(grey, small, interpolation=cv2.INTER_AREA)
     height, width = grey.shape
     found = cv2.createLineSegmentDetector(cv2.LSD_REFINE_STD).detect(grey)[0]
     if found is None:
