@@ -42,8 +42,7 @@ def assert_close(one, other, rtol):
 
 
 def reordered(recovery, order):
-    flags = {name: raised[order] for name, raised in recovery.flags.items()}
-    return inference.Estimates(*(values[order] for values in recovery[:-1]), flags)
+    return jax.tree.map(lambda values: values[order], recovery)
 
 
 @every_method
