@@ -68,10 +68,14 @@ def page(browser, server):
     assert not opened.errors
 
 
-def answers_of(config, out, **changes):
-    """What launch.infer writes."""
-    recover_folder(dataclasses.replace(config, out=out, **changes), [])
-    return {name: json.loads((out / f"{name}.json").read_text()) for name in ("a", "other")}
+def answer_of(config, out, name="a", **changes):
+    """What launch.infer writes of one map: by the program that the viewer has compiled."""
+    if config.saving.rgb is not None:
+        saving = dataclasses.replace(config.saving, rgb=config.saving.rgb / f"{name}.png")
+        config = dataclasses.replace(config, saving=saving)
+    one = dataclasses.replace(config, input=config.input / f"{name}.npy", out=out, **changes)
+    recover_folder(one, [])
+    return json.loads((out / f"{name}.json").read_text())
 
 
 def lines_drawn(page):
@@ -91,10 +95,10 @@ def test_recover_takes_lines_as_launch_infer_does_and_colours_them(page, config,
     assert min(lines_drawn(page)) > 10
     told = page.locator(".lines").inner_text()
     assert "up-down" in told and "pitch" in told
-    answer = answers_of(config, tmp_path)["a"]
+    answer = answer_of(config, tmp_path)
     for key in (FOCAL, FOV, SHIFT, "a", "b"):
         assert number(page, key) == answer[key]
-    blind = answers_of(config, tmp_path / "blind", lines=False)["a"]
+    blind = answer_of(config, tmp_path / "blind", lines=False)
     assert blind[FOCAL] != answer[FOCAL]
 
 
@@ -105,7 +109,7 @@ def test_lines_count_where_the_focal_length_is_known(page, config, tmp_path):
     press(page, "Recover")
     shows(page, "a.npy: recovered")
     camera = KnownCamera(focal_px=focal)
-    answer = answers_of(config, tmp_path, camera=camera)["a"]
+    answer = answer_of(config, tmp_path, camera=camera)
     assert (number(page, SHIFT), number(page, FOCAL)) == (answer[SHIFT], answer[FOCAL])
 
 
@@ -116,7 +120,7 @@ def test_a_picture_that_does_not_fit_is_named_and_nothing_is_drawn(page, config,
     press(page, "Recover")
     shows(page, "other.npy: recovered")
     assert not page.get_by_text("Lines of the picture").is_visible()
-    answer = answers_of(config, tmp_path)["other"]
+    answer = answer_of(config, tmp_path, "other")
     assert number(page, FOCAL) == answer[FOCAL]
     page.keyboard.press("n")
     shows(page, "without.npy: 320 x 240")
@@ -137,7 +141,7 @@ def test_without_lines_the_page_and_the_estimate_are_as_without_pictures(browser
     finally:
         running.stop()
     without = dataclasses.replace(config, saving=SaveSettings(()))
-    assert shown == answers_of(without, tmp_path)["a"][FOCAL]
+    assert shown == answer_of(without, tmp_path)[FOCAL]
 
 
 def test_pictures_that_a_manifest_names_count_beside_the_truth(browser, config, tmp_path):
