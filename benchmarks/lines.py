@@ -31,7 +31,7 @@ from train3d_jax.evaluation import bootstrap, views
 from train3d_jax.formats.pictures import read_colours
 from train3d_jax.geometry import affine, camera, clouds
 from train3d_jax.geometry.affine import Space
-from train3d_jax.inference import estimation, predictor, recovery
+from train3d_jax.inference import estimation, recovery
 from train3d_jax.inference.models import load_model
 from train3d_jax.lines.evidence import LineSettings
 from train3d_jax.lines.segments import stacked
@@ -94,8 +94,7 @@ class Recovery:
 
     def __init__(self, space: Space):
         model = load_model(space=space)
-        network = predictor.Network(model.config, tuple(sorted(model.calibration.items())))
-        setup = estimation.Setup((network,), "learned", space)
+        setup = recovery.setup_of([model], "learned", space)
         self._params = [model.params]
 
         @jax.jit

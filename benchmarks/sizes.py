@@ -30,7 +30,7 @@ from train3d_jax.evidence.fusion import Method
 from train3d_jax.files import write_whole
 from train3d_jax.geometry.affine import Space
 from train3d_jax.geometry.clouds import CloudSettings
-from train3d_jax.inference import estimation, predictor, recovery
+from train3d_jax.inference import estimation, recovery
 from train3d_jax.inference.models import load_model
 from train3d_jax.lines.segments import Segments, none, stacked
 from train3d_jax.networks import forms
@@ -146,11 +146,7 @@ def _recovery(
     segments: Segments | None = None,
 ) -> jax.stages.Lowered:
     models = [load_model(space=space)] if method == "learned" else []
-    networks = tuple(
-        predictor.Network(model.config, tuple(sorted(model.calibration.items())))
-        for model in models
-    )
-    run = functools.partial(function, estimation.Setup(networks, method, space))
+    run = functools.partial(function, recovery.setup_of(models, method, space))
     params = [model.params for model in models]
     return jax.jit(run).lower(params, _blocks(1), recovery.Known().values(1), segments)
 

@@ -19,7 +19,7 @@ from launch.recovery.config import RecoveryConfig, SaveSettings
 from launch.recovery.folder import recover_folder
 from train3d_jax.api import load_model, recover
 from train3d_jax.geometry.camera import roll_and_pitch
-from train3d_jax.inference import estimation, predictor, recovery
+from train3d_jax.inference import estimation, recovery
 from train3d_jax.lines import segments
 from train3d_jax.lines.pictures import NOT_REGISTERED, OTHER_ASPECT
 
@@ -250,14 +250,7 @@ def test_the_program_with_lines_calls_no_lapack():
         recovery.Known().values(1),
         segments.stacked([None], always=True),
     )
-    setup = estimation.Setup(
-        tuple(
-            predictor.Network(network.config, tuple(sorted(network.calibration.items())))
-            for network in networks
-        ),
-        "learned",
-        "depth",
-    )
+    setup = recovery.setup_of(networks, "learned", "depth")
     lowered = jax.jit(functools.partial(estimation.estimate, setup)).lower(*arguments).as_text()
     assert "lapack" not in lowered
     assert "lapack" in jax.jit(jnp.linalg.inv).lower(np.eye(3, dtype=np.float32)).as_text()

@@ -282,7 +282,8 @@ def _space_of(models: Sequence[Model], space: affine.Space | None) -> affine.Spa
     return space
 
 
-def _setup(models: Sequence[Model], method: Method, space: affine.Space) -> estimation.Setup:
+def setup_of(models: Sequence[Model], method: Method, space: affine.Space) -> estimation.Setup:
+    """What the program of some networks is compiled for; arguments as of `recover_blocks`."""
     networks = tuple(
         predictor.Network(model.config, tuple(sorted(model.calibration.items())))
         for model in models
@@ -300,7 +301,7 @@ def _run(
     segments: Segments | None,
 ) -> Any:
     """The result of `estimation.estimate` for all maps, on the host."""
-    setup = _setup(models, method, _space_of(models, space))
+    setup = setup_of(models, method, _space_of(models, space))
     count = len(blocks.values)
     arrays = jax.tree.map(np.asarray, (blocks, known.values(count), segments))
     at_once = at_once or chunking.maps_at_once(count)
@@ -323,6 +324,6 @@ def _run_by_each(
 ) -> dict[Method, dict[str, Any]]:
     """The result of `estimation.estimate_by_each`, on the host."""
     arrays = jax.tree.map(np.asarray, (blocks, known.values(len(blocks.values)), segments))
-    setup = _setup(models, estimation.methods_of(models)[-1], space)
+    setup = setup_of(models, estimation.methods_of(models)[-1], space)
     program = estimation.program_by_each(setup, level)
     return jax.device_get(program([model.params for model in models], *arrays))

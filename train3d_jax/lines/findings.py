@@ -12,8 +12,9 @@ import numpy as np
 
 from train3d_jax.evidence.targets import RANGES
 from train3d_jax.lines.evidence import LineFrames, LineSettings, focal_ratios
-from train3d_jax.lines.frames import inverse3, line_shares
+from train3d_jax.lines.frames import line_shares
 from train3d_jax.lines.vanishing import Lines
+from train3d_jax.windows.quadrics import solve_positive_definite
 
 LEAST_SHARE = 0.5
 """Probability that a segment is along an axis, from which on it counts as one of its lines."""
@@ -29,8 +30,8 @@ LEAST_SURE = 0.9
 """Probability that the chosen axis is the vertical, below which gravity is unknown.  Chosen."""
 
 MOST_UNUSUAL = 3.0
-"""Of the chosen axis, in standard deviations of both: beyond it the camera is held as none is, and
-no axis is the vertical.  Chosen."""
+"""Standard deviations of roll and pitch together, beyond which gravity is unknown: cameras are
+hardly ever held so.  Chosen."""
 
 LEAST_DOWN = np.sin(np.radians(10))
 """Of the vertical along the picture's downward axis: a camera that looks straight down or up does
@@ -86,7 +87,9 @@ def _of_map(frame: jax.Array, information: jax.Array, lines: Lines, alpha: jax.A
     unusual = (roll / ROLL_SIGMA) ** 2 + (pitch / PITCH_SIGMA) ** 2
     share = jax.nn.softmax(-0.5 * unusual)
     gravity = downward[share.argmax()]
-    covariance = inverse3(information + jnp.eye(3))
+    # Not `jnp.linalg.inv`: a stored program that calls LAPACK crashes the processes that read it.
+    precision = jnp.broadcast_to(information + jnp.eye(3), (3, 3, 3))
+    covariance = solve_positive_definite(precision, jnp.eye(3))
     # A turn about gravity itself does not move it.
     variance = jnp.trace(covariance) - gravity @ covariance @ gravity
     sigma = jnp.sqrt(jnp.maximum(variance, 0.0) + 2 * WORLD_SIGMA**2)

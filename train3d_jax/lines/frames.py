@@ -310,16 +310,5 @@ def _skew(vectors: jax.Array) -> jax.Array:
     return jnp.stack([zero, -z, y, z, zero, -x, -y, x, zero], -1).reshape(*x.shape, 3, 3)
 
 
-def inverse3(matrix: jax.Array) -> jax.Array:
-    """The inverse of a positive definite (3, 3) matrix.
-
-    `jnp.linalg.inv` calls LAPACK, and a program of `stored_programs` that calls it crashes in a
-    later process, which has not loaded LAPACK.
-    """
-    one, two, three = matrix
-    adjugate = jnp.stack([jnp.cross(two, three), jnp.cross(three, one), jnp.cross(one, two)])
-    return adjugate / jnp.maximum(_det3(matrix), 1e-30)
-
-
 def _det3(matrix: jax.Array) -> jax.Array:
     return (matrix[..., 0, :] * jnp.cross(matrix[..., 1, :], matrix[..., 2, :])).sum(-1)

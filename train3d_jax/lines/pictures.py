@@ -58,9 +58,10 @@ def evidence_of(
     height, width = values.shape
     if other_aspect(picture.shape, values.shape):
         return PictureEvidence(None, (OTHER_ASPECT,))
-    if not registration.measure(values, picture, space).is_registered:
+    grey = segments.grey_of(picture)  # once for both
+    if not registration.measure(values, grey, space).is_registered:
         return PictureEvidence(None, (NOT_REGISTERED,))
-    found = segments.detect(picture, (height, width))
+    found = segments.detect(grey, (height, width))
     if intrinsics is not None:
         found = segments.with_square_pixels(found, intrinsics)
     return PictureEvidence(found)

@@ -15,6 +15,7 @@ from jaxtyping import Complex, Float, Real, UInt8
 
 from train3d_jax.geometry import clouds
 from train3d_jax.geometry.affine import Space
+from train3d_jax.lines.segments import grey_of
 
 LONGEST = 192
 """Longer side in pixels that both are made small to.  This and the numbers below, but for the
@@ -101,8 +102,7 @@ def measure(
     seen = share > 0.5
     depth = small(np.where(mask, np.clip(normalised, -1, 2), 0)) / np.maximum(share, 1e-6)
     depth, seen = _filled(-depth if space == "disparity" else depth, seen)
-    grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) if picture.ndim == 3 else picture
-    of_map, of_picture = _field(depth, seen), _field(small(grey), np.ones_like(seen))
+    of_map, of_picture = _field(depth, seen), _field(small(grey_of(picture)), np.ones_like(seen))
     diagonal = float(np.hypot(height, width))
     reach = int(REACH * diagonal)
     correlation = _correlation(of_map, of_picture, reach)

@@ -79,6 +79,13 @@ def stacked(of_maps: Sequence[Segments | None], always: bool = False) -> Segment
     return Segments(*(np.stack(column) for column in zip(*rows, strict=True)))
 
 
+def grey_of(picture: UInt8[np.ndarray, "h w *c"]) -> UInt8[np.ndarray, "h w"]:
+    """A picture in grey; the same array where it is grey."""
+    import cv2  # start-up: few runs have pictures
+
+    return cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) if picture.ndim == 3 else picture
+
+
 def detect(picture: UInt8[np.ndarray, "h w *c"], size: tuple[int, int]) -> Segments:
     """The longest segments of a picture.
 
@@ -88,7 +95,7 @@ def detect(picture: UInt8[np.ndarray, "h w *c"], size: tuple[int, int]) -> Segme
     """
     import cv2  # start-up: few runs have pictures
 
-    grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) if picture.ndim == 3 else picture
+    grey = grey_of(picture)
     shrink = LONGEST / max(grey.shape)
     if shrink < 1:
         small = [max(1, round(shrink * side)) for side in reversed(grey.shape)]
