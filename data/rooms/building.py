@@ -22,10 +22,27 @@ from data.rooms.shells import (
 )
 from data.rooms.small_things import SMALL_THINGS
 
-Surroundings = Literal["homes", "halls", "streets", "rocks"]
+Surroundings = Literal["homes", "halls", "streets", "rocks", "tables", "outdoors"]
 """What is rendered: rooms of all kinds, mostly of homes; the same with rooms as large as halls, up
 to 30 m, and with more, wider and longer corridors, up to 40 m, as robots see them; streets, yards
-and squares under a sky without depth; rough ground and rock without any plane."""
+and squares under a sky without depth; rough ground and rock without any plane; table tops, shelves
+and bins of parts from near by; roads, facades and gardens."""
+
+
+@dataclass(frozen=True)
+class CloseUp:
+    """From where close-ups are taken; the defaults are those of table tops in rooms.  Chosen.
+
+    Attributes:
+        distance_m: from the target, metres.
+        elevation_deg: above the target, degrees; 90 looks straight down.
+        spread_m: standard deviation of the point looked at about the target, metres.
+    """
+
+    distance_m: tuple[float, float] = (0.35, 1.3)
+    elevation_deg: tuple[float, float] = (8.0, 65.0)
+    spread_m: float = 0.1
+
 
 # Share of a room's views that are close-ups of a table top or shelf; chosen.
 USUAL_CLOSE_UP_SHARE = 0.15
@@ -44,6 +61,7 @@ class Room:
         close_up_share: the share of views to be taken as close-ups, where there are targets.
         surroundings: what it is among, and so how it is seen.
         pieces: faces of each piece, in the order of `mesh`; empty if they were not counted.
+        close_up: from where the close-ups are taken.
     """
 
     kind: str
@@ -54,6 +72,7 @@ class Room:
     close_up_share: float
     surroundings: Surroundings = "homes"
     pieces: tuple[int, ...] = ()
+    close_up: CloseUp = CloseUp()
 
 
 @dataclass
@@ -195,12 +214,26 @@ class RoomBuilder:
             grown = transform(thing, np.eye(3) * self.rng.uniform(1.0, 2.5))
             self.parts.append(place(grown, spot[0], spot[1], 0, self.rng.uniform(0, 2 * np.pi)))
 
-    def done(self, kind: str, close_up_share: float = USUAL_CLOSE_UP_SHARE) -> Room:
+    def done(
+        self,
+        kind: str,
+        close_up_share: float = USUAL_CLOSE_UP_SHARE,
+        close_up: CloseUp = CloseUp(),
+    ) -> Room:
         """The finished room."""
         targets = np.array(self.targets).reshape(-1, 3)
         mesh = merge(self.parts)
         pieces = tuple(len(part.faces) for part in self.parts)
-        return Room(kind, mesh, self.plan, self.height, targets, close_up_share, pieces=pieces)
+        return Room(
+            kind,
+            mesh,
+            self.plan,
+            self.height,
+            targets,
+            close_up_share,
+            pieces=pieces,
+            close_up=close_up,
+        )
 
 
 def random_point(rng: np.random.Generator, plan: np.ndarray, margin: float) -> np.ndarray:

@@ -39,7 +39,7 @@ class Photographer:
         rng = np.random.default_rng([seed, 2])
         self._sun: np.ndarray | None = None
         self._lamp = np.zeros(3)
-        if room.surroundings in ("streets", "rocks"):
+        if room.surroundings in ("streets", "rocks", "outdoors"):
             heading, height = rng.uniform(0, 2 * np.pi), rng.uniform(0.3, 1.2)
             level = np.array([np.cos(heading), np.sin(heading)]) * np.cos(height)
             self._sun = np.array([*level, np.sin(height)])

@@ -24,7 +24,8 @@ from tqdm import tqdm
 from data.parallel import work
 from data.protocol import LICENCE
 from data.rooms.building import Surroundings
-from data.rooms.views import View, random_quadruples, random_size, random_views
+from data.rooms.cameras import HABITS, random_size
+from data.rooms.views import View, random_quadruples, random_views
 from train3d_jax.errors import UserError
 from train3d_jax.files import write_whole
 from train3d_jax.geometry.camera import focal_to_fov
@@ -41,9 +42,6 @@ KENBURNS_CORNERS = ("tl", "tr", "bl", "br")
 # Taskonomy: depth in 1/512 m.
 TASKONOMY_UNITS_PER_METRE = 512.0
 TASKONOMY_MISSING = 65535
-
-# Share of rendered ScanNet scenes with images of another size; chosen.
-OTHER_ASPECT_SHARE = 0.3
 
 
 ROOMS_LICENCE = "rendered rooms, free to use"
@@ -165,8 +163,9 @@ def _render_and_write(job: _Job, threads: int) -> None:
 def _scannet_job(job: _Job, threads: int) -> None:
     rng = np.random.default_rng(job.seed)
     size = job.size
-    if rng.random() < OTHER_ASPECT_SHARE:
-        size = random_size(rng, math.prod(size))
+    habits = HABITS[job.surroundings]
+    if rng.random() < habits.other_aspects:
+        size = random_size(rng, math.prod(size), habits.aspects)
     views = random_views(job.seed, job.num_views, size, one_camera=True, **job.how(threads))
     write_scannet_scene(job.root / job.dataset, f"scene{job.scene:04d}_00", views)
 

@@ -12,9 +12,11 @@ import numpy as np
 from data.rooms.building import Room, RoomBuilder, Surroundings, random_point
 from data.rooms.furniture import FREE_PIECES, ODD_PIECES, ROUND_PIECES, WALL_PIECES
 from data.rooms.meshes import box, box_at, cylinder, lump, merge, place, relief, rotation, transform
+from data.rooms.open_air import facade, garden, road
 from data.rooms.outdoors import STREET_PIECES, barrier, front
 from data.rooms.pieces import Piece
 from data.rooms.shells import chamfered_plan, l_plan, polygon_plan, rectangle_plan, sloped_ceiling
+from data.rooms.tables import bin_of_parts, shelf, table_top
 
 
 def _sizes(rng: np.random.Generator, surroundings: Surroundings) -> tuple[float, float, float]:
@@ -234,10 +236,21 @@ KINDS: dict[str, tuple[float, Callable[[np.random.Generator, Surroundings], Room
     "curved": (0.05, _curved),
     "street": (0.0, _street),
     "rocks": (0.0, _rocks),
+    "table_top": (0.0, table_top),
+    "bin": (0.0, bin_of_parts),
+    "shelf": (0.0, shelf),
+    "road": (0.0, road),
+    "facade": (0.0, facade),
+    "garden": (0.0, garden),
 }
 
-ONLY_KIND: dict[Surroundings, str] = {"streets": "street", "rocks": "rocks"}
-"""Surroundings in which there is but one kind."""
+KINDS_AMONG: dict[Surroundings, dict[str, float]] = {
+    "streets": {"street": 1.0},
+    "rocks": {"rocks": 1.0},
+    "tables": {"table_top": 0.45, "bin": 0.2, "shelf": 0.15, "close_up": 0.2},
+    "outdoors": {"road": 0.35, "facade": 0.3, "garden": 0.35},
+}
+"""Relative frequencies where kinds are others than in homes; chosen."""
 
 CORRIDORS_AMONG_HALLS = 2.0
 """Factor on their weight."""
@@ -258,7 +271,7 @@ def random_room(
         weights = np.array([KINDS[name][0] for name in names])
         if surroundings == "halls":
             weights[names.index("corridor")] *= CORRIDORS_AMONG_HALLS
-        elif only := ONLY_KIND.get(surroundings):
-            weights = np.array([name == only for name in names])
+        elif among := KINDS_AMONG.get(surroundings):
+            weights = np.array([among.get(name, 0.0) for name in names])
         kind = names[rng.choice(len(names), p=weights / weights.sum())]
     return replace(KINDS[kind][1](rng, surroundings), surroundings=surroundings)

@@ -3,8 +3,6 @@
 A room is a pure function of a seed, and so are its views.  Camera axes as everywhere in the
 project: x right, y down, z forward, depth is z, pixel centres at integers, 0 = missing.
 
-All ranges are chosen: they cover hand-held cameras, robots and phones in rooms.
-
 The ray caster is loaded when the first room is built: importing this module costs nothing.
 """
 
@@ -14,87 +12,31 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from data.rooms.building import Room, Surroundings, random_point
+from data.rooms.building import Room, Surroundings
+from data.rooms.cameras import (
+    HABITS,
+    STEREO_BASELINE_M,
+    Camera,
+    random_camera,
+    random_intrinsics,
+    shifted,
+)
 from data.rooms.pictures import Photographer
 from data.rooms.ray_casting import Hits, make_caster
 from data.rooms.scenes import random_room
-from data.rooms.shells import edge_frame
-from train3d_jax.geometry.camera import fov_to_focal, intrinsics_matrix
 
-# The full angle along the longer side of the image, degrees.
-FIELD_OF_VIEW_DEG = (35.0, 100.0)
-# Width to height: upright and lying 4:3, 3:2 and 16:9, and square.
-ASPECTS = (3 / 4, 2 / 3, 9 / 16, 1.0, 4 / 3, 3 / 2, 16 / 9)
-# Camera height above the floor, pitch (up is positive) and roll.
-CAMERA_HEIGHT_M = (0.3, 2.4)
-PITCH_DEG = (-70.0, 40.0)
-ROLL_DEG = (-25.0, 25.0)
-# A robot's camera: how high above the floor, and its pitch.
-ROBOT_HEIGHT_M = (0.1, 0.7)
-ROBOT_PITCH_DEG = (-2.0, 8.0)  # mean and standard deviation
-# Views of a wall: the distance from it, and the standard deviation of yaw and pitch.
-FACING_DISTANCE_M = (0.4, 4.0)
-FACING_ANGLE_DEG = 15.0
-# A principal point off the centre: its probability, and its offset as a share of the side.
-OFF_CENTRE_CHANCE = 0.3
-OFF_CENTRE_SHARE = 0.04
-# fy / fx - 1 of a camera whose pixels are not square: ScanNet's depth camera has 0.002.
-PIXEL_ASPECT_DEVIATION = 0.003
-# Between the two cameras of a stereo pair, across and down.
-STEREO_BASELINE_M = (0.02, 0.1)
-# A close-up is taken from this far, metres, and from this high above its target, degrees.
-CLOSE_UP_DISTANCE_M = (0.35, 1.3)
-CLOSE_UP_ELEVATION_DEG = (8.0, 65.0)
-
-# A view that is nearer, or whose planes share a direction, is drawn again.
-NEAREST_DEPTH_M = 0.15
+# A view whose planes share a direction is drawn again.
 ONE_DIRECTION_COSINE = math.cos(math.radians(10.0))
 # Rays that decide on a view before the full image is cast.
 PROBE_SIZE = (18, 24)
+# Rows of a scanner: how many, and its lowest and highest, degrees from the horizontal (Velodyne
+# HDL-64E: 64, -24.8 and 2); how far a ray may pass from the middle of its pixel's row, pixels.
+SCANNER_ROWS = (16, 128)
+SCANNER_DEG = (-24.8, 2.0)
+SCANNED_PIXELS = 0.5
+LEAST_SCANNED = 0.05
 # A room is replaced after so many rejected draws per view.
 DRAWS_PER_VIEW = 40
-
-
-@dataclass(frozen=True)
-class Habits:
-    """How cameras are held in some surroundings, and which views are kept.
-
-    Attributes:
-        robots: the share of views from low and level cameras.
-        facing: the share of views of a wall from in front of it.
-        most_missing: the largest share of pixels that may meet nothing.
-        most_one_direction: the largest share of pixels on planes of one direction.  The
-            focal length is unobservable in views of nearly one plane, but a network should be
-            trained on some.
-    """
-
-    robots: float = 0.0
-    facing: float = 0.0
-    most_missing: float = 0.3
-    most_one_direction: float = 0.88
-
-
-HABITS: dict[Surroundings, Habits] = {
-    "homes": Habits(),
-    "halls": Habits(robots=0.3, facing=0.12, most_one_direction=0.97),
-    "streets": Habits(robots=0.25, most_missing=0.55, most_one_direction=0.97),
-    "rocks": Habits(),
-}
-
-
-@dataclass(frozen=True)
-class Camera:
-    """A pinhole camera in a room.
-
-    Attributes:
-        size: (height, width) in pixels.
-        intrinsics: (3, 3) float64, pixels; pixel centres at integers.
-        camera_to_world: (4, 4) float64, metres; world z is up, camera z forward and y down.
-    """
-
-    size: tuple[int, int]
-    intrinsics: np.ndarray
-    camera_to_world: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -145,7 +87,9 @@ def random_views(
         seed, count, size, lambda rng, camera: (camera,), centred, one_camera, surroundings, threads
     )
     views = [view for (view,) in groups]
-    return caster.with_pictures(views, seed) if pictures else views
+    if pictures:
+        views = caster.with_pictures(views, seed)
+    return [scaled(view, HABITS[surroundings].scale) for view in views]
 
 
 def random_quadruples(
@@ -176,7 +120,9 @@ def random_quadruples(
         half = rng.uniform(*STEREO_BASELINE_M) / 2
         return tuple(shifted(camera, x, y) for y in (-half, half) for x in (-half, half))
 
-    return _good_groups(seed, count, size, corners, True, False, surroundings, threads)[1]
+    groups = _good_groups(seed, count, size, corners, True, False, surroundings, threads)[1]
+    scale = HABITS[surroundings].scale
+    return [tuple(scaled(view, scale) for view in views) for views in groups]
 
 
 def _good_groups(
@@ -194,138 +140,58 @@ def _good_groups(
     while True:
         room = random_room(rng, surroundings=surroundings)
         caster = RayCaster(room, threads)
-        intrinsics = random_intrinsics(rng, size, centred=centred) if one_camera else None
+        habits = HABITS[surroundings]
+        intrinsics = None
+        if one_camera:
+            intrinsics = random_intrinsics(rng, size, centred=centred, all_lenses=habits.all_lenses)
         groups = []
         for _ in range(count * DRAWS_PER_VIEW):
             camera = random_camera(rng, room, size, centred=centred, intrinsics=intrinsics)
             cameras = group(rng, camera)
             if all(caster.is_worthwhile(camera) for camera in cameras):
                 views = tuple(caster.render(camera) for camera in cameras)
-                if all(nearest_depth(view) >= NEAREST_DEPTH_M for view in views):
+                if habits.scanned and rng.random() < habits.scanned:
+                    rows = int(rng.integers(*SCANNER_ROWS))
+                    views = tuple(rows_of_scanner(view, rows) for view in views)
+                if all(nearest_depth(view) >= habits.nearest_m for view in views):
                     groups.append(views)
             if len(groups) == count:
                 return caster, groups
         # A room so full that no camera finds a place in it: the same generator builds another.
 
 
-def random_camera(
-    rng: np.random.Generator,
-    room: Room,
-    size: tuple[int, int],
-    *,
-    centred: bool = False,
-    intrinsics: np.ndarray | None = None,
-) -> Camera:
-    """A camera somewhere in the room: hand-held, low or high, or close to a table top.
+def scaled(view: View, scale: float) -> View:
+    """The view of the scene made larger by a factor: its picture stays the same."""
+    pose = view.camera_to_world * np.array([1, 1, 1, scale])
+    return replace(view, depth=view.depth * np.float32(scale), camera_to_world=pose)
 
-    It may stand inside a piece of furniture: `RayCaster.is_worthwhile` finds out.
+
+def rows_of_scanner(view: View, rows: int) -> View:
+    """The view with depth only where one of so many level rows of a scanner at the camera passes.
+
+    The rows are `SCANNER_DEG` from the horizontal, at equal angles; other pixels are missing.  The
+    view itself, where fewer than `LEAST_SCANNED` of its pixels would be left.
     """
-    if intrinsics is None:
-        intrinsics = random_intrinsics(rng, size, centred=centred)
-    if len(room.targets) and rng.random() < room.close_up_share:
-        pose = _close_up_pose(rng, room)
-    elif (facing := HABITS[room.surroundings].facing) and rng.random() < facing:
-        pose = _facing_pose(rng, room)
-    else:
-        pose = _standing_pose(rng, room)
-    return Camera(size, intrinsics, pose)
-
-
-def random_size(rng: np.random.Generator, pixels: int = 192 * 256) -> tuple[int, int]:
-    """(height, width) of about so many pixels, of an aspect that photographs commonly have."""
-    width_to_height = float(rng.choice(ASPECTS))
-    height = round(math.sqrt(pixels / width_to_height))
-    return height, round(height * width_to_height)
-
-
-def random_intrinsics(
-    rng: np.random.Generator, size: tuple[int, int], *, centred: bool = False
-) -> np.ndarray:
-    """(3, 3) intrinsics with a field of view in `FIELD_OF_VIEW_DEG` along the longer side."""
-    height, width = size
-    angle = np.radians(rng.uniform(*FIELD_OF_VIEW_DEG))
-    focal = fov_to_focal(angle, max(size))
-    centre = np.array([(width - 1) / 2, (height - 1) / 2])
-    aspect = 1.0
-    if not centred:
-        aspect += rng.normal(0, PIXEL_ASPECT_DEVIATION)
-        if rng.random() < OFF_CENTRE_CHANCE:
-            centre += rng.uniform(-OFF_CENTRE_SHARE, OFF_CENTRE_SHARE, 2) * [width, height]
-    return intrinsics_matrix(focal, focal * aspect, *centre)
-
-
-def _standing_pose(rng: np.random.Generator, room: Room) -> np.ndarray:
-    """At a free place of the floor, looking mostly across the room and a little down."""
-    x, y = random_point(rng, room.plan, 0.25)
-    height = rng.choice([rng.uniform(1.2, 1.8), rng.uniform(*CAMERA_HEIGHT_M)], p=[0.6, 0.4])
-    if rng.random() < 0.75:
-        # The farther of two points: who photographs a room steps back to get it in.
-        ahead = np.array([random_point(rng, room.plan, 0.0) for _ in range(2)]) - [x, y]
-        heading = ahead[np.argmax(np.linalg.norm(ahead, axis=1))]
-        yaw = np.arctan2(heading[1], heading[0])
-    else:
-        yaw = rng.uniform(-np.pi, np.pi)
-    pitch = np.clip(rng.normal(-12, 16), *PITCH_DEG)
-    # Drawn only where there are any: the homes of a seed stay what they were.
-    robots = HABITS[room.surroundings].robots
-    if robots and rng.random() < robots:
-        height = np.exp(rng.uniform(*np.log(ROBOT_HEIGHT_M)))
-        pitch = np.clip(rng.normal(*ROBOT_PITCH_DEG), *PITCH_DEG)
-    return pose([x, y, min(height, room.height - 0.2)], yaw, np.radians(pitch), _roll(rng))
-
-
-def _facing_pose(rng: np.random.Generator, room: Room) -> np.ndarray:
-    """In front of a wall, near or far, looking at it or nearly so."""
-    corner, along, inward, length = edge_frame(room.plan, int(rng.integers(len(room.plan))))
-    away = np.exp(rng.uniform(*np.log(FACING_DISTANCE_M)))
-    x, y = corner + rng.uniform(0.1, 0.9) * length * along + away * inward
-    angles = np.radians(rng.normal(0, FACING_ANGLE_DEG, 2))
-    yaw = np.arctan2(-inward[1], -inward[0]) + angles[0]
-    height = min(rng.uniform(*CAMERA_HEIGHT_M), room.height - 0.2)
-    return pose([x, y, height], yaw, angles[1], _roll(rng))
-
-
-def _close_up_pose(rng: np.random.Generator, room: Room) -> np.ndarray:
-    """From near a target, above it, looking almost at it."""
-    target = room.targets[rng.integers(len(room.targets))] + rng.normal(0, 0.1, 3)
-    elevation = np.radians(rng.uniform(*CLOSE_UP_ELEVATION_DEG))
-    yaw = rng.uniform(-np.pi, np.pi)
-    back = rng.uniform(*CLOSE_UP_DISTANCE_M)
-    forward = np.array([np.cos(yaw), np.sin(yaw), 0]) * np.cos(elevation)
-    position = target - back * (forward - [0, 0, np.sin(elevation)])
-    return pose(position, yaw + rng.normal(0, 0.1), -elevation + rng.normal(0, 0.1), _roll(rng))
-
-
-def _roll(rng: np.random.Generator) -> float:
-    """Radians: most cameras are held nearly level, some are not."""
-    spread = 3.0 if rng.random() < 0.7 else 12.0
-    return float(np.radians(np.clip(rng.normal(0, spread), *ROLL_DEG)))
-
-
-def pose(position, yaw: float, pitch: float, roll: float) -> np.ndarray:
-    """The (4, 4) camera-to-world matrix of a camera.
-
-    Args:
-        position: (3,) metres, world axes (z up).
-        yaw: horizontal direction that it looks in, radians from world x towards y.
-        pitch: radians, up is positive.
-        roll: radians; positive turns the camera clockwise as seen from behind it.
-    """
-    forward = np.array([np.cos(yaw) * np.cos(pitch), np.sin(yaw) * np.cos(pitch), np.sin(pitch)])
-    level_right = np.array([np.sin(yaw), -np.cos(yaw), 0.0])
-    level_down = np.cross(forward, level_right)
-    right = np.cos(roll) * level_right + np.sin(roll) * level_down
-    matrix = np.eye(4)
-    matrix[:3, :3] = np.column_stack([right, np.cross(forward, right), forward])
-    matrix[:3, 3] = position
-    return matrix
-
-
-def shifted(camera: Camera, right: float, down: float) -> Camera:
-    """`camera` moved within its image plane by so many metres, looking the same way."""
-    matrix = camera.camera_to_world.copy()
-    matrix[:3, 3] += matrix[:3, :3] @ [right, down, 0.0]
-    return replace(camera, camera_to_world=matrix)
+    height, width = view.depth.shape
+    v, u = np.mgrid[:height, :width]
+    focal = view.intrinsics[0, 0]
+    rays = np.stack(
+        [
+            (u - view.intrinsics[0, 2]) / focal,
+            (v - view.intrinsics[1, 2]) / focal,
+            np.ones(u.shape),
+        ],
+        axis=-1,
+    )
+    up = view.camera_to_world[2, :3]
+    elevation = np.degrees(np.arcsin((rays @ up) / np.linalg.norm(rays, axis=-1)))
+    low, high = SCANNER_DEG
+    number = (elevation - low) / (high - low) * (rows - 1)
+    off = np.abs(number - np.rint(number)) * (high - low) / (rows - 1)  # degrees
+    seen = off <= np.degrees(SCANNED_PIXELS / focal)
+    seen &= (number > -0.5) & (number < rows - 0.5)
+    depth = np.where(seen, view.depth, np.float32(0))
+    return replace(view, depth=depth) if (depth > 0).mean() >= LEAST_SCANNED else view
 
 
 def nearest_depth(view: View) -> float:
@@ -371,7 +237,7 @@ class RayCaster:
         """Whether a coarse look shows several plane directions, few gaps, and free space ahead."""
         depth, normals, _ = self._cast(camera, PROBE_SIZE)
         hit = np.isfinite(depth)
-        if hit.mean() < 1 - self._habits.most_missing or depth.min() < NEAREST_DEPTH_M:
+        if hit.mean() < 1 - self._habits.most_missing or depth.min() < self._habits.nearest_m:
             return False
         normals = normals[hit]
         # A triangle met from behind: the camera stands inside a solid.
