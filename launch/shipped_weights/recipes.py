@@ -20,6 +20,8 @@ SETS: dict[int, tuple[Surroundings, tuple[int, int, int]]] = {
     84: ("halls", (600, 30, 300)),
     85: ("streets", (500, 20, 250)),
     86: ("rocks", (600, 30, 300)),
+    87: ("tables", (4500, 200, 2200)),
+    88: ("outdoors", (2500, 100, 1200)),
 }
 """By the seed of a set: its surroundings, and its numbers of rooms as ScanNet, 3D Ken Burns and
 Taskonomy.  Chosen: as many as two cores render and train on in an hour or so."""
