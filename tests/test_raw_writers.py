@@ -16,6 +16,7 @@ from PIL import Image
 from data.prepare.plan import READERS
 from data.protocol import licence_of
 from data.rooms import raw_writers
+from data.rooms.cameras import pose
 from data.rooms.raw_writers import (
     field_of_view,
     scene_seed,
@@ -24,7 +25,7 @@ from data.rooms.raw_writers import (
     write_scannet_scene,
     write_taskonomy_building,
 )
-from data.rooms.views import View, pose
+from data.rooms.views import View
 from train3d_jax.errors import UserError
 
 

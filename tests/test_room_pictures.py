@@ -7,11 +7,12 @@ from PIL import Image
 from test_rooms import box_room, world_points
 
 from data.rooms import patterns, textures
+from data.rooms.cameras import Camera, pose
 from data.rooms.evaluation_sets import write_evaluation_set
 from data.rooms.meshes import box, merge, place
 from data.rooms.patterns import Places
 from data.rooms.scenes import random_room
-from data.rooms.views import Camera, RayCaster, View, pose, random_views
+from data.rooms.views import RayCaster, View, random_views
 from data.user_maps.listed_maps import ListedMaps
 from train3d_jax.lines import segments
 

@@ -25,7 +25,7 @@ from data.rooms.pieces import Piece, tilted, wavy_profile
 from data.rooms.shells import rectangle_plan
 from data.rooms.small_things import SMALL_THINGS
 
-TABLE_CLOSE_UPS = CloseUp(distance_m=(0.12, 1.5), elevation_deg=(5.0, 90.0), spread_m=0.15)
+TABLE_CLOSE_UPS = CloseUp(distance_m=(0.1, 0.9), elevation_deg=(5.0, 90.0), spread_m=0.15)
 BIN_CLOSE_UPS = CloseUp(distance_m=(0.35, 1.3), elevation_deg=(55.0, 90.0), spread_m=0.05)
 SHELF_CLOSE_UPS = CloseUp(distance_m=(0.2, 1.6), elevation_deg=(-10.0, 40.0), spread_m=0.2)
 BARE_SHARE = 0.5

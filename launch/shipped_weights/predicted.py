@@ -1,8 +1,8 @@
 """Maps with the errors of a depth network: what it makes of pictures of rendered rooms.
 
-A small network (`networks.picture_depth`) is trained on pictures of rooms.  Its depth of pictures of
-other rooms, mixed with the true depth, is a set like any other: the true shift and focal length of
-such a map are those under which its own points were seen, as for the maps of users' networks.
+A small network (`networks.picture_depth`) is trained on pictures of rooms.  Its depth of pictures
+of other rooms, mixed with the true depth, is a set like any other: the true shift and focal length
+of such a map are those under which its own points were seen, as for the maps of users' networks.
 """
 
 import itertools
@@ -13,17 +13,19 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
+from data.protocol import LICENCE
 from data.rooms.picture_sets import SIZE, SMALLER, Scene, read_scene, write_scenes
-from data.rooms.raw_writers import scene_seed, write_scannet_scene
+from data.rooms.raw_writers import ROOMS_LICENCE, scene_seed, write_scannet_scene
 from launch import compiled
+from train3d_jax.files import write_whole
 from train3d_jax.storage import weights
 from train3d_jax.training import picture_training
 
-TRAINING_SCENES, TRAINING_VIEWS = 1400, 5
-PREDICTED_SCENES, PREDICTED_VIEWS = 1800, 4
+TRAINING_SCENES, TRAINING_VIEWS = 900, 5
+PREDICTED_SCENES, PREDICTED_VIEWS = 1300, 4
 """Rooms and views of each, to train the network and to apply it.  Chosen."""
 
-STEPS, BATCH = 2600, 16
+STEPS, BATCH = 1700, 16
 """Of the network's training.  Chosen: six passes."""
 
 SHARE = (0.15, 1.0)
@@ -48,8 +50,8 @@ def write_raw(out: Path, seed: int, share: float, num_workers: int) -> int:
       The number of maps.
     """
     scenes = [max(2, round(share * count)) for count in (TRAINING_SCENES, PREDICTED_SCENES)]
-    training = write_scenes(out / "training", scenes[0], TRAINING_VIEWS, 10 * seed, num_workers)
-    applied = write_scenes(out / "applied", scenes[1], PREDICTED_VIEWS, 10 * seed + 1, num_workers)
+    training = write_scenes(out / "training", scenes[0], TRAINING_VIEWS, seed, num_workers)
+    applied = write_scenes(out / "applied", scenes[1], PREDICTED_VIEWS, seed + 1, num_workers)
     compiled.start()
     params = _trained(training, max(2, round(share * STEPS)), seed)
     weights.write(out / "network", params, {"steps": STEPS, "seed": seed})
@@ -58,6 +60,7 @@ def write_raw(out: Path, seed: int, share: float, num_workers: int) -> int:
         rng = np.random.default_rng(scene_seed(seed, 2, number))
         depth = with_errors(scene.depth, _predicted(params, scene), rng)
         write_scannet_scene(out / "raw", f"scene{number:04d}_00", scene.views(depth))
+    write_whole(out / "raw" / LICENCE, f"{ROOMS_LICENCE}\n".encode())
     return len(applied) * PREDICTED_VIEWS
 
 

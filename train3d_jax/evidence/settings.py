@@ -136,11 +136,6 @@ def network_settings(space: Space) -> EvidenceSettings:
     A network weights each pair, so it may evaluate more of them than in its training: the field of
     view of noisy rendered rooms improves by 0.1 degree, of real depth by 0.1 to 0.4.
     """
-    return before_records(space)
-
-
-def before_records(space: Space) -> EvidenceSettings:
-    """Those of networks that were saved before settings were stored with them: fixed for ever."""
     nodes, bins = (12, 192) if space == "depth" else (32, 96)
     return EvidenceSettings(
         windows=WindowSettings(

@@ -1,8 +1,9 @@
 """A small network from a picture to depth, for its errors.
 
-Its maps are not meant to be good.  Where a picture leaves depth open, a network answers with what is
-usual, and its errors are of a kind: far ranges flattened, corners rounded, edges smeared, walls
-turned towards the mean.  Maps with such errors are training data (`launch.shipped_weights.predicted`).
+Its maps are not meant to be good.  Where a picture leaves depth open, a network answers with what
+is usual, and its errors are of a kind: far ranges flattened, corners rounded, edges smeared, walls
+turned towards the mean.  Maps with such errors are training data, see
+`launch.shipped_weights.predicted`.
 
 A U-Net (Ronneberger et al., arXiv 1505.04597) with group normalisation.
 """
