@@ -13,8 +13,7 @@ from PIL import Image
 import train3d_jax
 from train3d_jax import load_model, recover
 from train3d_jax.errors import UserError
-from train3d_jax.evidence import fusion
-from train3d_jax.inference import map_checks
+from train3d_jax.inference import estimates, map_checks
 from train3d_jax.inference import recovery as inference
 from train3d_jax.inference.arrays import depth_maps
 from train3d_jax.storage import weights
@@ -207,7 +206,7 @@ def stand_in(blocks):
     """An answer that costs nothing."""
     count = len(blocks.size)
     numbers, intervals = np.ones(count), np.ones((count, 2))
-    flags = dict.fromkeys(fusion.FLAGS, np.zeros(count, bool))
+    flags = dict.fromkeys(estimates.FLAGS, np.zeros(count, bool))
     return inference.Estimates(
         numbers > 0, numbers, numbers, intervals, intervals, np.ones((count, 3)), numbers < 0,
         numbers, numbers, numbers, flags,

@@ -6,12 +6,12 @@ from clip_evidence import SIGMAS, bump, evidence, log_width
 
 from train3d_jax.api import load_model
 from train3d_jax.errors import UserError
-from train3d_jax.evidence import fusion
 from train3d_jax.evidence.targets import focal_bins, ratio_bins
 from train3d_jax.geometry import affine
 from train3d_jax.geometry.camera import initial_focal
-from train3d_jax.inference import clips, map_checks
+from train3d_jax.inference import clips, estimates, map_checks
 from train3d_jax.inference import recovery as inference
+from train3d_jax.inference.clip_recovery import Pooled
 from train3d_jax.inference.map_checks import MapCheck
 from train3d_jax.inference.recovery import Estimates
 
@@ -51,7 +51,7 @@ def asked(monkeypatch):
         shift = np.where(np.isnan(values.offset), values.shift, scale * values.offset - offset)
         numbers = (np.where(solvable, x, np.nan) for x in (shift, values.focal))
         nothing, ones = np.zeros(count, bool), np.ones(count)
-        flags = dict.fromkeys(fusion.FLAGS, solvable)
+        flags = dict.fromkeys(estimates.FLAGS, solvable)
         two, three = np.ones((count, 2)), np.ones((count, 3))
         return Estimates(solvable, *numbers, two, two, three, nothing, scale, offset, ones, flags)
 
@@ -88,10 +88,26 @@ def test_with_clip_all_maps_have_one_camera_one_scale_and_one_shift(asked, model
     np.testing.assert_allclose(shape.depth[right], shape.a[0] * maps[right] + shape.b[0], rtol=1e-5)
     low, high = shape.shift_interval[right].T
     assert ((low < shape.shift[right]) & (shape.shift[right] < high)).all()
-    # A map that is unlike the others is no reason to doubt their camera.
-    assert [set(fusion.FLAGS) - set(flags) for flags in shape.flags if flags] == (
-        [{"hint_disagrees"}] * 19
+    # A map that is unlike the others is no reason to doubt their camera, whose interval is narrow.
+    assert [set(estimates.FLAGS) - set(flags) for flags in shape.flags if flags] == (
+        [{"hint_disagrees", "focal_uncertain"}] * 19
     )
+
+
+@pytest.mark.parametrize(
+    ("interval", "raised"), [((30.0, 61.0), True), ((30.0, 59.0), False), ((40.0, 40.0), False)]
+)
+def test_the_interval_of_the_whole_clip_says_whether_its_focal_length_is_uncertain(
+    interval, raised
+):
+    count, solvable = 3, np.array([True, False, True])
+    for alone in (solvable, np.zeros(count, bool)):
+        found = Estimates(
+            solvable, *np.ones((2, count)), *np.ones((2, count, 2)), np.ones((count, 3)),
+            np.zeros(count, bool), *np.ones((3, count)), {"focal_uncertain": alone},
+        )  # fmt: skip
+        clip = Pooled(clips.Camera(40.0, interval), inference.Known()).applied(found)
+        np.testing.assert_array_equal(clip.flags["focal_uncertain"], solvable & raised)
 
 
 def test_with_frame_each_map_has_the_shift_that_its_neighbours_support(asked, model):

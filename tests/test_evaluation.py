@@ -131,8 +131,8 @@ def test_the_truth_as_an_answer_has_no_error_and_another_answer_has(space):
     answers = np.array([[focal, shift], [1.2 * focal, shift], [focal, shift + 0.2]])
     errors = np.asarray(
         errors_of(
-            *answers.T, case.pixels, case.values, case.points, case.mask, case.size[1], focal,
-            shift, space=space,
+            *answers.T, case.pixels, case.values, case.points, case.mask, case.size,
+            case.intrinsics, focal, shift, space=space,
         )
     )  # fmt: skip
     found = [dict(zip(ERRORS, row, strict=True)) for row in errors]
@@ -305,7 +305,8 @@ def test_the_report_counts_scenes_what_is_unsolved_and_what_is_worse_than_consta
     assert b"NaN" not in summary.as_json(output)
     assert str(tmp_path / "out") not in summary.as_json(output).decode()
     table = tables.as_table(output)
-    assert table.count(NOTHING) == 3 and "all: 5 views, 4 scenes" in table
+    # Two tables for each set, and two of all.
+    assert table.count(NOTHING) == 6 and "all: 5 views, 4 scenes" in table
     rows = list(csv.DictReader(io.StringIO(summary.as_csv(ROWS, evaluated()).decode())))
     assert len(rows) == 5 * len(ROWS) and rows[0]["shift_held"] == "" and rows[2]["map"] == "m0"
 

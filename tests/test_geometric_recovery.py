@@ -84,10 +84,14 @@ def test_flags_tell_what_is_wrong_with_a_map(geometric):
     holed = np.where((np.indices(ROOMS[1].shape) < 28).all(0), ROOMS[1], 0)
     sky = ROOMS[2].copy()
     sky[:1, :60] = 500.0
-    flags = by_geometry([wall, holed, sky]).flags
+    found = by_geometry([wall, holed, sky])
+    flags = found.flags
     np.testing.assert_array_equal(flags["near_planar"], [True, False, False])
     np.testing.assert_array_equal(flags["few_valid_pixels"], [False, True, False])
     assert flags["out_of_training_range"][2]
+    low, high = found.focal_interval.T
+    np.testing.assert_array_equal(flags["focal_uncertain"], high > 2 * low)
+    assert flags["focal_uncertain"][0]
     for raised in geometric.flags.values():
         assert not raised.any()
 

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from train3d_jax.geometry import metrics
+from train3d_jax.geometry import camera, metrics
 
 point_error = jax.jit(metrics.point_error)
 EVERYTHING = np.ones(50, bool)
@@ -81,3 +81,25 @@ def test_points_within_a_quarter_are_counted_at_the_best_scale():
     np.testing.assert_allclose(errors.mean, 10 / 40 * 0.5, rtol=1e-3)
     np.testing.assert_array_equal(errors.mean, metrics.point_error(cloud, true, mask))
     assert metrics.point_errors(cloud, true, np.zeros(50, bool)).within == 0
+
+
+@pytest.mark.parametrize("size", [(90, 130), (40, 200)])
+@pytest.mark.parametrize("fov", [20, 60, 110])
+def test_the_error_of_rays_is_the_mean_angle_over_all_pixels(size, fov):
+    height, width = size
+    true = camera.centred_intrinsics(float(camera.degrees_to_focal(fov, width)), *size)
+    true[:2, 2] += 4, -3
+    focals = true[0, 0] * np.array([0.8, 1.0, 1.3])
+    found = metrics.ray_error(camera.centred_intrinsics(focals, *size), true, size)
+    pixels = camera.pixel_grid(height, width).reshape(-1, 2)
+    for error, focal in zip(np.asarray(found), focals, strict=True):
+        estimated = camera.centred_intrinsics(focal, *size)
+        one, other = (
+            rays / np.linalg.norm(rays, axis=-1, keepdims=True)
+            for matrix in (estimated, true)
+            for rays in [camera.unproject_pixels(pixels, np.ones(len(pixels)), matrix)]
+        )
+        angles = 2 * np.arcsin(np.linalg.norm(one - other, axis=-1) / 2)
+        # An even grid of places stands for all pixels.
+        np.testing.assert_allclose(error, np.rad2deg(angles.mean()), rtol=1e-3)
+    assert metrics.ray_error(true, true, size) < 1e-5

@@ -7,8 +7,8 @@ from broken_files import whole_files
 from raw_files import put
 
 from train3d_jax import UserError, load_model, read_depth, recover
-from train3d_jax.evidence import fusion
 from train3d_jax.geometry import camera
+from train3d_jax.inference import estimates
 from train3d_jax.inference import recovery as inference
 
 VALUES, CAMERA = box_room(0)
@@ -96,7 +96,7 @@ def test_a_map_without_an_answer_has_no_numbers_and_no_depth():
 def test_in_disparity_space_the_straight_depth_is_the_inverse(monkeypatch):
     def recover_blocks(networks, blocks, known, method, space, at_once, segments):
         numbers = np.ones(len(blocks.size))
-        pairs, flags = np.ones((len(numbers), 2)), dict.fromkeys(fusion.FLAGS, numbers < 0)
+        pairs, flags = np.ones((len(numbers), 2)), dict.fromkeys(estimates.FLAGS, numbers < 0)
         by_map, wins = np.ones((len(numbers), 3)), numbers < 0
         answers = [
             numbers,

@@ -1,5 +1,7 @@
 """One focal length for a folder: estimated from all maps, and the same for every map."""
 
+import json
+
 import numpy as np
 import pytest
 from box_rooms import box_room
@@ -43,7 +45,12 @@ def test_all_maps_get_the_camera_that_they_agree_on(tmp_path, solver, evidence, 
     rows = [row for row in rows_of(tmp_path / "out") if not row["error"]]
     assert {float(row["focal_px"]) for row in rows} == {SIZE[0] * SIZE[1]}
     assert {(row["focal_low_px"], row["focal_high_px"]) for row in rows} == {("10.0", "90.0")}
-    assert "from 9 of 11 maps" in capsys.readouterr().out
+    output = capsys.readouterr().out
+    assert "from 9 of 11 maps" in output
+    # The interval is that of all maps, and so is its flag; each remedy is printed once.
+    assert all("focal_uncertain" in row["flags"].split() for row in rows)
+    counted = json.loads((tmp_path / "out" / "summary.json").read_text())["flags"]
+    assert counted["focal_uncertain"] == 9 and output.count("factor of 2; give") == 1
 
 
 def test_of_a_huge_folder_an_even_share_is_asked_for_the_camera(

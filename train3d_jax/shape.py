@@ -7,11 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Float32
 
-from train3d_jax.evidence import fusion
 from train3d_jax.geometry import camera, depth_maps
 from train3d_jax.geometry.affine import Space
 from train3d_jax.inference.clip_recovery import Pooled
-from train3d_jax.inference.estimates import Estimates
+from train3d_jax.inference.estimates import FLAGS, Estimates
 
 Number = Float[np.ndarray, "*maps"] | np.floating
 """One number for each map: an array, or a scalar for a single map."""
@@ -44,7 +43,7 @@ class Shape:
         logarithm.
       b: see `a`.
       flags: names of the flags that are raised, a tuple; for several maps a tuple of one for each.
-        Of `fusion.FLAGS`, `map_checks.FLAGS` and `lines.pictures.FLAGS`.
+        Of `estimates.FLAGS`, `map_checks.FLAGS` and `lines.pictures.FLAGS`.
       solvable: whether there is an answer.
       gravity: the direction down in camera axes (x right, y down, z forward), of unit length, (3,),
         as the lines of the picture tell it; NaN where they do not, or there is no picture.
@@ -128,7 +127,7 @@ def shape_of(
     masks = [depth > 0 for depth in depths]
     widths = [values.shape[1] for values in maps]
     raised = tuple(
-        (*(name for name in fusion.FLAGS if found.flags[name][i]), *others)
+        (*(name for name in FLAGS if found.flags[name][i]), *others)
         for i, others in enumerate(flags)
     )
     unknown = np.full(len(maps), np.nan)

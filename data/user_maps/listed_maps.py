@@ -8,6 +8,7 @@ It is a list of rows, one a map:
     metres_per_unit   what the file's values are multiplied with
     invalid           a value that means missing, besides 0, or a list of them; may be absent
     scene             may be absent; maps of one scene are not independent
+    source            where the map is from, such as a dataset; may be absent
     space             may be absent; "depth" is all that is read
 """
 
@@ -38,12 +39,14 @@ class TrueMap(NamedTuple):
       scene: that it shows; empty where it is not known.
       depth: metres, float32 (H, W), 0 where missing.
       intrinsics: (3, 3) float64 in pixels; the principal point is inside of the image.
+      source: where it is from, such as a dataset; empty where that is not known.
     """
 
     name: str
     scene: str
     depth: np.ndarray
     intrinsics: np.ndarray
+    source: str = ""
 
     @property
     def size(self) -> tuple[int, int]:
@@ -84,7 +87,7 @@ class ListedMaps:
             metres = np.where(np.isfinite(metres) & (metres > 0), metres, np.float32(0))
         fx, fy, cx, cy = (float(row[key]) for key in _NUMBERS[:4])
         camera = intrinsics_matrix(fx, fy, cx, cy)
-        return TrueMap(self.name(index), self.scene(index), metres, camera)
+        return TrueMap(self.name(index), self.scene(index), metres, camera, self.source(index))
 
     def name(self, index: int) -> str:
         """The name of a map: its file without the suffix; `row 3` where the row names no file."""
@@ -93,8 +96,11 @@ class ListedMaps:
 
     def scene(self, index: int) -> str:
         """The scene that a map shows; empty where its row names none."""
-        row = self._rows[index]
-        return str(row.get("scene") or "") if isinstance(row, dict) else ""
+        return self._text(index, "scene")
+
+    def source(self, index: int) -> str:
+        """Where a map is from; empty where its row does not say."""
+        return self._text(index, "source")
 
     def file(self, index: int) -> Path:
         """The file of a map; the manifest itself where the row names none."""
@@ -114,6 +120,10 @@ class ListedMaps:
         if not _is_file_name(named):
             raise DataError(self._path, f"{self._which(index)} names no file as its rgb")
         return self._found(named)
+
+    def _text(self, index: int, key: str) -> str:
+        row = self._rows[index]
+        return str(row.get(key) or "") if isinstance(row, dict) else ""
 
     def _found(self, named: str) -> Path:
         here = self._path.parent / named

@@ -28,8 +28,10 @@ class Case(NamedTuple):
       view_number: of the view among those of its map.
       name: of the map.
       scene: that it shows; empty where it is not known.
+      source: where the map is from; empty where it is not known.
       share: of the largest window about the principal point that was kept.
       size: height and width in pixels.
+      intrinsics: true ones, (3, 3) in pixels.
       truth: what is to be estimated.
       hinted_focal: the true focal length with an error of `HINT_SIGMA`, pixels.
       blocks: of the distorted map, without a batch axis.
@@ -45,8 +47,10 @@ class Case(NamedTuple):
     view_number: int
     name: str
     scene: str
+    source: str
     share: float
     size: tuple[int, int]
+    intrinsics: np.ndarray
     truth: Truth
     hinted_focal: float
     blocks: clouds.Blocks
@@ -82,8 +86,10 @@ def make_case(
         *seeds[1:],
         name=true_map.name,
         scene=true_map.scene,
+        source=true_map.source,
         share=view.share,
         size=(height, width),
+        intrinsics=view.intrinsics,
         truth=truth,
         hinted_focal=truth.focal * math.exp(hint_error),
         blocks=without_batch(recovery.make_blocks([view.values])),

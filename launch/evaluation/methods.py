@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
@@ -47,10 +47,14 @@ LEAST_VALUE = 1e-3
 infinity or behind the camera, and their errors would hide those of all other views."""
 
 ERRORS = (
-    "focal_error", "fov_error_deg", "shift_error", "ratio_error", "point_error", "points_within",
+    "focal_error", "fov_error_deg", "fov_y_error_deg", "ray_error_deg", "shift_error",
+    "ratio_error", "point_error", "points_within",
 )  # fmt: skip
-COLUMNS = (*ERRORS, "focal_px", "shift", "solved", "focal_held", "shift_held")
-"""Numbers of each view and row.  The last three are 0 or 1; the last two are NaN where there is no
+COLUMNS = (
+    *ERRORS, "focal_px", "shift", "focal_interval_factor", "solved", "focal_held", "shift_held",
+)  # fmt: skip
+"""Numbers of each view and row.  The factor is the upper over the lower end of the interval of the
+focal length.  The last three are 0 or 1.  The factor and the last two are NaN where there is no
 interval."""
 
 
@@ -147,11 +151,12 @@ class Methods:
                     (row.shift_interval, true.shift),
                 )
             ]
-            rows.append([taken.focal[number], taken.shift[number], solved, *held])
+            factor = _factor(row.focal_interval, number) if solved else np.nan
+            rows.append([taken.focal[number], taken.shift[number], factor, solved, *held])
         values = np.array(rows, np.float64)
         errors = errors_of(
             values[:, 0], values[:, 1], case.pixels, case.values, case.points, case.mask,
-            case.size[1], true.focal, true.shift, space=self._space,
+            case.size, case.intrinsics, true.focal, true.shift, space=self._space,
         )  # fmt: skip
         return np.c_[np.asarray(errors, np.float64), values]
 
@@ -214,6 +219,11 @@ class Methods:
         )
 
 
+def best_method(rows: Sequence[str]) -> str:
+    """The row of the best method: the networks', or geometry's without networks."""
+    return next(row for row in reversed(rows) if row in get_args(Method))
+
+
 def with_lines(method: str) -> str:
     """The row of a method that is also given lines."""
     return f"{method}, {LINES}"
@@ -240,6 +250,13 @@ def _holds(interval: np.ndarray | None, number: int, value: float) -> float:
     return float(low <= value <= high)
 
 
+def _factor(interval: np.ndarray | None, number: int) -> float:
+    if interval is None:
+        return np.nan
+    low, high = interval[number]
+    return float(high / low)
+
+
 @functools.partial(jax.jit, static_argnames="space")
 def errors_of(
     focal: jax.Array,
@@ -248,12 +265,15 @@ def errors_of(
     values: jax.Array,
     true_points: jax.Array,
     mask: jax.Array,
-    width: int,
+    size: tuple[int, int],
+    intrinsics: jax.Array,
     true_focal: float,
     true_shift: float,
     space: affine.Space,
 ) -> jax.Array:
     """`ERRORS` of the estimates of all rows for one view, (rows, len(ERRORS))."""
+    height, width = size
+    cameras = camera.centred_intrinsics(focal, height, width)
     points = straight_points(focal, shift, pixels, values, space)
     off = metrics.point_errors(points, true_points, mask)
     ratio, true_ratio = affine.shift_to_ratio(shift), affine.shift_to_ratio(true_shift)
@@ -261,6 +281,8 @@ def errors_of(
         [
             metrics.focal_error(focal, true_focal),
             metrics.fov_error(focal, true_focal, width),
+            metrics.fov_error(focal, true_focal, height),
+            metrics.ray_error(cameras, intrinsics, size),
             metrics.shift_error(shift, true_shift),
             jnp.abs(ratio - true_ratio),
             off.mean,

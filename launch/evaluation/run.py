@@ -47,6 +47,7 @@ class Measured(NamedTuple):
       table: shape (rows, `methods.COLUMNS`).
       with_lines: as of `methods.Tables`.
       picture: what became of it, one of `pictures.STATES`; empty where there is none.
+      source: where the map is from; empty where it is not known.
     """
 
     map_number: int
@@ -58,6 +59,7 @@ class Measured(NamedTuple):
     table: np.ndarray
     with_lines: Mapping[str, np.ndarray] = MappingProxyType({})
     picture: str = ""
+    source: str = ""
 
 
 class EvaluatedSet(NamedTuple):
@@ -151,7 +153,7 @@ class _Run:
         for case, tables in zip(group, self._methods.measure(group, best), strict=True):
             yield Measured(
                 case.map_number, case.view_number, case.name, case.scene, case.share, case.truth,
-                *tables, case.seen.state,
+                *tables, case.seen.state, case.source,
             )  # fmt: skip
 
     def _pooled(self, found: Sequence[Clip], name: str) -> Iterator[Pooled]:

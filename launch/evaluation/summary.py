@@ -19,14 +19,26 @@ from launch.evaluation.methods import (
     CONSTANT_FOV,
     CONSTANT_RATIO,
     ERRORS,
+    best_method,
     with_lines,
 )
 from launch.evaluation.pictures import STATES, UNREADABLE
 from launch.evaluation.run import EvaluatedSet, Measured
+from launch.evaluation.sources import by_source
 from train3d_jax import __version__
 from train3d_jax.evaluation.bootstrap import RESAMPLES, Resamples, share_of, spread
+from train3d_jax.evaluation.ranking import (
+    AUC_FLOOR_DEG,
+    AUC_THRESHOLDS_DEG,
+    flagged,
+    recall_auc,
+)
+from train3d_jax.inference.estimates import FOCAL_UNCERTAIN, UNCERTAIN_FACTOR
 
 _COLUMN = {name: number for number, name in enumerate(COLUMNS)}
+
+ANGLES = ("fov_error_deg", "fov_y_error_deg")
+"""Errors whose recall is reported: of the horizontal and of the vertical field of view."""
 
 MUCH_WORSE_DEG = 2.0
 """Error of the field of view that lines add to a view, above which it is counted.  Chosen."""
@@ -49,6 +61,7 @@ def report(
             "views_left_out": result.left_out,
             "best_constants": result.best._asdict(),
             **_aggregates(rows, _views([result]), config.seed),
+            **_of_sources(rows, result.views),
             **_of_clips(result.clips, alone=True),
             **_of_lines(rows, _views([result]), result.clips, config.seed, alone=True),
         }
@@ -64,6 +77,7 @@ def report(
             "constant_guess": {"fov": CONSTANT_FOV, "ratio": CONSTANT_RATIO},
             "points_per_view": NUM_POINTS,
             "resamples": RESAMPLES,
+            "uncertain_factor": UNCERTAIN_FACTOR,
             "data": sets,
             "overall": {
                 **_aggregates(rows, views, config.seed),
@@ -99,12 +113,38 @@ def _aggregates(rows: Sequence[str], views: _Views, seed: int) -> dict[str, Any]
         column = {name: tables[:, number, place] for name, place in _COLUMN.items()}
         aggregates[row] = {
             "errors": {name: spread(column[name], resamples)._asdict() for name in ERRORS},
+            "auc_percent": {name: _auc(column[name]) for name in ANGLES},
             "focal_coverage": share_of(column["focal_held"]),
             "shift_coverage": share_of(column["shift_held"]),
+            FOCAL_UNCERTAIN: _flagged(column),
             "unsolved": int((column["solved"] == 0).sum()),
             "worse_than_best_constants": float((column["point_error"] > best).mean()),
         }
     return {"views": len(views), "scenes": resamples.num_scenes, "rows": aggregates}
+
+
+def _auc(errors: np.ndarray) -> dict[str, float]:
+    """GeoCalib's area under the recall curve, per cent, by threshold in degrees."""
+    areas = recall_auc(errors, AUC_THRESHOLDS_DEG, AUC_FLOOR_DEG)
+    return {f"{degrees:g}": area for degrees, area in zip(AUC_THRESHOLDS_DEG, areas, strict=True)}
+
+
+def _flagged(column: dict[str, np.ndarray]) -> dict[str, Any] | None:
+    """Shares of the views with an interval whose focal length is uncertain; None without any."""
+    has_interval = ~np.isnan(column["focal_interval_factor"])
+    if not has_interval.any():
+        return None
+    raised = column["focal_interval_factor"][has_interval] > UNCERTAIN_FACTOR
+    return flagged(column["fov_error_deg"][has_interval], raised)._asdict()
+
+
+def _of_sources(rows: Sequence[str], views: Sequence[Measured]) -> dict[str, Any]:
+    """`sources` of a report: the best method by source; nothing where no map has one."""
+    if not any(view.source for view in views):
+        return {}
+    best = best_method(rows)
+    place = list(rows).index(best)
+    return {"sources": {best: by_source(views, [view.table[place] for view in views])}}
 
 
 def _of_lines(
@@ -144,7 +184,20 @@ def _of_lines(
             without = np.stack([view.table[list(rows).index(method)] for _, view in counted])
             given = np.stack([view.with_lines[method] for _, view in counted])
             part["differences"][method] = _difference(given - without, resamples)
+        part |= _of_sources_with_lines(rows, [view for _, view in counted], alone)
     return {"lines": part | _of_clips(clips, alone, lines=True)}
+
+
+def _of_sources_with_lines(
+    rows: Sequence[str], counted: Sequence[Measured], alone: bool
+) -> dict[str, Any]:
+    """`sources` of the views whose picture counts, with the best method without and with lines."""
+    part = _of_sources(rows, counted) if alone else {}
+    if part:
+        best = best_method(rows)
+        given = [view.with_lines[best] for view in counted]
+        part["sources"][with_lines(best)] = by_source(counted, given)
+    return part
 
 
 def _difference(change: np.ndarray, resamples: Resamples) -> dict[str, Any]:
@@ -219,14 +272,15 @@ def as_csv(rows: Sequence[str], evaluated: Sequence[EvaluatedSet]) -> bytes:
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(
-        ("data", "map", "scene", "view", "crop_share", "true_focal_px", "true_fov_deg",
+        ("data", "map", "scene", "source", "view", "crop_share", "true_focal_px", "true_fov_deg",
          "true_ratio", "row", *COLUMNS)
     )  # fmt: skip
     for result in evaluated:
         for view in result.views:
             truth = view.truth
             numbers = (view.share, truth.focal, truth.fov, truth.ratio)
-            head = (result.name, view.name, view.scene, view.view_number, *map(_short, numbers))
+            named = (result.name, view.name, view.scene, view.source, view.view_number)
+            head = (*named, *map(_short, numbers))
             further = [(with_lines(method), row) for method, row in view.with_lines.items()]
             for row, values in (*zip(rows, view.table, strict=True), *further):
                 writer.writerow((*head, row, *map(_short, values)))

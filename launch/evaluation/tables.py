@@ -4,8 +4,10 @@ from typing import Any
 
 from launch.evaluation.clips import LEAST_MAPS
 from launch.evaluation.methods import LINES, with_lines
-from launch.evaluation.summary import MUCH_WORSE_DEG
+from launch.evaluation.summary import ANGLES, MUCH_WORSE_DEG
 from launch.recovery.folder import printable
+from train3d_jax.evaluation.ranking import AUC_THRESHOLDS_DEG
+from train3d_jax.inference.estimates import FOCAL_UNCERTAIN
 
 _HEADS = (
     ("field of view, degrees", 24), ("focal", 7), ("shift", 7), ("ratio", 7), ("points", 8),
@@ -21,6 +23,13 @@ _CLIP = "{:>4}{:>7}{:>8}{:>8}{:>17}{:>8}{:>6}"
 _MOST_CLIPS = 40
 """Lines of a table of clips; chosen, a screen."""
 
+_FLAGGED = ("worst_tenth", "better_half")
+_ANGLES = "{:>20}{:>16}{:>17}{:>16}"
+
+_SOURCE = "{:>5}{:>7}{:>15}{:>9}{:>8}{:>13}"
+_MOST_SOURCES = 40
+"""Sources in a table; chosen, a screen."""
+
 
 def as_table(report: dict[str, Any]) -> str:
     """A table for each data set, and one of all where there are several."""
@@ -34,10 +43,17 @@ def as_table(report: dict[str, Any]) -> str:
             best = part["best_constants"]
             title += f"; best constants {best['fov']:.1f} degrees, near/far {best['ratio']:.3f}"
         tables.append(_table(title, part["rows"]))
+        tables.append(_table_of_angles(name, part["rows"]))
+        if "sources" in part:
+            tables.append(_table_of_sources(name, part["sources"]))
         if "clips" in part:
             tables.append(_table_of_clips(f"{name}, clips", part["clips"]))
         if "lines" in part:
             tables.append(_table_of_lines(name, part["lines"]))
+            if part["lines"]["rows"]:
+                tables.append(_table_of_angles(f"{name}, {LINES}", part["lines"]["rows"]))
+            if "sources" in part["lines"]:
+                tables.append(_table_of_sources(f"{name}, {LINES}", part["lines"]["sources"]))
             if "clips" in part["lines"]:
                 tables.append(_table_of_clips(f"{name}, clips, {LINES}", part["lines"]["clips"]))
     return "\n\n".join(tables)
@@ -64,6 +80,58 @@ def _table(title: str, rows: dict[str, Any]) -> str:
         )
         cells = zip(texts, _HEADS, strict=True)
         lines.append(f"{row:30}" + "".join(f"{text:>{width}}" for text, (_, width) in cells))
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _table_of_angles(name: str, rows: dict[str, Any]) -> str:
+    at = "/".join(f"{degrees:g}" for degrees in AUC_THRESHOLDS_DEG)
+    heads = ("horizontal, %", "vertical, %", "rays, degrees", "flagged, %")
+    lines = [
+        f"{name}: AUC of the field of view, angle of viewing rays, and {FOCAL_UNCERTAIN}",
+        f"{'':30}" + _ANGLES.format(*heads),
+        f"{'':30}" + _ANGLES.format(at, at, "mean / median", "worst/better"),
+    ]
+    for row, aggregates in rows.items():
+        rays, flags = aggregates["errors"]["ray_error_deg"], aggregates[FOCAL_UNCERTAIN]
+        cells = _ANGLES.format(
+            *(
+                "/".join(f"{area:.0f}" for area in aggregates["auc_percent"][name].values())
+                for name in ANGLES
+            ),
+            f"{rays['mean']:.1f} / {rays['median']:.1f}",
+            "/".join(_percent(flags[part]) for part in _FLAGGED) if flags else "",
+        )
+        lines.append(f"{row:30}{cells}")
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _table_of_sources(name: str, by_row: dict[str, dict[str, Any]]) -> str:
+    """A line for each source; two where the best method is given with lines, too."""
+    first, *further = by_row
+    sources = [*by_row[first]]
+    width = 2 + max(len("mean errors"), *(len(printable(source)) for source in sources))
+    lines = [
+        f"{name}, {first} by source" + "".join(f"; below it {row}" for row in further),
+        f"{'mean errors':{width}}"
+        + _SOURCE.format("maps", "views", "field of view", "signed", "points", "held, %"),
+        f"{'':{width}}" + _SOURCE.format("", "", "mean / median", "degrees", "%", "focal/shift"),
+    ]
+    for source in sources[:_MOST_SOURCES]:
+        for row, found in by_row.items():
+            part, fov = found[source], found[source]["fov_error_deg"]
+            held = (_percent(part[name]) for name in ("focal_coverage", "shift_coverage"))
+            cells = _SOURCE.format(
+                part["maps"],
+                part["views"],
+                f"{fov['mean']:.1f} / {fov['median']:.1f}",
+                f"{part['signed_fov_error_deg']:+.1f}",
+                f"{100 * part['point_error']:.1f}",
+                "/".join(held),
+            )
+            label = printable(source) if row == first else f"  {LINES}"
+            lines.append(f"{label:{width}}{cells}")
+    if len(sources) > _MOST_SOURCES:
+        lines.append(f"and {len(sources) - _MOST_SOURCES} more sources in the JSON")
     return "\n".join(line.rstrip() for line in lines)
 
 

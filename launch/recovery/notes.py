@@ -8,7 +8,7 @@ import numpy as np
 from launch.recovery import pictures
 from launch.recovery.summary import Outcome
 from train3d_jax.evidence import forms
-from train3d_jax.inference import map_checks
+from train3d_jax.inference import estimates, map_checks
 from train3d_jax.inference.map_checks import MapCheck
 from train3d_jax.lines import pictures as lines_of_pictures
 
@@ -40,6 +40,12 @@ _OF_PICTURES = {
     ),
 }
 
+_OF_FOCAL = Note(
+    "the ends of its focal length's 90 % interval differ by more than a factor of "
+    f"{estimates.UNCERTAIN_FACTOR:g}",
+    "give what is known of the camera, as --fov_deg=60+-5, or the map's picture in --rgb",
+)
+
 
 def notes_of(check: MapCheck, negated: bool) -> dict[str, Note]:
     """Notes on the flags that a map may have and that its user can remove.
@@ -56,6 +62,7 @@ def notes_of(check: MapCheck, negated: bool) -> dict[str, Note]:
     )
     return {
         **_OF_PICTURES,
+        estimates.FOCAL_UNCERTAIN: _OF_FOCAL,
         **_of_form(check, negated),
         map_checks.REPEATED_VALUE: Note(
             shares, f"if they are missing, give --invalid={','.join(numbers)}"

@@ -70,7 +70,7 @@ class SharedCamera:
         self, file: DepthFile, estimate: Estimate, canonical: tuple[float, float]
     ) -> Estimate:
         """The estimate of a map whose camera, and shift, were known: with their intervals."""
-        estimate = estimate._replace(focal_interval=self.camera.interval)
+        estimate = estimate.with_focal_interval(self.camera.interval)
         if self.camera.used:
             # A map that is unlike the others is no reason to doubt their camera.
             flags = [flag for flag in estimate.flags if flag != "hint_disagrees"]

@@ -21,6 +21,8 @@ FLAG_TEXTS = {
     "out_of_training_range": "the estimate is at the border of its range, or the values have a "
     "spread beyond that of any training map",
     "solver_disagrees": "the intervals of network and geometry exclude each other's estimate",
+    "focal_uncertain": "the ends of the focal length's 90 % interval differ by more than a factor "
+    "of two",
     "near_far_swapped": "near and far look swapped: try --negate",
     "other_space": "depth looks like disparity, or the reverse: try the other --space",
     "repeated_value": "one extreme value fills much of the map: missing pixels? see --invalid",

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from train3d_jax.geometry import affine, camera
@@ -25,6 +26,43 @@ def fov_error(focal: Numbers, true_focal: Numbers, size: Numbers) -> Float[Array
     """Absolute error of the field of view across `size` pixels, in degrees."""
     difference = camera.focal_to_fov(focal, size) - camera.focal_to_fov(true_focal, size)
     return jnp.rad2deg(jnp.abs(difference))
+
+
+RAY_GRID = 64
+"""Places along each side of an image at which `ray_error` compares viewing rays.  Chosen: for
+fields of view of 20 to 110 degrees the mean is that over all pixels up to a ten-thousandth."""
+
+
+def ray_error(
+    intrinsics: Float[Either, "... 3 3"],
+    true_intrinsics: Float[Either, "... 3 3"],
+    size: tuple[Numbers, Numbers],
+) -> Float[Array, "..."]:
+    """Mean angle in degrees between estimated and true viewing rays, over the pixels of an image.
+
+    The angular error of ray directions of MapAnything (arXiv 2509.13414), which averages the angle
+    over all pixels of a picture, and then over pictures.  Here the mean is over an even grid of
+    `RAY_GRID` places a side, so that images of all sizes have one program.
+
+    Args:
+      intrinsics: in pixels, shape (..., 3, 3).
+      true_intrinsics: the same.
+      size: height and width in pixels.
+
+    Returns:
+      Shape (...).
+    """
+    along = (np.arange(RAY_GRID) + 0.5) / RAY_GRID
+    places = jnp.stack(jnp.meshgrid(along, along), -1).reshape(-1, 2)
+    height, width = size
+    pixels = places * jnp.stack([jnp.asarray(width), jnp.asarray(height)]) - 0.5
+    one, other = (
+        camera.unproject_pixels(pixels, jnp.ones(RAY_GRID**2), jnp.asarray(matrix))
+        for matrix in (intrinsics, true_intrinsics)
+    )
+    # The arc cosine of float32 has no small angles.
+    sine, cosine = jnp.linalg.norm(jnp.cross(one, other), axis=-1), (one * other).sum(-1)
+    return jnp.rad2deg(jnp.arctan2(sine, cosine)).mean(-1)
 
 
 def shift_error(shift: Numbers, true_shift: Numbers) -> Float[Array, "..."]:

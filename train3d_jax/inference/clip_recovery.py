@@ -43,10 +43,8 @@ class Pooled:
     def applied(self, found: Estimates) -> Estimates:
         """The estimates of all frames with the intervals that the clip gives them."""
         solvable = found.solvable[:, None]
-        found = found._replace(
-            focal=np.where(found.solvable, self.camera.focal, np.nan),
-            focal_interval=np.where(solvable, self.camera.interval, np.nan),
-        )
+        found = found._replace(focal=np.where(found.solvable, self.camera.focal, np.nan))
+        found = found.with_focal_interval(np.where(solvable, self.camera.interval, np.nan))
         if self.camera.used:
             # A map that is unlike the others is no reason to doubt their camera.
             doubted = found.solvable & self.camera.hint_disagrees

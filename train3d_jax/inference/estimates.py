@@ -3,8 +3,32 @@
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Bool, Real
 
+from train3d_jax.evidence import fusion
 from train3d_jax.geometry import affine
+
+FOCAL_UNCERTAIN = "focal_uncertain"
+
+FLAGS = (*fusion.FLAGS, FOCAL_UNCERTAIN)
+"""Those of `fusion`; the 90 % interval of the focal length is wide, see `is_uncertain`."""
+
+UNCERTAIN_FACTOR = 2.0
+"""Of the upper over the lower end of a 90 % interval of the focal length.  Chosen, between two
+factors that were measured on maps of no training on 2026-11-28: below 1.25 the field of view is 1
+degree off on average, above 2.5 it is 12 degrees off."""
+
+
+def is_uncertain(interval: Real[np.ndarray, "*maps 2"]) -> Bool[np.ndarray, "*maps"]:
+    """Whether the ends of a focal length's interval differ by more than `UNCERTAIN_FACTOR`.
+
+    Args:
+      interval: low and high end in one unit, shape (..., 2); NaN where there is none.
+
+    Returns:
+      Shape (...); False for an exact focal length, whose interval has no width, and for NaN.
+    """
+    return np.asarray(interval[..., 1] > UNCERTAIN_FACTOR * interval[..., 0])
 
 
 class LineFindings(NamedTuple):
@@ -45,7 +69,7 @@ class Estimate(NamedTuple):
       focal_interval: contains the focal length with 90 % probability; pixels.
       shift_interval: the same for the shift.
       focal_by_map: low end, median and high end of the focal length by the map alone, pixels.
-      flags: names of those of `fusion.FLAGS` that are raised.
+      flags: names of those of `FLAGS` that are raised.
     """
 
     focal: float
@@ -56,6 +80,12 @@ class Estimate(NamedTuple):
     shift_interval: tuple[float, float]
     focal_by_map: tuple[float, float, float]
     flags: tuple[str, ...]
+
+    def with_focal_interval(self, interval: tuple[float, float]) -> "Estimate":
+        """The same with another interval of the focal length, in pixels, and its flag."""
+        flags = [flag for flag in self.flags if flag != FOCAL_UNCERTAIN]
+        flags += [FOCAL_UNCERTAIN] * bool(is_uncertain(np.array(interval)))
+        return self._replace(focal_interval=interval, flags=tuple(flags))
 
 
 class Estimates(NamedTuple):
@@ -75,7 +105,7 @@ class Estimates(NamedTuple):
       canonical_offset: canonical units, shape (B,).
       unit: factor on a and b that gives metres (or 1 / metres), shape (B,); 1 without a network for
         the scale, and then the unit is arbitrary.
-      flags: for each of `fusion.FLAGS` whether it is raised, shape (B,):
+      flags: for each of `FLAGS` whether it is raised, shape (B,):
         near_planar: nearly all planes have one direction, or no surface is flat, so the focal
           length is unobservable;
         few_valid_pixels: less than a tenth of the map's pixels hold values;
@@ -83,7 +113,8 @@ class Estimates(NamedTuple):
           spread as in no room;
         solver_disagrees: the intervals of network and geometry exclude each other's median;
         hint_disagrees: the map and what is known of its focal length exclude each other.  Of a
-          hint with a width and the map the wider evidence is taken, a known value stays.
+          hint with a width and the map the wider evidence is taken, a known value stays;
+        focal_uncertain: the ends of `focal_interval` differ by more than `UNCERTAIN_FACTOR`.
       lines: what lines of pictures say; None where no map was given a picture.
     """
 
@@ -99,6 +130,11 @@ class Estimates(NamedTuple):
     unit: np.ndarray
     flags: dict[str, np.ndarray]
     lines: LineFindings | None = None
+
+    def with_focal_interval(self, interval: Real[np.ndarray, "maps 2"]) -> "Estimates":
+        """The same with other intervals of the focal length, in pixels, and their flag."""
+        flags = {**self.flags, FOCAL_UNCERTAIN: is_uncertain(interval)}
+        return self._replace(focal_interval=interval, flags=flags)
 
     def coefficients(self, space: affine.Space = "depth") -> tuple[np.ndarray, np.ndarray]:
         """Of each map a and b as of `Estimate`, shape (B,); depth and disparity give the same."""

@@ -162,12 +162,13 @@ def _estimates(found: dict[str, Any]) -> Estimates:
     def of_solvable(values: np.ndarray) -> np.ndarray:
         return np.where(solvable.reshape(-1, *[1] * (values.ndim - 1)), np.float64(values), np.nan)
 
+    focal_interval = of_solvable(found["focal"][:, ::2])
     return Estimates(
         solvable,
         of_solvable(found["shift"][:, 1]),
         of_solvable(found["focal"][:, 1]),
         of_solvable(found["shift"][:, ::2]),
-        of_solvable(found["focal"][:, ::2]),
+        focal_interval,
         of_solvable(found["focal_by_map"]),
         found["map_wins"],
         of_solvable(found["scale"]),
@@ -175,7 +176,7 @@ def _estimates(found: dict[str, Any]) -> Estimates:
         of_solvable(found["unit"]),
         found["flags"],
         _lines_of(found.get("lines"), solvable),
-    )
+    ).with_focal_interval(focal_interval)
 
 
 def _lines_of(found: dict[str, np.ndarray] | None, solvable: np.ndarray) -> LineFindings | None:
