@@ -183,10 +183,10 @@ def random_intrinsics(
 
 def _any_focal(rng: np.random.Generator) -> float:
     """A focal length over the diagonal."""
-    ends = sorted(math.log(fov_to_focal(math.radians(angle), 1.0)) for angle in DIAGONAL_DEG)
+    high, low = (math.log(fov_to_focal(math.radians(angle), 1.0)) for angle in DIAGONAL_DEG)
     if rng.random() < EVENLY_DRAWN_SHARE:
-        return math.exp(rng.uniform(*ends))
-    return math.exp(np.clip(rng.normal(*USUAL_LENS), *ends))
+        return math.exp(rng.uniform(low, high))
+    return math.exp(min(max(rng.normal(*USUAL_LENS), low), high))
 
 
 def _steps_back(rng: np.random.Generator, size: tuple[int, int], intrinsics: np.ndarray) -> float:

@@ -68,9 +68,9 @@ def garden(rng: np.random.Generator, surroundings: Surroundings) -> Room:
     size = rng.uniform(3, 15, 2)
     builder = RoomBuilder(rng, rectangle_plan(*size), height=5.0)
     if rng.random() < 0.5:
-        builder.parts.append(relief(rng, *(size + 10), rng.uniform(0.01, 0.25)))
+        builder.parts.append(relief(rng, size[0] + 10, size[1] + 10, rng.uniform(0.01, 0.25)))
     else:
-        builder.parts.append(box(*(size + 30), 0.5, -0.5))
+        builder.parts.append(box(size[0] + 30, size[1] + 30, 0.5, -0.5))
     for side in range(4):
         if rng.random() < 0.3:
             far = size[side % 2] / 2 + 0.5

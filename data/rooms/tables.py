@@ -129,7 +129,7 @@ def _goods(rng: np.random.Generator, width: float, depth: float, height: float) 
     parts, x, thing, left = [], -width / 2 + 0.05, box(0.1, 0.1, 0.1), 0
     while x < width / 2 - 0.05:
         if left == 0:
-            left = int(rng.choice([1, rng.integers(2, 8)]))
+            left = 1 if rng.random() < 0.5 else int(rng.integers(2, 8))
             thing = _packet(rng, height) if rng.random() < 0.7 else _thing(rng)
             thing = transform(thing, np.eye(3) * min(1, height / np.ptp(thing.vertices[:, 2])))
         across = float(np.ptp(thing.vertices[:, 0]))
@@ -253,7 +253,8 @@ def _tumbled(rng: np.random.Generator, mesh: Mesh) -> Mesh:
         turn = rotation(axis, rng.uniform(0, 7) if free else quarter) @ turn
     turned = transform(mesh, turn)
     low, high = turned.vertices.min(0), turned.vertices.max(0)
-    return place(turned, *(-(low + high) / 2)[:2], -low[2])
+    middle = (low + high) / 2
+    return place(turned, -middle[0], -middle[1], -low[2])
 
 
 def _dropped(
@@ -277,7 +278,7 @@ def _dropped(
         near = np.linalg.norm(places - place_xy, axis=1) < 0.7 * (radii + radius)
         # Parts sink between others, so not all of their height counts.
         height = 0.6 * float(tops[near].max()) if near.any() else 0.0
-        dropped.append(place(one, *place_xy, base + height))
+        dropped.append(place(one, place_xy[0], place_xy[1], base + height))
         places = np.concatenate([places, [place_xy]])
         tops, radii = np.append(tops, height + extent[2]), np.append(radii, radius)
     return dropped
