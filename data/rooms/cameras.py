@@ -100,7 +100,8 @@ HABITS: dict[Surroundings, Habits] = {
         all_lenses=True,
         aspects=ALL_ASPECTS,
         other_aspects=0.6,
-        scale=0.7,
+        scale=0.35,
+        nearest_m=0.3,
         scanned=0.1,
     ),
 }

@@ -35,7 +35,7 @@ PROBE_SIZE = (18, 24)
 SCANNER_ROWS = (16, 128)
 SCANNER_DEG = (-24.8, 2.0)
 SCANNED_PIXELS = 0.5
-LEAST_SCANNED = 0.05
+LEAST_SCANNED = 0.35
 # A room is replaced after so many rejected draws per view.
 DRAWS_PER_VIEW = 40
 
