@@ -40,13 +40,11 @@ def main() -> None:
         forms.make(sets, out / space, max(round(share * FORM_STEPS), 1))
         return
     recipe = RECIPES[space]
-    sets = [make_set(out / f"rooms{seed}", seed, share) for seed in recipe.mix]
+    sets = [make_set(out / f"rooms{seed}", seed, share) for seed in recipe.seeds]
     kinds = [kind for kind in AUGMENTATIONS if kind not in recipe.without]
-    mix = ",".join(map(str, recipe.mix.values()))
     say("Trains")
     launch(
-        "train", "--data", ",".join(map(str, sets)), "--mix", mix,
-        "--model_name", space, "--space", space,
+        "train", "--data", ",".join(map(str, sets)), "--model_name", space, "--space", space,
         "--workdir", out / "runs", "--targets", "0,2", "--batch_size", 32,
         "--epochs", _EPOCHS.value, "--train_split", 0.98, "--schedule", "cosine",
         "--learning_rate_decay", 0.03, "--average_decay", 0.998, "--evaluate_every", 1500,
