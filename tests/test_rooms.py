@@ -230,7 +230,7 @@ def test_kinds_are_drawn_by_their_weights():
 def photographs_among(surroundings):
     return [
         view
-        for seed in range(60)
+        for seed in range(40)
         for view in random_views(seed, 3, SIZE, surroundings=surroundings)
     ]
 

@@ -47,7 +47,7 @@ class Textures:
         self._dress_furniture()
         if room.surroundings == "rocks":
             return
-        if room.surroundings == "streets":
+        if room.surroundings in ("streets", "outdoors"):
             self._dress_street()
         else:
             self._dress_shell()
