@@ -96,18 +96,20 @@ def test_a_scaled_view_shows_the_same_points_scaled():
 def test_a_scanner_leaves_level_rows_at_equal_angles():
     focal = 200.0
     intrinsics = np.array([[focal, 0, 63.5], [0, focal, 47.5], [0, 0, 1]])
-    level = cameras.pose([0, 0, 1.7], 0.3, 0.0, 0.0)
-    view = View(np.full((96, 128), 9, np.float32), intrinsics, level)
-    left = rows_of_scanner(view, 32)
-    kept = np.nonzero(left.depth[:, 64] > 0)[0]
-    elevations = -np.degrees(np.arctan((kept - 47.5) / focal))
-    step = (views.SCANNER_DEG[1] - views.SCANNER_DEG[0]) / 31
+    down = np.radians(12.0)
+    view = View(
+        np.full((96, 128), 9, np.float32), intrinsics, cameras.pose([0, 0, 1.7], 0.3, -down, 0.0)
+    )
+    left = rows_of_scanner(view, 48)
+    kept = np.nonzero(left.depth[:, 63] > 0)[0]
+    elevations = -np.degrees(down + np.arctan((kept - 47.5) / focal))
+    step = (views.SCANNER_DEG[1] - views.SCANNER_DEG[0]) / 47
     numbers = (elevations - views.SCANNER_DEG[0]) / step
     tolerance = np.degrees(views.SCANNED_PIXELS / focal) / step
     assert np.abs(numbers - np.rint(numbers)).max() <= 1.01 * tolerance
     assert elevations.max() <= views.SCANNER_DEG[1] + tolerance * step
-    assert 0.1 < (left.depth > 0).mean() < 0.6
-    assert len(set(np.rint(numbers))) > 8
+    assert 0.35 <= (left.depth > 0).mean() < 0.7
+    assert len(set(np.rint(numbers))) > 30
 
 
 def test_a_scanner_that_would_see_next_to_nothing_leaves_the_view():
