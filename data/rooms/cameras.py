@@ -77,34 +77,23 @@ class Habits:
     scanned: float = 0.0
 
 
+# Where people use every camera that there is.
+_ALL_CAMERAS = Habits(all_lenses=True, aspects=ALL_ASPECTS, other_aspects=0.6)
+
 HABITS: dict[Surroundings, Habits] = {
     "homes": Habits(),
     "halls": Habits(robots=0.3, facing=0.12, most_one_direction=0.97),
     "streets": Habits(robots=0.25, most_missing=0.55, most_one_direction=0.97),
     "rocks": Habits(),
-    "tables": Habits(
-        facing=0.1,
-        most_missing=0.5,
-        most_one_direction=0.95,
-        all_lenses=True,
-        aspects=ALL_ASPECTS,
-        other_aspects=0.6,
-        scale=5.0,
+    "tables": replace(
+        _ALL_CAMERAS, facing=0.1, most_missing=0.5, most_one_direction=0.95, scale=5.0,
         nearest_m=0.04,
     ),
-    "outdoors": Habits(
-        robots=0.25,
-        facing=0.15,
-        most_missing=0.6,
-        most_one_direction=0.97,
-        all_lenses=True,
-        aspects=ALL_ASPECTS,
-        other_aspects=0.6,
-        scale=0.35,
-        nearest_m=0.3,
-        scanned=0.1,
+    "outdoors": replace(
+        _ALL_CAMERAS, robots=0.25, facing=0.15, most_missing=0.6, most_one_direction=0.97,
+        scale=0.35, nearest_m=0.3, scanned=0.1,
     ),
-}
+}  # fmt: skip
 
 
 @dataclass(frozen=True)

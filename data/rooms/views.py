@@ -24,7 +24,7 @@ from data.rooms.cameras import (
 from data.rooms.pictures import Photographer
 from data.rooms.ray_casting import Hits, make_caster
 from data.rooms.scenes import random_room
-from train3d_jax.geometry.camera import resized_intrinsics
+from train3d_jax.geometry.camera import pixel_grid, unproject_pixels
 
 # A view whose planes share a direction is drawn again.
 ONE_DIRECTION_COSINE = math.cos(math.radians(10.0))
@@ -48,7 +48,7 @@ class View:
         depth: (H, W) float32, z in metres; 0 where the ray met nothing.
         intrinsics: (3, 3) float64, pixels.
         camera_to_world: (4, 4) float64, metres; views of one room share the world.
-        picture: (H, W, 3) uint8, or a whole fraction of that size; None if it was not asked for.
+        picture: (H, W, 3) uint8; None if it was not asked for.
     """
 
     depth: np.ndarray
@@ -66,7 +66,7 @@ def random_views(
     one_camera: bool = False,
     surroundings: Surroundings = "homes",
     threads: int = 0,
-    pictures: bool | int = False,
+    pictures: bool = False,
 ) -> list[View]:
     """`count` views of one random room: the same seed and arguments give the same views.
 
@@ -79,8 +79,7 @@ def random_views(
         one_camera: all views share one set of intrinsics.
         surroundings: what the room is among, and so how it is seen: `HABITS`.
         threads: that cast rays; 0 takes every core.  The views do not depend on it.
-        pictures: whether the views come with pictures, which takes ten times as long; 2 for
-            pictures half as wide and high, and so on.
+        pictures: whether the views come with pictures, which takes ten times as long.
 
     Raises:
         UserError: no ray caster can be loaded.
@@ -90,7 +89,7 @@ def random_views(
     )
     views = [view for (view,) in groups]
     if pictures:
-        views = caster.with_pictures(views, seed, int(pictures))
+        views = caster.with_pictures(views, seed)
     return [scaled(view, HABITS[surroundings].scale) for view in views]
 
 
@@ -174,23 +173,14 @@ def rows_of_scanner(view: View, rows: int) -> View:
     The rows are `SCANNER_DEG` from the horizontal, at equal angles; other pixels are missing.  The
     view itself, where fewer than `LEAST_SCANNED` of its pixels would be left.
     """
-    height, width = view.depth.shape
-    v, u = np.mgrid[:height, :width]
-    focal = view.intrinsics[0, 0]
-    rays = np.stack(
-        [
-            (u - view.intrinsics[0, 2]) / focal,
-            (v - view.intrinsics[1, 2]) / focal,
-            np.ones(u.shape),
-        ],
-        axis=-1,
-    )
+    pixels = pixel_grid(*view.depth.shape)
+    rays = unproject_pixels(pixels, np.ones(view.depth.shape), view.intrinsics)
     up = view.camera_to_world[2, :3]
     elevation = np.degrees(np.arcsin((rays @ up) / np.linalg.norm(rays, axis=-1)))
     low, high = SCANNER_DEG
     number = (elevation - low) / (high - low) * (rows - 1)
     off = np.abs(number - np.rint(number)) * (high - low) / (rows - 1)  # degrees
-    seen = off <= np.degrees(SCANNED_PIXELS / focal)
+    seen = off <= np.degrees(SCANNED_PIXELS / view.intrinsics[1, 1])
     seen &= (number > -0.5) & (number < rows - 0.5)
     depth = np.where(seen, view.depth, np.float32(0))
     return replace(view, depth=depth) if (depth > 0).mean() >= LEAST_SCANNED else view
@@ -222,24 +212,18 @@ class RayCaster:
         depth = np.where(np.isfinite(depth), depth, np.float32(0))
         return View(depth.reshape(camera.size), camera.intrinsics, camera.camera_to_world)
 
-    def with_pictures(self, views: list[View], seed: int, smaller: int = 1) -> list[View]:
-        """Views with what a camera would see: a pure function of the room, the views, the seed.
-
-        The pictures are so many times smaller than the depth.
-        """
+    def with_pictures(self, views: list[View], seed: int) -> list[View]:
+        """Views with what a camera would see: a pure function of the room, the views, the seed."""
         photographer = Photographer(self._room, self._cast_rays, seed)
-        pictured = []
-        for number, view in enumerate(views):
-            height, width = view.depth.shape
-            size = (height // smaller, width // smaller)
-            intrinsics = view.intrinsics
-            if smaller > 1:
-                intrinsics = resized_intrinsics(intrinsics, (height, width), size)
-            picture = photographer.take(
-                size, intrinsics, view.camera_to_world, 1000 * seed + number
+        return [
+            replace(
+                view,
+                picture=photographer.take(
+                    view.depth.shape, view.intrinsics, view.camera_to_world, 1000 * seed + number
+                ),
             )
-            pictured.append(replace(view, picture=picture))
-        return pictured
+            for number, view in enumerate(views)
+        ]
 
     def is_worthwhile(self, camera: Camera) -> bool:
         """Whether a coarse look shows several plane directions, few gaps, and free space ahead."""
