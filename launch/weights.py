@@ -7,7 +7,7 @@
 It takes 5 GB, and on two cores seventy minutes for depth, an hour for disparity, and half an hour
 for form, the network that classifies the two (`train3d_jax.networks.forms`).  Started again it
 resumes: finished sets are left alone, and the training goes on from its last checkpoint.  The only
-training data are rendered rooms, streets and rocks.
+training data are rendered: rooms, table tops, streets, gardens and rocks.
 """
 
 from pathlib import Path
@@ -21,6 +21,11 @@ from train3d_jax.training.choices import AUGMENTATIONS
 _OUT = flags.DEFINE_string("out", "made_weights", "Folder for rooms, runs and weights.")
 _EPOCHS = flags.DEFINE_integer("epochs", 2, "Passes over all maps.", lower_bound=1)
 _SPACE = flags.DEFINE_enum("space", "depth", ["depth", "disparity", "form"], "What maps hold.")
+_INIT_FROM = flags.DEFINE_string(
+    "init_from", None,
+    'Weights to begin with: "default" for those of the package, or a folder; random ones if not '
+    "given.",
+)  # fmt: skip
 _SHARE = flags.DEFINE_float(
     "share", 1.0, "Of the rooms: a small share is a test run, without useful weights.",
     lower_bound=0.001, upper_bound=1.0,
@@ -40,16 +45,19 @@ def main() -> None:
         forms.make(sets, out / space, max(round(share * FORM_STEPS), 1))
         return
     recipe = RECIPES[space]
-    sets = [make_set(out / f"rooms{seed}", seed, share) for seed in recipe.seeds]
+    sets = [make_set(out / f"rooms{seed}", seed, share) for seed in recipe.mix]
     kinds = [kind for kind in AUGMENTATIONS if kind not in recipe.without]
+    mix = ",".join(map(str, recipe.mix.values()))
     say("Trains")
     launch(
-        "train", "--data", ",".join(map(str, sets)), "--model_name", space, "--space", space,
+        "train", "--data", ",".join(map(str, sets)), "--mix", mix,
+        "--model_name", space, "--space", space,
         "--workdir", out / "runs", "--targets", "0,2", "--batch_size", 32,
         "--epochs", _EPOCHS.value, "--train_split", 0.98, "--schedule", "cosine",
         "--learning_rate_decay", 0.03, "--average_decay", 0.998, "--evaluate_every", 1500,
         "--print_losses_every", 100, "--augmentation", ",".join(kinds),
         "--augmentation_strength", recipe.strength,
+        *(("--init_from", _INIT_FROM.value) if _INIT_FROM.value else ()),
     )  # fmt: skip
     weights.pack(out / "runs" / space, out / space)
     print(f"{out / space}: packed; try it with: python -m launch.infer --model {out / space} ...")

@@ -8,6 +8,7 @@ import pytest
 from recoveries import MAPS
 from tiny import CONFIG
 
+from train3d_jax.errors import UserError
 from train3d_jax.evidence import settings
 from train3d_jax.geometry.clouds import CloudSettings
 from train3d_jax.inference import recovery
@@ -36,14 +37,17 @@ def test_a_run_stores_the_settings_that_it_is_trained_with(space, tmp_path, monk
     assert run_config.load_config(tmp_path).evidence == trained
 
 
-@SPACES
-def test_a_run_without_a_record_has_the_settings_of_its_time(space, tmp_path, monkeypatch):
-    run_config.save_config(tmp_path, TrainingConfig(clouds=CloudSettings(space=space)), {})
+@pytest.mark.parametrize("before", [None, (0.5, 4.0)])
+def test_a_run_with_another_range_of_focal_lengths_is_refused(before, tmp_path):
+    run_config.save_config(tmp_path, TrainingConfig(), {})
     contents = json.loads((tmp_path / run_config.CONFIG).read_text())
-    del contents["training"]["evidence"]
+    del contents["focal_range"]
+    if before:
+        contents["focal_range"] = before
     (tmp_path / run_config.CONFIG).write_text(json.dumps(contents))
-    monkeypatch.setattr("train3d_jax.training.config.network_settings", None)
-    assert run_config.load_config(tmp_path).evidence == settings.before_records(space)
+    low, high = before or (0.33, 4.2)  # what the first runs do not tell
+    with pytest.raises(UserError, match=f"{low:g} to {high:g} times the first guess.*train it aga"):
+        run_config.load_config(tmp_path)
 
 
 def test_other_encoders_have_no_such_settings(tmp_path):
@@ -53,7 +57,7 @@ def test_other_encoders_have_no_such_settings(tmp_path):
 
 @SPACES
 def test_the_weights_of_the_package_have_the_settings_of_their_training(space):
-    assert load_model(space=space).config.evidence == settings.before_records(space)
+    assert load_model(space=space).config.evidence == settings.network_settings(space)
 
 
 def test_defaults_of_new_networks_do_not_change_what_trained_weights_estimate(monkeypatch):

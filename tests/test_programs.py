@@ -34,7 +34,7 @@ FLAGS = {
         *("invalid", "allow_8bit", "negate", "save", "edge_filter", "camera", "focal_px"),
         *("fov_deg", "intrinsics", "from", "shift_known", "ray_depth", "clip", "affine"),
     ],
-    "weights": ["out", "epochs", "share"],
+    "weights": ["out", "epochs", "share", "init_from"],
 }
 
 
@@ -160,10 +160,11 @@ def test_what_prepare_makes_is_what_the_contract_says(folder):
 def made(folder, tmp_path_factory):
     """Where the recipe of the weights was run, with which flags, and what it told.
 
-    A thousandth of the rooms: that it works, not how well.  One of two sets is finished.
+    A thousandth of the rooms: that it works, not how well.  Two of four sets are finished.
     """
     where = tmp_path_factory.mktemp("recipe")
-    shutil.copytree(folder / "prepared", where / "made" / "rooms78" / "prepared")
+    for seed in (78, 87):
+        shutil.copytree(folder / "prepared", where / "made" / f"rooms{seed}" / "prepared")
     arguments = ["--out", "made", "--space", "disparity", "--share", "0.001", "--epochs", "1"]
     return where, arguments, run(where, "weights", *arguments)
 
@@ -174,7 +175,7 @@ def test_the_recipe_of_the_weights_makes_weights_and_begun_again_nothing_anew(ma
     assert "packed" in message.stdout
     before = (packed / "weights.npz").read_bytes()
     finished = {path: path.stat().st_mtime_ns for path in where.rglob("dataset.json")}
-    assert len(finished) == 2
+    assert len(finished) == 4
     run(where, "weights", *arguments)
     assert (packed / "weights.npz").read_bytes() == before
     assert all(path.stat().st_mtime_ns == when for path, when in finished.items())
@@ -201,7 +202,7 @@ def test_the_weights_of_the_package_are_trained_on_with_own_maps(made, tmp_path)
     own = ["--maps", "own", "-ns", len(rows), "--num_workers", 0]
     run(tmp_path, "prepare", *own, "--out", "prepared")
     flags = ["--flagfile", where / "made/runs/disparity/run.flags", "--workdir", "runs"]
-    flags += ["--data", "prepared", "--model_name", "fine", "--init_from", "default"]
+    flags += ["--data", "prepared", "--mix=", "--model_name", "fine", "--init_from", "default"]
     ended = run(tmp_path, "train", *flags, "--train_split", 0.9)
     assert f"{steps} steps" in ended.stdout
     fine = checkpoint.load_params(tmp_path / "runs" / "fine")[2]

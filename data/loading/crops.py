@@ -3,18 +3,12 @@
 import numpy as np
 
 UNCROPPED_SHARE = 0.2
-
-
 SMALLEST_CROP = 0.4
-
-
 NARROWED_SHARE = 0.5
-
-
-NARROWEST = 0.6
+NARROWEST = 0.35
 """Crops in training, as shares; chosen, so that crops of one camera cover the fields of view of
-others.  A fifth of the maps stay whole.  The others keep a log-uniform 40 to 100 % of each side,
-and half of those lose up to 40 % more of one side."""
+others, and strips of up to 4:1.  A fifth of the maps stay whole.  The others keep a log-uniform 40
+to 100 % of each side, and half of those a log-uniform 35 to 100 % of one side of that."""
 
 
 def random_crop(
@@ -43,7 +37,7 @@ def random_crop(
     if rng.random() >= UNCROPPED_SHARE:
         across = down = float(np.exp(rng.uniform(np.log(SMALLEST_CROP), 0)))
         if rng.random() < NARROWED_SHARE:
-            narrower = rng.uniform(NARROWEST, 1)
+            narrower = float(np.exp(rng.uniform(np.log(NARROWEST), 0)))
             across, down = (
                 (across * narrower, down) if rng.random() < 0.5 else (across, down * narrower)
             )

@@ -24,7 +24,7 @@ from data.rooms.cameras import (
 from data.rooms.pictures import Photographer
 from data.rooms.ray_casting import Hits, make_caster
 from data.rooms.scenes import random_room
-from train3d_jax.geometry.camera import pixel_grid, unproject_pixels
+from train3d_jax.geometry.camera import pixel_grid, resized_intrinsics, unproject_pixels
 
 # A view whose planes share a direction is drawn again.
 ONE_DIRECTION_COSINE = math.cos(math.radians(10.0))
@@ -48,7 +48,7 @@ class View:
         depth: (H, W) float32, z in metres; 0 where the ray met nothing.
         intrinsics: (3, 3) float64, pixels.
         camera_to_world: (4, 4) float64, metres; views of one room share the world.
-        picture: (H, W, 3) uint8; None if it was not asked for.
+        picture: (H, W, 3) uint8, or a whole fraction of that size; None if it was not asked for.
     """
 
     depth: np.ndarray
@@ -66,7 +66,7 @@ def random_views(
     one_camera: bool = False,
     surroundings: Surroundings = "homes",
     threads: int = 0,
-    pictures: bool = False,
+    pictures: bool | int = False,
 ) -> list[View]:
     """`count` views of one random room: the same seed and arguments give the same views.
 
@@ -79,7 +79,8 @@ def random_views(
         one_camera: all views share one set of intrinsics.
         surroundings: what the room is among, and so how it is seen: `HABITS`.
         threads: that cast rays; 0 takes every core.  The views do not depend on it.
-        pictures: whether the views come with pictures, which takes ten times as long.
+        pictures: whether the views come with pictures, which takes ten times as long; 2 for
+            pictures half as wide and high, and so on.
 
     Raises:
         UserError: no ray caster can be loaded.
@@ -89,7 +90,7 @@ def random_views(
     )
     views = [view for (view,) in groups]
     if pictures:
-        views = caster.with_pictures(views, seed)
+        views = caster.with_pictures(views, seed, int(pictures))
     return [scaled(view, HABITS[surroundings].scale) for view in views]
 
 
@@ -212,18 +213,22 @@ class RayCaster:
         depth = np.where(np.isfinite(depth), depth, np.float32(0))
         return View(depth.reshape(camera.size), camera.intrinsics, camera.camera_to_world)
 
-    def with_pictures(self, views: list[View], seed: int) -> list[View]:
-        """Views with what a camera would see: a pure function of the room, the views, the seed."""
+    def with_pictures(self, views: list[View], seed: int, smaller: int = 1) -> list[View]:
+        """Views with what a camera would see: a pure function of the room, the views, the seed.
+
+        The pictures are so many times smaller than the depth.
+        """
         photographer = Photographer(self._room, self._cast_rays, seed)
-        return [
-            replace(
-                view,
-                picture=photographer.take(
-                    view.depth.shape, view.intrinsics, view.camera_to_world, 1000 * seed + number
-                ),
+        pictured = []
+        for number, view in enumerate(views):
+            height, width = view.depth.shape
+            size = (height // smaller, width // smaller)
+            intrinsics = resized_intrinsics(view.intrinsics, (height, width), size)
+            picture = photographer.take(
+                size, intrinsics, view.camera_to_world, 1000 * seed + number
             )
-            for number, view in enumerate(views)
-        ]
+            pictured.append(replace(view, picture=picture))
+        return pictured
 
     def is_worthwhile(self, camera: Camera) -> bool:
         """Whether a coarse look shows several plane directions, few gaps, and free space ahead."""

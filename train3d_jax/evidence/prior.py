@@ -16,11 +16,11 @@ from train3d_jax.evidence.targets import focal_bins
 from train3d_jax.geometry.affine import Either
 from train3d_jax.geometry.camera import initial_focal
 
-MEAN, SIGMA = math.log(35.3 / math.hypot(36, 24)), 0.45
+MEAN, SIGMA = math.log(35.3 / math.hypot(36, 24)), 0.35
 """Of log(focal / diagonal), as a broad normal distribution, chosen: a phone's photo has a standard
 deviation of 0.15, a depth camera's map of 0.3, a crop to three quarters adds 0.3.  The median is a
 35 mm equivalent of 35.3 mm, which is defined by the diagonal of 36 x 24 mm: a vertical field of
-view of 41.2 degrees at 4:3.  With `DOUBT` the central 90 % are 20.5 to 83.1 degrees."""
+view of 41.2 degrees at 4:3.  With `DOUBT` the central 90 % are 18.7 to 70.8 degrees."""
 
 DOUBT = 0.1
 """Probability that a camera is none of these, with any focal length of the range.  Chosen."""

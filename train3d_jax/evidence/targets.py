@@ -19,13 +19,17 @@ Target = Literal["shift", "scale", "focal"]
 TARGETS: tuple[Target, ...] = ("shift", "scale", "focal")
 """Numbered as in the original: 0 shift, 1 scale, 2 focal length."""
 
+FOCAL_RANGE = (0.33, 16.8)
+"""Of focal / f0 with f0 of 60 degrees: vertical fields of view of 4 to 120 degrees, so lenses of 8
+degrees along the diagonal, and strips and crops of others.  Chosen."""
+
 RANGES: dict[Target, tuple[float, float]] = {
     # near/far ratio of the true values: 0 for a scene that begins at the camera, 1 for a flat one
     "shift": (0.0, 1.0),
     # log of the far quantile in metres over the initial scale: 5 cm to 400 m for an initial 1
     "scale": (math.log(0.05), math.log(400.0)),
-    # log(focal / f0): fields of view of 15 to 120 degrees and crops of them, from f0 of 60 degrees
-    "focal": (math.log(0.33), math.log(4.2)),
+    # log(focal / f0)
+    "focal": (math.log(FOCAL_RANGE[0]), math.log(FOCAL_RANGE[1])),
 }
 """The quantity that each target's posterior is over, and its range."""
 
@@ -33,7 +37,7 @@ BINS = 64
 """Of the posteriors of point sets and of the scale."""
 
 SHIFT_BINS = 256
-FOCAL_BINS = 128
+FOCAL_BINS = 192
 """Of joint posteriors: 0.004 of the near/far ratio, 2 % of the focal length."""
 
 SAFE_RATIO = (0.005, 0.995)

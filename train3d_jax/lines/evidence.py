@@ -68,7 +68,7 @@ class LineSettings:
     in_planes: float = 0.1
     shift_doubt: float = 0.2
     frame_temper: float = 0.3
-    focal_bins: int = 32
+    focal_bins: int = 48
     shift_bins: int = 64
     frame_grids: tuple[int, ...] = (2, 3)
     plane_grid: int = 1

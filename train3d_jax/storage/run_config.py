@@ -12,6 +12,7 @@ from typing import Any
 from train3d_jax import __version__
 from train3d_jax.errors import Argument, ArgumentError, UserError
 from train3d_jax.evidence import settings
+from train3d_jax.evidence.targets import FOCAL_RANGE
 from train3d_jax.files import write_whole
 from train3d_jax.geometry.clouds import CloudSettings
 from train3d_jax.training.config import TrainingConfig
@@ -19,10 +20,18 @@ from train3d_jax.training.config import TrainingConfig
 CONFIG = "config.json"
 CHECKPOINTS = "checkpoints"
 
+FIRST_FOCAL_RANGE = (0.33, 4.2)
+"""`targets.FOCAL_RANGE` of runs that do not tell it."""
+
 
 def save_config(run: Path, config: TrainingConfig, facts: dict[str, Any]) -> None:
     """Writes config.json: the configuration, and facts about the run."""
-    contents = {"version": __version__, "training": dataclasses.asdict(config.resolved()), **facts}
+    contents = {
+        "version": __version__,
+        "focal_range": FOCAL_RANGE,
+        "training": dataclasses.asdict(config.resolved()),
+        **facts,
+    }
     write_whole(run / CONFIG, (json.dumps(contents, indent=2) + "\n").encode())
 
 
@@ -36,20 +45,26 @@ def load_config(run: Path) -> TrainingConfig:
     if not path.is_file():
         raise UserError(f"{run}: is not a run, it has no {CONFIG}; train one with launch.train")
     try:
-        contents = json.loads(path.read_text())["training"]
+        whole = json.loads(path.read_text())
+        low, high = whole.get("focal_range", FIRST_FOCAL_RANGE)
+        contents = whole["training"]
         clouds = CloudSettings(**contents.pop("clouds"))
         evidence = contents.pop("evidence", None)
         if evidence is not None:
             evidence = settings.from_json(evidence)
-        elif contents["encoder"] == "surfaces":
-            evidence = settings.before_records(clouds.space)
         fields: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value
             for name, value in contents.items()
         }
-        return TrainingConfig(**fields, clouds=clouds, evidence=evidence)
+        config = TrainingConfig(**fields, clouds=clouds, evidence=evidence)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path}: is not a run of this version ({__version__}): {error}") from None
+    if (low, high) != FOCAL_RANGE:
+        raise UserError(
+            f"{path}: estimates focal lengths of {low:g} to {high:g} times the first guess, and "
+            f"this version of {FOCAL_RANGE[0]:g} to {FOCAL_RANGE[1]:g}; train it again"
+        )
+    return config
 
 
 def load_facts(run: Path) -> dict[str, Any] | None:

@@ -51,7 +51,7 @@ def pack(run: Path, folder: Path) -> None:
                 f"{run}: was stopped at step {last} of {total}; launch.train with the same "
                 "settings goes on from there"
             )
-    kept = {name: contents[name] for name in ("version", "data", "samples")}
+    kept = {name: contents[name] for name in ("version", "focal_range", "data", "samples")}
     kept["training"] = dataclasses.asdict(config)  # with the settings that an early run lacks
     factors = {target: factor._asdict() for target, factor in calibration.items()}
     write(folder, params, kept | {"step": step, "calibration": factors})
