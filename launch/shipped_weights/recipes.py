@@ -80,7 +80,7 @@ def make_set(out: Path, seed: int, share: float) -> Path:
         return made
     if seed == PREDICTED_SEED:
         maps = predicted.write_raw(out, seed, share, cores)
-        _prepare(made, ("-ss", raw, "-ns", maps), cores)
+        _prepare(made, ("-ss", raw, "-ns", f"{maps},0,0"), cores)
         shutil.rmtree(raw)
         return made
     surroundings, counts = SETS[seed]
