@@ -73,7 +73,7 @@ def _trained(paths: Sequence[Path], steps: int, seed: int):
     """The weights after so many steps."""
     scenes = [read_scene(path) for path in tqdm(paths, desc="reading", unit="scene")]
     pictures = np.concatenate([scene.pictures for scene in scenes])
-    depth = np.concatenate([_halved(scene.depth, 2 * SMALLER) for scene in scenes])
+    depth = np.concatenate([_thinned(scene.depth, 2 * SMALLER) for scene in scenes])
     key = jax.random.key(seed)
     size = (SIZE[0] // SMALLER, SIZE[1] // SMALLER)
     state = picture_training.initial_state(jax.random.fold_in(key, steps), steps, size)
@@ -100,7 +100,7 @@ def _orders(count: int, seed: int) -> Iterator[np.ndarray]:
         yield from (order[start : start + batch] for start in range(0, count - batch + 1, batch))
 
 
-def _halved(depth: np.ndarray, factor: int) -> np.ndarray:
+def _thinned(depth: np.ndarray, factor: int) -> np.ndarray:
     """The depth at every so many-th pixel, (V, H / factor, W / factor)."""
     return depth[:, factor // 2 :: factor, factor // 2 :: factor]
 

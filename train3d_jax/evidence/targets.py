@@ -65,7 +65,7 @@ def ratio_bins() -> Float64[np.ndarray, "256"]:
     return bin_centres("shift", SHIFT_BINS)
 
 
-def focal_bins() -> Float64[np.ndarray, "128"]:
+def focal_bins() -> Float64[np.ndarray, "192"]:
     """Centres of the bins of log(focal / f0), shape (FOCAL_BINS,)."""
     return bin_centres("focal", FOCAL_BINS)
 
@@ -75,7 +75,7 @@ def at_ratio_bins(curve: Float[Array, "*b n"]) -> Float[Array, "*b 256"]:
     return jax.image.resize(curve, (*curve.shape[:-1], SHIFT_BINS), "linear")
 
 
-def at_focal_bins(curve: Float[Array, "*b n"]) -> Float[Array, "*b 128"]:
+def at_focal_bins(curve: Float[Array, "*b n"]) -> Float[Array, "*b 192"]:
     """A curve over equal bins of log(focal / f0), shape (..., bins), at `focal_bins`."""
     return jax.image.resize(curve, (*curve.shape[:-1], FOCAL_BINS), "linear")
 
