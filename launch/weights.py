@@ -59,7 +59,7 @@ def main() -> None:
         "--augmentation_strength", recipe.strength,
         *(("--init_from", _INIT_FROM.value) if _INIT_FROM.value else ()),
     )  # fmt: skip
-    weights.pack(out / "runs" / space, out / space)
+    weights.pack(out / "runs" / space, out / space, recipe.factors)
     print(f"{out / space}: packed; try it with: python -m launch.infer --model {out / space} ...")
 
 

@@ -30,8 +30,8 @@ STEPS, BATCH = 1700, 16
 
 SHARE = (0.05, 0.6)
 """Of the network's error in the logarithm of depth that a scene's maps have.  Chosen: this network
-has an error of 30 % in rooms that it has not seen, so that maps have one of 10 %; ZoeDepth and Depth
-Anything have 7.7 and 5.6 on NYU."""
+has an error of 30 % in rooms that it has not seen, so that maps have one of 10 %.  ZoeDepth and
+Depth Anything have 7.7 and 5.6 on NYU."""
 
 EDGE_SHARE = 0.5
 """Of the scenes, whose maps have the mean of both inverse depths and not of both logarithms: the

@@ -4,6 +4,7 @@ import os
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 from data.prepared import layout
@@ -11,6 +12,7 @@ from data.rooms.building import Surroundings
 from data.rooms.raw_writers import write_raw_rooms
 from launch.shipped_weights import predicted
 from launch.steps import launch, say
+from train3d_jax.evidence.targets import Target
 
 SETS: dict[int, tuple[Surroundings, tuple[int, int, int]]] = {
     78: ("homes", (2900, 120, 1450)),
@@ -38,21 +40,27 @@ class Recipe(NamedTuple):
         mix: by the seed of a set, its share of the maps that are drawn.
         strength: of the augmentation.
         without: kinds of augmentation that are not used.
+        factors: on the log-posterior of a target, beside the calibration on validation maps.
     """
 
     mix: Mapping[int, float]
     strength: float
     without: tuple[str, ...] = ()
+    factors: Mapping[Target, float] = MappingProxyType({})
 
 
 RECIPES = {
     "depth": Recipe(
         {78: 0.3, 81: 0.2, 82: 0.06, 80: 0.03, 87: 0.2, 88: 0.09, PREDICTED_SEED: 0.12}, 1.5
     ),
-    "disparity": Recipe({78: 0.48, 87: 0.26, 88: 0.12, PREDICTED_SEED: 0.14}, 1.0, ("reach",)),
-}
+    "disparity": Recipe(
+        {78: 0.48, 87: 0.26, 88: 0.12, PREDICTED_SEED: 0.14}, 1.0, ("reach",),
+        {"shift": 0.45},
+    ),
+}  # fmt: skip
 """Chosen.  Disparity depends on angles and parallels only; there halls, streets, rocks and stronger
-augmentation increased nearly all errors."""
+augmentation increased nearly all errors.  The factor of its shift is chosen on 84 real maps, where
+without it 90 % intervals held the shift of 71 % of the views, and with it of 86."""
 
 FORM_SEEDS, FORM_STEPS = (83, 84, 85, 86), 4000
 """Sets and training steps of the network of `train3d_jax.networks.forms`; chosen."""

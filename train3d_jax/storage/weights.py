@@ -12,6 +12,7 @@ import io
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import jax
@@ -30,12 +31,13 @@ FOLDER = Path(__file__).parents[1] / "weights"
 WEIGHTS = "weights.npz"
 
 
-def pack(run: Path, folder: Path) -> None:
+def pack(run: Path, folder: Path, factors: Mapping[Target, float] = MappingProxyType({})) -> None:
     """Writes the best checkpoint of a run as a folder of weights.
 
     Args:
       run: of `launch.train`.
       folder: of the new `config.json` and `weights.npz`; the same run gives the same bytes.
+      factors: on log-posteriors, beside those of the run's own calibration; 1 where not given.
 
     Raises:
       UserError: the run cannot be read or is not finished, or the folder cannot be written.
@@ -53,8 +55,11 @@ def pack(run: Path, folder: Path) -> None:
             )
     kept = {name: contents[name] for name in ("version", "focal_range", "data", "samples")}
     kept["training"] = dataclasses.asdict(config)  # with the settings that an early run lacks
-    factors = {target: factor._asdict() for target, factor in calibration.items()}
-    write(folder, params, kept | {"step": step, "calibration": factors})
+    calibrated = {
+        target: each._replace(factor=each.factor * factors.get(target, 1.0))._asdict()
+        for target, each in calibration.items()
+    }
+    write(folder, params, kept | {"step": step, "calibration": calibrated})
 
 
 def write(folder: Path, params: Any, contents: dict[str, Any]) -> None:
