@@ -17,7 +17,7 @@ help:
 	@echo "make format  formats the code and mends what lint can mend"
 	@echo "make docs    builds the documentation in site/; open site/index.html"
 	@echo "make bench   measures speed, saves a table in bench/ and compares it with the last one"
-	@echo "make weights trains what comes with the package, in made_weights/: 70 minutes, can be interrupted"
+	@echo "make weights trains what comes with the package, in made_weights/: 80 minutes, can be interrupted"
 	@echo "make clean   removes .venv, the demo and the site"
 
 demo: .venv/installed

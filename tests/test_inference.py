@@ -76,8 +76,9 @@ def test_an_answer_does_not_depend_on_scale_and_shift_of_the_input(model, recove
     recovery = recoveries[method]
     other = recover(model, [np.float32(a * values + b) for values in MAPS], method=method)
     # float32 rounds a * d + b at |b|, up to 2e-6 of the spread, and fitted curvatures multiply
-    # that by up to a thousand; 2e-4 was seen.
-    assert_close(other, recovery, 1e-3)
+    # that by up to a thousand.  A tenth of a bin of the focal length; 1.2e-3 was seen, of a random
+    # network whose answer lies in the tail of the range.
+    assert_close(other, recovery, 2e-3)
     # And so the depth that comes out is the same, whatever the input's unit.
     for i, values in enumerate(MAPS):
         one, two = other.at(i), recovery.at(i)

@@ -41,9 +41,9 @@ def test_networks_for_single_targets_work_together(monkeypatch, networks, asked,
     models = [network(targets, space, **clouds) for targets, clouds in networks]
     recovery = inference.recover_blocks(models, inference.make_blocks(maps_in(space)))
     assert oracle.calls == asked
-    # The prior tilts the bins that the oracle spreads its probability over: by less than an eighth
-    # of their width, which is 4 %.
-    np.testing.assert_allclose(recovery.focal, FOCALS, rtol=5e-3)
+    # The prior tilts the bins that the oracle spreads its probability over: by less than a sixth
+    # of their width, which is 6 %.
+    np.testing.assert_allclose(recovery.focal, FOCALS, rtol=1e-2)
     np.testing.assert_allclose(recovery.shift, oracle.shift, rtol=1e-4, atol=1e-4)
     assert straightened_error(recovery, space).max() < 5e-3
 
