@@ -44,6 +44,12 @@ def test_packed_weights_are_those_of_the_run(run, packed):
     assert model.digest == other_name.digest and model.name != other_name.name
 
 
+def test_factors_multiply_those_of_the_runs_calibration(run, tmp_path):
+    weights.pack(run, tmp_path, {"shift": 0.5, "focal": 0.8})
+    told = {"shift": Calibration(0.25, 0.3), "focal": Calibration(0.8)}
+    assert weights.load(tmp_path)[3] == told
+
+
 def test_packing_again_gives_the_same_bytes(run, packed, tmp_path_factory):
     again = tmp_path_factory.mktemp("again")
     weights.pack(run, again)

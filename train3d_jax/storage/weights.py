@@ -21,7 +21,7 @@ import numpy as np
 from train3d_jax.errors import Argument, ArgumentError, UserError
 from train3d_jax.evidence import forms
 from train3d_jax.evidence.calibration import Calibration
-from train3d_jax.evidence.targets import Target
+from train3d_jax.evidence.targets import TARGETS, Target
 from train3d_jax.files import write_whole
 from train3d_jax.geometry.affine import Space
 from train3d_jax.storage import run_config
@@ -55,10 +55,12 @@ def pack(run: Path, folder: Path, factors: Mapping[Target, float] = MappingProxy
             )
     kept = {name: contents[name] for name in ("version", "focal_range", "data", "samples")}
     kept["training"] = dataclasses.asdict(config)  # with the settings that an early run lacks
-    calibrated = {
-        target: each._replace(factor=each.factor * factors.get(target, 1.0))._asdict()
-        for target, each in calibration.items()
-    }
+    calibrated = {}
+    for target in TARGETS:
+        if target in calibration or target in factors:
+            each = calibration.get(target, Calibration())
+            factor = each.factor * factors.get(target, 1.0)
+            calibrated[target] = each._replace(factor=factor)._asdict()
     write(folder, params, kept | {"step": step, "calibration": calibrated})
 
 
