@@ -27,6 +27,11 @@ _INIT_FROM = flags.DEFINE_string(
     'Weights to begin with: "default" for those of the package, or a folder; random ones if not '
     "given.",
 )  # fmt: skip
+flags.register_multi_flags_validator(
+    ["space", "init_from"],
+    lambda values: values["space"] != "form" or values["init_from"] is None,
+    "--init_from is for depth and disparity; form begins with random weights",
+)
 _SHARE = flags.DEFINE_float(
     "share", 1.0, "Of the rooms: a small share is a test run, without useful weights.",
     lower_bound=0.001, upper_bound=1.0,
@@ -38,9 +43,12 @@ def main() -> None:
     # Imported here for start-up: flags are checked, and --help answered, without JAX.
     from launch.shipped_weights import forms
     from launch.shipped_weights.recipes import FORM_SEEDS, FORM_STEPS, RECIPES, make_set
+    from train3d_jax.inference import models
     from train3d_jax.storage import weights
 
     out, space, share = Path(_OUT.value), _SPACE.value, _SHARE.value
+    if _INIT_FROM.value:  # before half an hour of rendering
+        models.load_model(_INIT_FROM.value, space)
     if space == "form":
         sets = [make_set(out / f"rooms{seed}", seed, share) for seed in FORM_SEEDS]
         forms.make(sets, out / space, max(round(share * FORM_STEPS), 1))

@@ -55,6 +55,8 @@ def test_help_shows_what_the_program_is_for_and_its_flags(tmp_path, program):
         ("prepare", ["--out", "new", "-ns", "1,0,0", "-ss", "nowhere"], "nowhere"),
         ("train", ["--data", "d", "--model_name", "m", "--targets", "0,5"], "--targets"),
         ("train", ["--data", "nowhere", "--model_name", "m"], "nowhere"),
+        ("weights", ["--init_from", "nowhere"], "nowhere: is not a run"),
+        ("weights", ["--init_from", "default", "--space", "form"], "--init_from is for depth"),
         ("infer", ["--input", "d", "--out", "o", "--space", "depth", "--model="], "--model"),
         ("infer", ["--input", "d", "--out", "o", "--space", "disparity"], "d: is not there"),
         ("view", ["--input", "d", "--space", "depth"], "d: is not there"),
