@@ -12,6 +12,7 @@ training data are rendered: rooms, table tops, streets, gardens and rocks.
 """
 
 from pathlib import Path
+from typing import Any
 
 from absl import flags
 
@@ -46,7 +47,8 @@ def main() -> None:
     from train3d_jax.inference import models
     from train3d_jax.storage import weights
 
-    out, space, share = Path(_OUT.value), _SPACE.value, _SHARE.value
+    out, share = Path(_OUT.value), _SHARE.value
+    space: Any = _SPACE.value  # the flag's type is str
     if _INIT_FROM.value:  # before half an hour of rendering
         models.load_model(_INIT_FROM.value, space)
     if space == "form":
