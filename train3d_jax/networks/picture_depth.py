@@ -1,8 +1,8 @@
 """A small network from a picture to depth, for its errors.
 
-Its maps are not meant to be good.  Where a picture leaves depth open, a network answers with what
-is usual, and its errors are of a kind: far ranges flattened, corners rounded, edges smeared, walls
-turned towards the mean.  Maps with such errors are training data, see
+Its maps are not meant to be good.  Where a picture does not determine depth, a network predicts the
+mean of its training data, and its errors are of a kind: far ranges flattened, corners rounded,
+edges smeared, walls turned towards the mean.  Maps with such errors are training data, see
 `launch.shipped_weights.predicted`.
 
 A U-Net (Ronneberger et al., arXiv 1505.04597) with group normalisation.
@@ -24,7 +24,7 @@ class PictureNetwork(nn.Module):
         """Maps pictures (B, H, W, 3), 0 to 1, to (B, H / 2, W / 2); sides are multiples of 16."""
         hidden = (pictures - 0.5) / 0.25
         height, width = hidden.shape[1:3]
-        # Where a pixel is says much of its depth, and convolutions do not see it.
+        # Depth depends on a pixel's place in the picture, which convolutions do not see.
         down = jnp.broadcast_to(jnp.linspace(-1, 1, height)[:, None, None], (height, width, 1))
         across = jnp.broadcast_to(jnp.linspace(-1, 1, width)[None, :, None], (height, width, 1))
         place = jnp.broadcast_to(jnp.concatenate([down, across], -1), (*hidden.shape[:3], 2))

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,21 +14,9 @@ from train3d_jax.geometry import points
 from train3d_jax.geometry.affine import Space
 from train3d_jax.geometry.clouds import Blocks
 from train3d_jax.networks.forms import FormNetwork, channels_of
-from train3d_jax.training import augmentation
+from train3d_jax.training import augmentation, averaged_steps
+from train3d_jax.training.averaged_steps import State
 from train3d_jax.training.choices import KINDS
-
-LEARNING_RATE, WARM_UP, LAST_RATE = 2e-3, 100, 1e-5
-"""Of AdamW: the peak rate, the steps of the warm-up (half of a shorter training), and the last rate
-of the cosine.  Chosen."""
-
-WEIGHT_DECAY = 1e-3
-"""Of AdamW, per step and unit of learning rate.  Chosen."""
-
-LARGEST_GRADIENT = 1.0
-"""Global norm that gradients are clipped to.  Chosen."""
-
-AVERAGE_DECAY = 0.998
-"""Of the moving average of the weights, the result of the training.  Chosen."""
 
 AUGMENTATION_STRENGTH = 1.5
 """As for the depth weights (`launch.weights.RECIPES`)."""
@@ -37,31 +25,12 @@ ROTATED_SHARE = 0.1
 """Share of the maps rotated by 90, 180 or 270 degrees, as of phones and drones.  Chosen."""
 
 
-class State(NamedTuple):
-    """Weights, their moving average, and the state of the optimiser."""
-
-    params: Any
-    average: Any
-    optimiser: optax.OptState
-
-
-def optimiser(steps: int) -> optax.GradientTransformation:
-    """AdamW with a cosine schedule over so many steps."""
-    warm_up = min(WARM_UP, steps // 2)
-    rate = optax.warmup_cosine_decay_schedule(0.0, LEARNING_RATE, warm_up, steps, LAST_RATE)
-    return optax.chain(
-        optax.clip_by_global_norm(LARGEST_GRADIENT),
-        optax.adamw(rate, weight_decay=WEIGHT_DECAY),
-    )
-
-
 def initial_state(key: jax.Array, steps: int) -> State:
     """Random weights."""
     count = points.BLOCKS[0] * points.BLOCKS[1]
     channels = channels_of(jnp.zeros((1, count)), jnp.zeros((1, count), bool))
     params = FormNetwork().init(key, channels)
-    average = jax.tree.map(jnp.copy, params)  # buffers of its own: a step donates all of them
-    return State(params, average, optimiser(steps).init(params))
+    return averaged_steps.begin(params, steps)
 
 
 def examples(
@@ -112,10 +81,7 @@ def train_step(
         return cross_entropy, (logits.argmax(-1) == form).mean()
 
     (cross_entropy, accuracy), gradient = jax.value_and_grad(loss, has_aux=True)(state.params)
-    updates, memory = optimiser(steps).update(gradient, state.optimiser, state.params)
-    params = optax.apply_updates(state.params, updates)
-    average = optax.incremental_update(params, state.average, 1 - AVERAGE_DECAY)
-    return State(params, average, memory), cross_entropy, accuracy
+    return averaged_steps.update(state, gradient, steps), cross_entropy, accuracy
 
 
 def fitted_temper(log_likelihood: np.ndarray, form: np.ndarray) -> float:

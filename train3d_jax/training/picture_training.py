@@ -1,25 +1,14 @@
 """Trains the network of `networks.picture_depth` on rendered pictures."""
 
 import functools
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-import optax
 
 from train3d_jax.networks.picture_depth import PictureNetwork
-
-LEARNING_RATE, WARM_UP, LAST_RATE = 2e-3, 100, 1e-5
-"""Of AdamW: the peak rate, the steps of the warm-up, and the last rate of the cosine.  Chosen."""
-
-WEIGHT_DECAY = 1e-3
-"""Of AdamW, per step and unit of learning rate.  Chosen."""
-
-LARGEST_GRADIENT = 1.0
-"""Global norm that gradients are clipped to.  Chosen."""
-
-AVERAGE_DECAY = 0.998
-"""Of the moving average of the weights, the result of the training.  Chosen."""
+from train3d_jax.training import averaged_steps
+from train3d_jax.training.averaged_steps import State
 
 SLOPE_SCALES, SLOPE_WEIGHT = 3, 2.0
 """Scales at which slopes are compared, each half as fine, and their weight.  Chosen."""
@@ -28,29 +17,10 @@ GAIN = 0.3
 """Largest change of a picture's colours, relative, as of exposure and white balance.  Chosen."""
 
 
-class State(NamedTuple):
-    """Weights, their moving average, and the state of the optimiser."""
-
-    params: Any
-    average: Any
-    optimiser: optax.OptState
-
-
-def optimiser(steps: int) -> optax.GradientTransformation:
-    """AdamW with a cosine schedule over so many steps."""
-    warm_up = min(WARM_UP, steps // 2)
-    rate = optax.warmup_cosine_decay_schedule(0.0, LEARNING_RATE, warm_up, steps, LAST_RATE)
-    return optax.chain(
-        optax.clip_by_global_norm(LARGEST_GRADIENT),
-        optax.adamw(rate, weight_decay=WEIGHT_DECAY),
-    )
-
-
 def initial_state(key: jax.Array, steps: int, size: tuple[int, int]) -> State:
     """Random weights for pictures of a size, (height, width)."""
     params = PictureNetwork().init(key, jnp.zeros((1, *size, 3)))
-    average = jax.tree.map(jnp.copy, params)  # buffers of its own: a step donates all of them
-    return State(params, average, optimiser(steps).init(params))
+    return averaged_steps.begin(params, steps)
 
 
 def loss(estimated: jax.Array, depth: jax.Array) -> jax.Array:
@@ -110,14 +80,11 @@ def train_step(
         return loss(estimated, depth)
 
     value, gradient = jax.value_and_grad(of_params)(state.params)
-    updates, memory = optimiser(steps).update(gradient, state.optimiser, state.params)
-    params = optax.apply_updates(state.params, updates)
-    average = optax.incremental_update(params, state.average, 1 - AVERAGE_DECAY)
-    return State(params, average, memory), value
+    return averaged_steps.update(state, gradient, steps), value
 
 
 @jax.jit
 def log_depth(params: Any, pictures: jax.Array) -> jax.Array:
-    """What the network says of pictures (B, H, W, 3) uint8: log depth up to a constant."""
+    """Log depth of pictures (B, H, W, 3) uint8 up to a constant for each, (B, H / 2, W / 2)."""
     estimated: Any = PictureNetwork().apply(params, pictures / 255.0)
     return estimated
