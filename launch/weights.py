@@ -6,9 +6,9 @@
 
 It takes 5 GB, and on two cores eighty minutes for depth, forty more for disparity, whose sets are
 among those of depth, and half an hour for form, the network that classifies the two
-(`train3d_jax.networks.forms`).  Started again it
-resumes: finished sets are left alone, and the training goes on from its last checkpoint.  The only
-training data are rendered: rooms, table tops, streets, gardens and rocks.
+(`train3d_jax.networks.forms`).  Started again it resumes: finished sets are left alone, and the
+training goes on from its last checkpoint.  The only training data are rendered: rooms, table tops,
+streets, gardens and rocks.
 """
 
 from pathlib import Path

@@ -60,7 +60,7 @@ RECIPES = {
 }  # fmt: skip
 """Chosen.  Disparity depends on angles and parallels only; there halls, streets, rocks and stronger
 augmentation increased nearly all errors.  The factor of its shift is chosen on 84 real maps, where
-without it 90 % intervals held the shift of 71 % of the views, and with it of 86."""
+without it 90 % intervals held the shift of 71 % of the views, and with it of 85."""
 
 FORM_SEEDS, FORM_STEPS = (83, 84, 85, 86), 4000
 """Sets and training steps of the network of `train3d_jax.networks.forms`; chosen."""

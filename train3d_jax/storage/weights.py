@@ -5,7 +5,6 @@ weights/<space>/weights.npz    float32 arrays by their path in the network, as p
 weights/<space>/CARD.md        data, licence, figures, date and command, for people
 """
 
-import dataclasses
 import functools
 import hashlib
 import io
@@ -53,8 +52,8 @@ def pack(run: Path, folder: Path, factors: Mapping[Target, float] = MappingProxy
                 f"{run}: was stopped at step {last} of {total}; launch.train with the same "
                 "settings goes on from there"
             )
-    kept = {name: contents[name] for name in ("version", "focal_range", "data", "samples")}
-    kept["training"] = dataclasses.asdict(config)  # with the settings that an early run lacks
+    names = ("version", "focal_range", "data", "samples", "training")
+    kept = {name: contents[name] for name in names}
     calibrated = {}
     for target in TARGETS:
         if target in calibration or target in factors:
