@@ -1,16 +1,21 @@
 """What is recovered of depth maps: cameras, straight depth, and straight clouds."""
 
 import functools
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32
 
+from train3d_jax.errors import Argument, ArgumentError
 from train3d_jax.geometry import camera, depth_maps
 from train3d_jax.geometry.affine import Space
 from train3d_jax.inference.clip_recovery import Pooled
-from train3d_jax.inference.estimates import FLAGS, Estimates
+from train3d_jax.inference.estimates import FLAGS, Estimates, sigma_of
+from train3d_jax.placement.facts import CameraHeight, Fact, KnownDepth, KnownLength, Pixel
+from train3d_jax.placement.metres import Unknowns, Variant, metric_scale, scaled
+from train3d_jax.placement.upright import Upright, upright
 
 Number = Float[np.ndarray, "*maps"] | np.floating
 """One number for each map: an array, or a scalar for a single map."""
@@ -45,10 +50,12 @@ class Shape:
       flags: names of the flags that are raised, a tuple; for several maps a tuple of one for each.
         Of `estimates.FLAGS`, `map_checks.FLAGS` and `lines.pictures.FLAGS`.
       solvable: whether there is an answer.
-      gravity: the direction down in camera axes (x right, y down, z forward), of unit length, (3,),
-        as the lines of the picture tell it; NaN where they do not, or there is no picture.
-        `geometry.camera.roll_and_pitch` makes angles of it.
-      gravity_sigma_deg: standard deviation of its angle, degrees; NaN where it is unknown.
+      space: of the input.
+      canonical: scale and offset of its canonical form, (2,): scale * input + offset.
+      gravity_by_lines: the direction down as the lines of the picture alone tell it, (3,), and the
+        standard deviation of its angle in degrees: (4,); NaN where they do not.
+      scale_sigma: standard deviation of the logarithm of metric depths, see `in_metres`; NaN where
+        no fact gives metres.
     """
 
     depth: Float32[np.ndarray, "*maps h w"] | list[Float32[np.ndarray, "_ _"]]
@@ -63,8 +70,10 @@ class Shape:
     b: Number
     flags: tuple[str, ...] | tuple[tuple[str, ...], ...]
     solvable: Bool[np.ndarray, "*maps"] | np.bool_
-    gravity: Float[np.ndarray, "*maps 3"]
-    gravity_sigma_deg: Number
+    space: Space
+    canonical: Float[np.ndarray, "*maps 2"]
+    gravity_by_lines: Float[np.ndarray, "*maps 4"]
+    scale_sigma: Number = np.float64(np.nan)  # noqa: RUF009  # immutable
 
     @functools.cached_property
     def points(self) -> Float32[np.ndarray, "*maps h w 3"] | list[Float32[np.ndarray, "_ _ 3"]]:
@@ -75,6 +84,79 @@ class Shape:
         if isinstance(self.depth, list):
             return [_unproject(*one) for one in zip(self.depth, self.intrinsics, strict=True)]
         return _unproject(self.depth, self.intrinsics)
+
+    @functools.cached_property
+    def upright(self) -> Upright | tuple[Upright, ...]:
+        """Gravity by planes and lines, and the height of the camera above the floor.
+
+        `upright.pose()` is the 4 x 4 matrix from camera axes to a world with z up.  For several
+        maps a tuple.
+        """
+        sigma = np.nan_to_num(_log_sigma(self.focal_interval_px))
+        arrays = (self.intrinsics, sigma, self.gravity_by_lines)
+        if np.ndim(self.solvable) == 0:
+            return _upright(self.depth, *arrays)
+        return tuple(_upright(*each) for each in zip(self.depth, *arrays, strict=True))
+
+    @functools.cached_property
+    def gravity(self) -> Float[np.ndarray, "*maps 3"]:
+        """The direction down in camera axes (x right, y down, z forward), of unit length, (3,).
+
+        NaN where neither planes nor lines tell.  `geometry.camera.roll_and_pitch` makes angles of
+        it.
+        """
+        return _of_each(self.upright, lambda one: one.gravity.down)
+
+    @functools.cached_property
+    def gravity_sigma_deg(self) -> Number:
+        """Standard deviation of the angle of `gravity`, degrees; NaN where it is unknown."""
+        return _of_each(self.upright, lambda one: np.float64(one.gravity.sigma_deg))
+
+    def in_metres(
+        self,
+        *,
+        known_length: tuple[Pixel, Pixel, float] | None = None,
+        known_depth: tuple[Pixel, float] | None = None,
+        camera_height: float | None = None,
+        map: int | None = None,
+    ) -> "Shape":
+        """The same shape in metres, by one fact or several.
+
+        Args:
+          known_length: two pixels (u, v), and the metres between the points that they show.
+          known_depth: a pixel, and metres along the optical axis to what it shows.
+          camera_height: metres of the camera above the floor, the lowest level surface in view.
+          map: of several maps of one scale and shift, as `clip="clip"` makes them, the number of
+            the one that the facts are of.
+
+        Returns:
+          A shape with other `depth`, `a` and `b`, and with `scale_sigma`.
+
+        Raises:
+          ArgumentError: a fact is missing, or cannot be measured; or maps have no common scale.
+        """
+        facts = _facts(known_length, known_depth, camera_height)
+        depth, space = self.depth, self.space
+        rows = (self.intrinsics, self.focal_interval_px, self.a, self.b, self.canonical)
+        rows = (*rows, self.shift, self.shift_interval, self.solvable)
+        if np.ndim(self.solvable):
+            _refuse_scales(self, map)
+            depth, *rows = (values[map] for values in (depth, *rows))
+        intrinsics, focals, a, b, canonical, shift, shifts, solvable = rows
+        if not solvable:
+            raise ArgumentError(Argument("map", map), ": it has no answer, so that nothing scales")
+        unknowns = Unknowns(
+            a, b, tuple(canonical), shift, float(sigma_of(*shifts)), float(_log_sigma(focals))
+        )
+        factor, sigma = metric_scale(facts, Variant(depth, intrinsics), unknowns, space)
+        a, b = scaled(self.a, self.b, factor, space)
+        depths = (
+            [np.float32(factor) * each for each in self.depth]
+            if isinstance(self.depth, list)
+            else np.float32(factor) * self.depth
+        )
+        sigma = np.broadcast_to(np.float64(sigma), np.shape(self.a))[()]
+        return replace(self, depth=depths, a=a, b=b, scale_sigma=sigma)
 
     def __repr__(self) -> str:
         if np.ndim(self.solvable):
@@ -130,7 +212,9 @@ def shape_of(
         (*(name for name in FLAGS if found.flags[name][i]), *others)
         for i, others in enumerate(flags)
     )
-    unknown = np.full(len(maps), np.nan)
+    by_lines = np.full((len(maps), 4), np.nan)
+    if found.lines is not None:
+        by_lines = np.concatenate([found.lines.gravity, found.lines.gravity_sigma[:, None]], -1)
     numbers_of_maps = {
         "intrinsics": intrinsics,
         "fov_deg": camera.focal_to_degrees(intrinsics[:, 0, 0], np.array(widths)),
@@ -141,17 +225,68 @@ def shape_of(
         "a": a,
         "b": b,
         "solvable": solvable,
-        "gravity": np.stack([unknown] * 3, -1) if found.lines is None else found.lines.gravity,
-        "gravity_sigma_deg": unknown if found.lines is None else found.lines.gravity_sigma,
+        "canonical": np.stack([found.canonical_scale, found.canonical_offset], -1),
+        "gravity_by_lines": by_lines,
     }
     if form == "one":
         rest = {name: values[0] for name, values in numbers_of_maps.items()}
-        return Shape(depth=depths[0], mask=masks[0], flags=raised[0], **rest)
+        return Shape(depth=depths[0], mask=masks[0], flags=raised[0], space=space, **rest)
     if form == "batch":
-        return Shape(depth=np.stack(depths), mask=np.stack(masks), flags=raised, **numbers_of_maps)
-    return Shape(depth=depths, mask=masks, flags=raised, **numbers_of_maps)
+        depths, masks = np.stack(depths), np.stack(masks)
+    return Shape(depth=depths, mask=masks, flags=raised, space=space, **numbers_of_maps)
 
 
 def _unproject(depth: np.ndarray, intrinsics: np.ndarray) -> np.ndarray:
     points = camera.unproject(depth, np.nan_to_num(intrinsics, nan=1.0))
     return np.asarray(points, np.float32)
+
+
+def _log_sigma(interval: np.ndarray) -> np.ndarray:
+    """Standard deviation of the logarithm of a value > 0, by its 90 % interval (..., 2)."""
+    low, high = np.moveaxis(np.log(interval), -1, 0)
+    return sigma_of(low, high)
+
+
+def _upright(
+    depth: np.ndarray, intrinsics: np.ndarray, focal_sigma: float, by_lines: np.ndarray
+) -> Upright:
+    matrix = np.nan_to_num(intrinsics, nan=1.0)
+    return upright(depth, matrix, float(focal_sigma), (by_lines[:3], float(by_lines[3])))
+
+
+def _of_each(value: Upright | tuple[Upright, ...], get: Callable[[Upright], Any]) -> Any:
+    # An Upright is a tuple itself.
+    return get(value) if isinstance(value, Upright) else np.stack([get(one) for one in value])
+
+
+def _facts(
+    length: tuple[Pixel, Pixel, float] | None,
+    depth: tuple[Pixel, float] | None,
+    height: float | None,
+) -> list[Fact]:
+    """The facts that are given, at least one."""
+    facts: list[Fact] = []
+    if length is not None:
+        facts.append(KnownLength(*length))
+    if depth is not None:
+        facts.append(KnownDepth(*depth))
+    if height is not None:
+        facts.append(CameraHeight(height))
+    if not facts:
+        raise ArgumentError("give known_length, known_depth or camera_height")
+    for fact in facts:
+        if not (np.isfinite(fact.metres) and fact.metres > 0):
+            raise ArgumentError(Argument(fact.name, fact), ": metres are over 0")
+    return facts
+
+
+def _refuse_scales(shape: Shape, map: int | None) -> None:
+    """Makes sure that several maps have one scale, and that one of them is named."""
+    count = len(shape.flags)
+    if map is None or not 0 <= map < count:
+        raise ArgumentError(Argument("map", map), f": give the number of one of {count} maps")
+    same = np.allclose(shape.a, shape.a[map], 1e-6, 0) and np.allclose(shape.b, shape.b[map], 1e-6)
+    if not same:
+        raise ArgumentError(
+            Argument("map", map), ": each map has a scale of its own; recover it alone"
+        )

@@ -8,17 +8,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from data.user_maps.depth_files import DepthFile
 from data.user_maps.known_cameras import KnownCamera
 from data.user_maps.producers import PRODUCERS
 from launch.recovery.shards import Shard
 from train3d_jax import __version__
 from train3d_jax.errors import UserError
 from train3d_jax.formats.depth import ReadSettings
+from train3d_jax.placement.facts import CameraHeight, Fact
 
 if TYPE_CHECKING:  # start-up: flags need these settings before JAX
     from train3d_jax.evidence.fusion import Method
     from train3d_jax.geometry.affine import Space
     from train3d_jax.inference.models import Model
+    from train3d_jax.placement.upright import Up
 
 METHODS: "tuple[Method, ...]" = ("learned", "geometric")
 """The network's posterior, or geometry alone, which needs no network."""
@@ -70,6 +73,61 @@ class SaveSettings:
 
 
 @dataclass(frozen=True)
+class NamedFact:
+    """A fact, and the map that it is of.
+
+    Attributes:
+      fact: gives metres.
+      map: its name, with or without the ending of its file; None for the only map, or for each.
+    """
+
+    fact: Fact
+    map: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.map}:{self.fact}" if self.map else str(self.fact)
+
+
+@dataclass(frozen=True)
+class PlacementSettings:
+    """Where clouds are to lie.
+
+    Attributes:
+      upright: turned by gravity, with the origin on the floor.
+      up: the axis that points up then.
+      facts: that give metres.
+    """
+
+    upright: bool = False
+    up: "Up" = "z"
+    facts: tuple[NamedFact, ...] = ()
+
+    def facts_of(self, file: DepthFile) -> tuple[Fact, ...]:
+        """The facts on a map."""
+        names = (None, file.name, file.label)
+        return tuple(each.fact for each in self.facts if each.map in names)
+
+    def names(self, file: DepthFile) -> bool:
+        """Whether a fact is of this map alone."""
+        return any(each.map in (file.name, file.label) for each in self.facts)
+
+    def check(self, files: Sequence[DepthFile]) -> None:
+        """Raises UserError where a fact names no map, or does not say which of several."""
+        for each in self.facts:
+            if isinstance(each.fact, CameraHeight):
+                continue
+            found = [file for file in files if each.map in (file.name, file.label)]
+            flag, count = f'--{each.fact.name}="{each}"', len(files)
+            if each.map is None and count > 1:
+                raise UserError(
+                    f"{flag}: there are {count} maps; put the name of the one with these pixels "
+                    f'before them, as in "{files[0].label}:{each.fact}"'
+                )
+            if each.map is not None and not found:
+                raise UserError(f"{flag}: no map has this name; the first is {files[0].label}")
+
+
+@dataclass(frozen=True)
 class RecoveryConfig:
     """What to recover, by which method, and where to write it.
 
@@ -91,6 +149,7 @@ class RecoveryConfig:
       ray_depth: maps hold the distance to the camera's centre, not depth.
       reading: how files are to be read.
       saving: what to write beside the answers.
+      placing: where clouds are to lie.
       lines: the lines of images are evidence.
       resume: keep the answers that an earlier run with the same settings wrote.
       shard: the part of the maps to recover, without summaries; None for all.
@@ -114,6 +173,7 @@ class RecoveryConfig:
     ray_depth: bool = False
     reading: ReadSettings = field(default_factory=ReadSettings)
     saving: SaveSettings = field(default_factory=SaveSettings)
+    placing: PlacementSettings = field(default_factory=PlacementSettings)
     lines: bool = True
     resume: bool = False
     shard: Shard | None = None

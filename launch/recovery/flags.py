@@ -7,7 +7,7 @@ from typing import Any, cast
 from absl import flags
 
 from data.user_maps.depth_files import Listing
-from launch.recovery import camera_flags, shared_flags
+from launch.recovery import camera_flags, placement_flags, shared_flags
 from launch.recovery.config import GUESS, METHODS, NO_NETWORK, REMOVED_METHODS, RecoveryConfig
 from launch.recovery.shards import shard_of
 
@@ -55,6 +55,7 @@ _MERGE = flags.DEFINE_bool(
 )
 flags.adopt_module_key_flags(camera_flags)
 flags.adopt_module_key_flags(shared_flags)
+flags.adopt_module_key_flags(placement_flags)
 flags.register_multi_flags_validator(
     ["space", "from"], shared_flags.has_space, shared_flags.NO_SPACE
 )
@@ -88,6 +89,7 @@ def configuration() -> tuple[RecoveryConfig, Listing]:
         shared_camera=_SHARED_CAMERA.value,
         reading=shared_flags.reading(),
         saving=shared_flags.saving(),
+        placing=placement_flags.placement(),
         resume=_RESUME.value,
         shard=shard_of(_SHARD.value, _MERGE.value),
         merge=_MERGE.value,

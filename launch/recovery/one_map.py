@@ -11,14 +11,15 @@ from data.user_maps.hints import CameraHint
 from data.user_maps.known_cameras import ray_length_to_depth
 from data.user_maps.producers import PRODUCERS
 from launch import program
-from launch.recovery import pictures, saving
+from launch.recovery import pictures, placing, saving
 from launch.recovery.config import RecoveryConfig
 from launch.recovery.producer_notes import explained, refuse_photo
-from launch.recovery.recovered import Map, Recovered
+from launch.recovery.recovered import CommonScale, Map, Recovered
 from launch.recovery.shared_camera import Pooling, SharedCamera
 from launch.recovery.summary import NAME
 from train3d_jax.errors import DataError, UserError
 from train3d_jax.export import answers
+from train3d_jax.inference import clips as clip_math
 from train3d_jax.inference import map_checks, recovery
 from train3d_jax.inference.models import Model, is_metric
 from train3d_jax.lines.segments import stacked
@@ -54,8 +55,8 @@ def find_maps(config: RecoveryConfig) -> Listing:
     """The depth maps of `config.input`, with the names of their answers; and what else lies there.
 
     Raises:
-      UserError: there is no map, `config.out` is the folder of the maps, or --rgb is missing or one
-        image for many maps.
+      UserError: there is no map, `config.out` is the folder of the maps, --rgb is missing or one
+        image for many maps, or a fact names no map.
     """
     wanted = PRODUCERS[config.producer].files if config.producer else ()
     listing = search(config.input, leave_out=config.out, reserved=(NAME,), wanted=wanted)
@@ -66,6 +67,7 @@ def find_maps(config: RecoveryConfig) -> Listing:
         files = clips.in_order_of_numbers(files)
         of_clips = dict.fromkeys((file.name for file in files), clips.FOLDER)
     pictures.check_images(config.saving.rgb, len(files))
+    config.placing.check(files)
     return listing._replace(files=files, clips=of_clips)
 
 
@@ -134,6 +136,30 @@ def pooled(
     if clip and not config.shift_known:
         return pooling.with_shifts(shared)
     return shared
+
+
+def common_scale(
+    frames: Sequence[DepthFile],
+    shared: SharedCamera,
+    config: RecoveryConfig,
+    models: Sequence[Model],
+) -> CommonScale | None:
+    """The scale of all frames in metres, by facts on some; None where each has its own scale.
+
+    Frames have one scale where a clip has one of each (`--affine clip`), and where their shift is
+    exact, as that of a sensor.
+
+    Raises:
+      UserError: no fact can be measured.
+    """
+    facts = config.placing.facts
+    if not facts or (shared.offset is None and not config.shift_is_exact):
+        return None
+    named = [file for file in frames if config.placing.names(file)]
+    spread = clip_math.spread(len(frames), placing.MOST_MEASURED)
+    chosen = named or [frames[number] for number in spread]
+    read = [read_map(file, config)._replace(shared=shared) for file in chosen]
+    return placing.common_scale(solve(read, config, models), config)
 
 
 def solve(
@@ -230,18 +256,32 @@ def _in_metres(recovered: Recovered, metres: float, config: RecoveryConfig) -> R
     return recovered._replace(estimate=estimate._replace(a=metres, b=b), metric=True)
 
 
-def write(recovered: Recovered, config: RecoveryConfig, origin: Origin) -> dict[str, Any]:
+def write(
+    recovered: Recovered,
+    config: RecoveryConfig,
+    origin: Origin,
+    common: CommonScale | None = None,
+) -> dict[str, Any]:
     """Writes all files of a map, its answer last; of a map without an estimate the answer alone.
+
+    Args:
+      recovered: the map.
+      config: what to write, and where.
+      origin: of the answer.
+      common: the scale of all maps of its camera, where they have one.
 
     Returns:
       The answer, as `answers.answer`.
 
     Raises:
-      UserError: a file cannot be written.
+      UserError: a file cannot be written, or a fact on the map cannot be measured.
       OSError: a file of an earlier run cannot be removed.
     """
     saving.remove(config.out, recovered.file.name)
-    flags = () if recovered.error else saving.save(recovered, config, _unit(recovered, origin))
+    flags: tuple[str, ...] = ()
+    if not recovered.error:
+        recovered = placing.placed(recovered, config, common)
+        flags = saving.save(recovered, config, _unit(recovered, origin))
     answer = answer_of(recovered, config, origin, flags)
     answers.write_answer(config.out / f"{recovered.file.name}.json", answer)
     return answer
@@ -269,6 +309,7 @@ def answer_of(
         estimate = estimate._replace(a=-estimate.a)
         canonical = -canonical[0], canonical[1]
     hints = () if recovered.map is None else recovered.map.hints
+    place = recovered.placed
     return answers.answer(
         input_name=recovered.file.label,
         space=config.space,
@@ -283,7 +324,10 @@ def answer_of(
         hints=[(hint.source, hint.origin, hint.intrinsics[1, 1], hint.sigma) for hint in hints],
         segments=_segments_of(recovered, config),
         findings=recovered.lines,
-        flags=flags,
+        upright=None if place is None else place.upright,
+        pose=None if place is None else place.pose,
+        metres=None if place is None else place.metres,
+        flags=(*(() if place is None else place.flags), *flags),
         settings=origin.settings,
         error=recovered.error,
     )

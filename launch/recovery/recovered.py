@@ -1,4 +1,4 @@
-"""The records that a map passes through: as it was read, and with its estimate."""
+"""The records that a map passes through: as it was read, with its estimate, and with its place."""
 
 from typing import NamedTuple
 
@@ -12,6 +12,7 @@ from train3d_jax.geometry.clouds import from_square_pixels
 from train3d_jax.inference.estimates import Estimate, LineFindings
 from train3d_jax.inference.map_checks import MapCheck
 from train3d_jax.lines.segments import Segments, with_square_pixels
+from train3d_jax.placement.upright import Upright
 
 
 class Map(NamedTuple):
@@ -57,6 +58,52 @@ class Map(NamedTuple):
         return self._replace(intrinsics=intrinsics, hints=hints, segments=segments)
 
 
+class Metres(NamedTuple):
+    """Why depth is in metres.
+
+    Attributes:
+      source: name of the fact that says so, of `placement.facts`.
+      sigma: see `metres.MetricScale`.
+    """
+
+    source: str
+    sigma: float
+
+
+class CommonScale(NamedTuple):
+    """Of all maps of a clip or a camera, which have one scale and one shift.
+
+    Attributes:
+      a: of every estimate, so that depth is in metres.
+      b: the same.
+      metres: why.
+    """
+
+    a: float
+    b: float
+    metres: Metres
+
+
+class Placed(NamedTuple):
+    """Where a recovered map lies.
+
+    Attributes:
+      depth: straight depth, z, shape (H, W); 0 where missing.
+      intrinsics: of its camera, pixels, shape (3, 3).
+      upright: gravity and the floor.
+      pose: from camera axes to those of the files, shape (4, 4); None where they are the same.
+      metres: why depth is in metres; None where no fact says so.
+      flags: `GRAVITY_UNKNOWN`, `SCALE_UNKNOWN`.
+    """
+
+    depth: np.ndarray
+    intrinsics: np.ndarray
+    upright: Upright
+    pose: np.ndarray | None = None
+    metres: Metres | None = None
+    flags: tuple[str, ...] = ()
+
+
 class Recovered(NamedTuple):
     """A map with its estimate, or with the reason why there is none: what is saved and reported.
 
@@ -70,6 +117,7 @@ class Recovered(NamedTuple):
       metric: its depth is in metres because the map's unit is known.
       hint_dropped: the map excludes the most trusted hint, and is the wider evidence.
       lines: what the lines of its image say, without a batch axis; None where none count.
+      placed: where it lies; None until `placing.placed`.
     """
 
     file: DepthFile
@@ -81,6 +129,7 @@ class Recovered(NamedTuple):
     metric: bool = False
     hint_dropped: bool = False
     lines: LineFindings | None = None
+    placed: Placed | None = None
 
     def failed(self, error: str) -> "Recovered":
         """The same map without an estimate."""

@@ -37,10 +37,14 @@ def save(recovered: Recovered, config: RecoveryConfig, unit: str) -> tuple[str, 
     """
     file, depth_map, estimate = recovered.file, recovered.map, recovered.estimate
     assert depth_map is not None and estimate is not None
-    intrinsics = camera.recovered_intrinsics(estimate.focal, depth_map.size, depth_map.intrinsics)
+    assert recovered.placed is not None
+    depth, intrinsics, pose = (
+        recovered.placed.depth,
+        recovered.placed.intrinsics,
+        recovered.placed.pose,
+    )
     kinds, edge_filter = config.saving.kinds, config.saving.edge_filter
     paths = {kind: config.out / f"{file.name}{ending}" for kind, ending in ENDINGS.items()}
-    depth = depth_maps.recovered_depth(depth_map.values, estimate.a, estimate.b, config.space)
     if "npz" in kinds:
         write_depth(paths["npz"], depth, intrinsics, unit)
     image, size, pixels, flags = depth_map.colours or Colours(file.path, depth_map.size)

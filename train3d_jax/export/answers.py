@@ -12,12 +12,14 @@ from train3d_jax.files import write_whole
 from train3d_jax.geometry import camera
 from train3d_jax.geometry.affine import Space
 from train3d_jax.inference.estimates import Estimate, LineFindings
+from train3d_jax.placement.upright import Upright
 
 ANSWER_FIELDS = (
     "input", "space", "width", "height", "focal_px", "normalised_focal", "fov_x_deg", "fov_y_deg",
     "cx", "cy", "intrinsics", "shift", "a", "b", "unit", "focal_interval_px", "shift_interval",
-    "focal_source", "focal_sources", "lines", "gravity", "gravity_sigma_deg", "roll_deg",
-    "pitch_deg",
+    "scale_source", "scale_sigma", "focal_source", "focal_sources", "lines", "gravity",
+    "gravity_sigma_deg", "roll_deg", "roll_interval_deg", "pitch_deg", "pitch_interval_deg",
+    "camera_height", "transform",
     "canonical_scale", "canonical_offset", "method", "flags", "model", "version",
     "settings", "error",
 )  # fmt: skip
@@ -38,6 +40,9 @@ def answer(
     hints: Sequence[tuple[str, str, float, float]] = (),
     segments: int | None = None,
     findings: LineFindings | None = None,
+    upright: Upright | None = None,
+    pose: np.ndarray | None = None,
+    metres: tuple[str, float] | None = None,
     canonical: tuple[float, float] | None = None,
     flags: tuple[str, ...] = (),
     settings: str = "",
@@ -61,6 +66,10 @@ def answer(
       segments: that were detected in the picture of the map; None where it has no picture, or where
         pictures are no evidence.
       findings: of this map, what they say; None where its picture does not count.
+      upright: gravity and the floor; None where they were not estimated.
+      pose: that was applied to clouds, shape (4, 4); None where there is none.
+      metres: name of the fact that gives metres, and the standard deviation of the logarithm of
+        metric depths; None without.
       canonical: scale and offset of the canonical form: canonical = scale * input + offset.
       flags: of the map, besides those of the solution.
       settings: a digest of all that the answer depends on besides the input.
@@ -101,8 +110,11 @@ def answer(
             "focal_source": focal_source,
             "focal_sources": _sources(solution, hints),
             "lines": None if segments is None else _lines(segments, findings),
-            **_upright(findings),
+            **_upright(upright),
+            "transform": None if pose is None else pose.tolist(),
         }
+        if metres is not None:
+            values |= {"scale_source": metres[0], "scale_sigma": metres[1]}
     if solution is not None and canonical is not None:
         values |= {"canonical_scale": canonical[0], "canonical_offset": canonical[1]}
     return values
@@ -135,17 +147,20 @@ def _lines(segments: int, findings: LineFindings | None) -> dict[str, Any]:
     }
 
 
-def _upright(findings: LineFindings | None) -> dict[str, Any]:
-    """Which way is down, and how the camera is held; nothing where lines do not tell."""
-    if findings is None or not np.isfinite(findings.gravity).all():
+def _upright(upright: Upright | None) -> dict[str, Any]:
+    """Which way is down, and how the camera is held; nothing where the map does not tell."""
+    if upright is None or not upright.gravity.is_known:
         return {}
-    gravity = np.asarray(findings.gravity, np.float64)
-    roll, pitch = camera.roll_and_pitch(gravity)
+    gravity, height = upright.gravity, upright.camera_height
+    roll, pitch = camera.roll_and_pitch(gravity.down)
     return {
-        "gravity": gravity.tolist(),
-        "gravity_sigma_deg": float(findings.gravity_sigma),
+        "gravity": gravity.down.tolist(),
+        "gravity_sigma_deg": gravity.sigma_deg,
         "roll_deg": float(roll),
+        "roll_interval_deg": gravity.roll_interval_deg.tolist(),
         "pitch_deg": float(pitch),
+        "pitch_interval_deg": gravity.pitch_interval_deg.tolist(),
+        "camera_height": height if np.isfinite(height) else None,
     }
 
 

@@ -1,6 +1,6 @@
 """Estimates of shift and focal length: the records that `recovery` returns."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Real
@@ -29,6 +29,11 @@ def is_uncertain(interval: Real[np.ndarray, "*maps 2"]) -> Bool[np.ndarray, "*ma
       Shape (...); False for an exact focal length, whose interval has no width, and for NaN.
     """
     return np.asarray(interval[..., 1] > UNCERTAIN_FACTOR * interval[..., 0])
+
+
+def sigma_of(low: Real[np.ndarray, "..."] | float, high: Real[np.ndarray, "..."] | float) -> Any:
+    """The standard deviation of a normal distribution by its central 90 %, of any shape."""
+    return (high - low) / 2 / fusion.INTERVAL_SIGMAS
 
 
 class LineFindings(NamedTuple):
