@@ -208,12 +208,13 @@ def _name_programs_as_typed() -> None:
         flag.help = as_typed(flag.help or "")
 
 
-def require(extra: str, *modules: str) -> None:
+def require(extra: str, *modules: str, wanted_by: str = "") -> None:
     """Makes sure that modules are installed which only some programs need.
 
     Args:
       extra: of this package, that installs them.
       *modules: each the name of a module, or alternatives separated by `|`.
+      wanted_by: the flag that needs them; empty where the program does.
 
     Raises:
       UserError: one is missing; the message is what to type.
@@ -223,4 +224,5 @@ def require(extra: str, *modules: str) -> None:
         # A folder of that name on the path is a namespace package, which has no file.
         if not any(spec and spec.origin for spec in specs):
             missing = module.replace("|", " or ")
-            raise UserError(f"needs {missing}: pip install 'train3d-jax[{extra}]'")
+            flag = f"{wanted_by}: " if wanted_by else ""
+            raise UserError(f"{flag}needs {missing}: pip install 'train3d-jax[{extra}]'")

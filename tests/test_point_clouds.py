@@ -2,11 +2,16 @@ import json
 import struct
 
 import numpy as np
+import plyfile
 import pytest
 from ply_files import parse_ply, read_ply
+from scene_views import pose_of
 
 from train3d_jax.errors import UserError
-from train3d_jax.export.point_clouds import write_glb, write_ply
+from train3d_jax.export.glb import View, write_points
+from train3d_jax.export.point_clouds import write_ply
+
+VIEW = View(np.array([[40.0, 0, 15.5], [0, 40, 11.5], [0, 0, 1]]), (24, 32))
 
 
 @pytest.mark.parametrize("count", [0, 1, 1000])
@@ -29,6 +34,27 @@ def test_colours_stand_beside_their_points(tmp_path):
     np.testing.assert_array_equal(read_ply(tmp_path / "cloud.ply"), points)
 
 
+@pytest.mark.parametrize("coloured", [False, True])
+@pytest.mark.parametrize("pose", [None, pose_of(0)])
+def test_plyfile_reads_normals_and_colours_under_a_pose(tmp_path, coloured, pose):
+    rng = np.random.default_rng(0)
+    points, normals = rng.normal(size=(2, 50, 3)).astype(np.float32)
+    colours = rng.integers(0, 256, (50, 3)).astype(np.uint8) if coloured else None
+    write_ply(tmp_path / "cloud.ply", points, ("unit: metres",), colours, normals, pose)
+    data = plyfile.PlyData.read(tmp_path / "cloud.ply")
+    vertices = data["vertex"]
+    pose = np.eye(4) if pose is None else pose
+    for names, expected in (
+        ("x y z", points @ pose[:3, :3].T + pose[:3, 3]), ("nx ny nz", normals @ pose[:3, :3].T),
+    ):  # fmt: skip
+        found = np.stack([vertices[name] for name in names.split()], -1)
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+    if coloured:
+        found = np.stack([vertices[name] for name in ("red", "green", "blue")], -1)
+        np.testing.assert_array_equal(found, colours)
+    assert data.comments == ["unit: metres"] and len(vertices.properties) == 6 + 3 * coloured
+
+
 def parse_glb(contents):
     """The scene of a GLB and its binary part, as glTF 2.0 says."""
     magic, version, length = struct.unpack_from("<4sII", contents)
@@ -48,7 +74,7 @@ def test_a_glb_holds_the_points_with_y_up_and_z_backward_and_linear_colours(tmp_
     points = rng.normal(size=(11, 3)).astype(np.float32)
     colours = rng.integers(0, 256, (11, 3)).astype(np.uint8)
     colours[:3] = [[0, 0, 0], [255, 255, 255], [188, 188, 188]]
-    write_glb(tmp_path / "cloud.glb", points, "metres", colours)
+    write_points(tmp_path / "cloud.glb", points, VIEW, "metres", colours)
     scene, binary = parse_glb((tmp_path / "cloud.glb").read_bytes())
     (primitive,) = scene["meshes"][0]["primitives"]
     assert primitive["mode"] == 0 and scene["asset"]["extras"]["unit"] == "metres"
@@ -68,10 +94,11 @@ def test_a_glb_holds_the_points_with_y_up_and_z_backward_and_linear_colours(tmp_
 
 
 @pytest.mark.parametrize("colours", [None, np.zeros((0, 3), np.uint8)])
-def test_a_glb_without_points_is_an_empty_scene(tmp_path, colours):
-    write_glb(tmp_path / "cloud.glb", np.zeros((0, 3), np.float32), "metres", colours)
+def test_a_glb_without_points_holds_its_camera_alone(tmp_path, colours):
+    write_points(tmp_path / "cloud.glb", np.zeros((0, 3), np.float32), VIEW, "metres", colours)
     scene, binary = parse_glb((tmp_path / "cloud.glb").read_bytes())
-    assert scene["scenes"] == [{}] and "buffers" not in scene and binary == b""
+    assert [node["name"] for node in scene["nodes"]] == ["camera"]
+    assert "meshes" not in scene and "buffers" not in scene and binary == b""
 
 
 def test_points_that_are_not_contiguous_or_not_float32_are_written_right(tmp_path):

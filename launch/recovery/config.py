@@ -47,12 +47,15 @@ ENDINGS = {
     "ply": ".ply",
     "npz": ".npz",
     "glb": ".glb",
+    "mesh": ".mesh.glb",
+    "obj": ".mesh",
     "colmap": ".colmap",
     "nerfstudio": ".nerfstudio",
+    "rrd": ".rrd",
     "picture": ".png",
     "turntable": ".gif",
 }
-"""The kinds of files, and the endings of their names; COLMAP's and nerfstudio's are folders."""
+"""The kinds of files, and the endings of their names; OBJ, COLMAP and nerfstudio get folders."""
 
 
 @dataclass(frozen=True)
@@ -61,15 +64,29 @@ class SaveSettings:
 
     Attributes:
       kinds: of `ENDINGS`.
-      edge_filter: pixels where depth jumps by more than this share are left out of clouds; 0 leaves
-        none out.
+      edge_filter: pixels where depth jumps by more than this share are left out of clouds and
+        meshes; 0 leaves none out, and meshes are cut where `normals.grazing_edge` says.
       rgb: folder of the images that colour the clouds and whose lines are evidence, under the
         relative paths of the maps; or the image of the only map.
+      normals: the points of PLY have normals.
+      simplify: triangles that meshes are simplified to; None for all.
     """
 
     kinds: tuple[str, ...] = ("ply", "npz")
     edge_filter: float = 0.0
     rgb: Path | None = None
+    normals: bool = False
+    simplify: int | None = None
+
+    def __post_init__(self):
+        """Raises UserError where a setting has nothing to act on."""
+        if self.normals and "ply" not in self.kinds:
+            raise UserError("--normals: adds normals to PLY; add ply to --save, or leave it out")
+        if self.simplify is not None and not {"mesh", "obj"} & set(self.kinds):
+            raise UserError(
+                f"--simplify={self.simplify}: there is no mesh to simplify; add mesh or obj to "
+                "--save, or leave it out"
+            )
 
 
 @dataclass(frozen=True)

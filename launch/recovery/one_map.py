@@ -56,7 +56,7 @@ def find_maps(config: RecoveryConfig) -> Listing:
 
     Raises:
       UserError: there is no map, `config.out` is the folder of the maps, --rgb is missing or one
-        image for many maps, or a fact names no map.
+        image for many maps, a fact names no map, or two maps would write one file.
     """
     wanted = PRODUCERS[config.producer].files if config.producer else ()
     listing = search(config.input, leave_out=config.out, reserved=(NAME,), wanted=wanted)
@@ -68,7 +68,19 @@ def find_maps(config: RecoveryConfig) -> Listing:
         of_clips = dict.fromkeys((file.name for file in files), clips.FOLDER)
     pictures.check_images(config.saving.rgb, len(files))
     config.placing.check(files)
+    _refuse_one_name(files, config)
     return listing._replace(files=files, clips=of_clips)
+
+
+def _refuse_one_name(files: Sequence[DepthFile], config: RecoveryConfig) -> None:
+    """The mesh of `a` has the name of the points of `a.mesh`."""
+    names = {file.name for file in files} if {"mesh", "glb"} <= {*config.saving.kinds} else set()
+    for name in sorted(names):
+        if f"{name}.mesh" in names:
+            raise UserError(
+                f"--save=glb,mesh: {name}.mesh.glb would be the mesh of {name} and the points of "
+                f"{name}.mesh; rename one of them, or save one kind at a time"
+            )
 
 
 def read_map(file: DepthFile, config: RecoveryConfig) -> Map:

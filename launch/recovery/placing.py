@@ -49,8 +49,8 @@ def placed(
         flags.append(GRAVITY_UNKNOWN)
     if settings.facts and scale is None:
         flags.append(SCALE_UNKNOWN)
-    pose = found.pose(settings.up) if settings.upright else None
-    return recovered._replace(placed=Placed(depth, intrinsics, found, pose, scale, tuple(flags)))
+    up = settings.up if settings.upright and found.gravity.is_known else None
+    return recovered._replace(placed=Placed(depth, intrinsics, found, up, scale, tuple(flags)))
 
 
 def _in_metres(

@@ -12,7 +12,7 @@ from train3d_jax.geometry.clouds import from_square_pixels
 from train3d_jax.inference.estimates import Estimate, LineFindings
 from train3d_jax.inference.map_checks import MapCheck
 from train3d_jax.lines.segments import Segments, with_square_pixels
-from train3d_jax.placement.upright import Upright
+from train3d_jax.placement.upright import Up, Upright
 
 
 class Map(NamedTuple):
@@ -91,7 +91,7 @@ class Placed(NamedTuple):
       depth: straight depth, z, shape (H, W); 0 where missing.
       intrinsics: of its camera, pixels, shape (3, 3).
       upright: gravity and the floor.
-      pose: from camera axes to those of the files, shape (4, 4); None where they are the same.
+      up: the axis of the files that points up; None where they have the axes of the camera.
       metres: why depth is in metres; None where no fact says so.
       flags: `GRAVITY_UNKNOWN`, `SCALE_UNKNOWN`.
     """
@@ -99,9 +99,14 @@ class Placed(NamedTuple):
     depth: np.ndarray
     intrinsics: np.ndarray
     upright: Upright
-    pose: np.ndarray | None = None
+    up: Up | None = None
     metres: Metres | None = None
     flags: tuple[str, ...] = ()
+
+    @property
+    def pose(self) -> np.ndarray | None:
+        """From camera axes to those of the files, (4, 4); None where they are the same."""
+        return None if self.up is None else self.upright.pose(self.up)
 
 
 class Recovered(NamedTuple):

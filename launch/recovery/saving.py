@@ -1,24 +1,34 @@
 """The files that are saved beside the answer of a map: depth, clouds, cameras, pictures."""
 
 import contextlib
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from launch.recovery import scene_files
 from launch.recovery.config import ENDINGS, RecoveryConfig
 from launch.recovery.pictures import Colours
 from launch.recovery.recovered import Recovered
-from train3d_jax.export import cameras, point_clouds
+from train3d_jax.export.cameras import (
+    COLMAP_DEPTH,
+    COLMAP_DEPTH_ENDING,
+    COLMAP_FILES,
+    NERFSTUDIO_FILES,
+)
 from train3d_jax.export.depth_files import write_depth
+from train3d_jax.export.obj_files import OBJ_FILES
 from train3d_jax.geometry import affine, camera, depth_maps
 
 if TYPE_CHECKING:  # it imports matplotlib, which few runs need
     from train3d_jax.pictures.shapes import Shape
 
-_FOLDERS = (ENDINGS["colmap"], ENDINGS["nerfstudio"])
-_IN_FOLDERS = (*cameras.COLMAP_FILES, "transforms.json")
+_FOLDERS: dict[str, tuple[str, ...]] = {
+    "colmap": (*COLMAP_FILES, str(COLMAP_DEPTH / f"*{COLMAP_DEPTH_ENDING}")),
+    "nerfstudio": NERFSTUDIO_FILES,
+    "obj": OBJ_FILES,
+}
+"""Kinds that are folders, and patterns of the files in them."""
 
 
 def save(recovered: Recovered, config: RecoveryConfig, unit: str) -> tuple[str, ...]:
@@ -38,39 +48,20 @@ def save(recovered: Recovered, config: RecoveryConfig, unit: str) -> tuple[str, 
     file, depth_map, estimate = recovered.file, recovered.map, recovered.estimate
     assert depth_map is not None and estimate is not None
     assert recovered.placed is not None
-    depth, intrinsics, pose = (
-        recovered.placed.depth,
-        recovered.placed.intrinsics,
-        recovered.placed.pose,
-    )
+    place = recovered.placed
+    depth, intrinsics = place.depth, place.intrinsics
     kinds, edge_filter = config.saving.kinds, config.saving.edge_filter
     paths = {kind: config.out / f"{file.name}{ending}" for kind, ending in ENDINGS.items()}
     if "npz" in kinds:
         write_depth(paths["npz"], depth, intrinsics, unit)
-    image, size, pixels, flags = depth_map.colours or Colours(file.path, depth_map.size)
-    # COLMAP and nerfstudio get the camera of the image that they are to read.
-    resized = camera.resized_intrinsics(intrinsics, depth_map.size, size)
+    colours = depth_map.colours or Colours(file.path, depth_map.size)
     if edge_filter:
         depth = np.where(depth_maps.depth_edges(depth, edge_filter), 0, depth)
-    if {"ply", "glb", "colmap"} & set(kinds):
-        points = depth_maps.point_cloud(depth, intrinsics)
-        colours = None if pixels is None else pixels[depth > 0]
-        if "ply" in kinds:
-            comments = (f"axes: {camera.AXES}", f"unit: {unit}")
-            point_clouds.write_ply(paths["ply"], points, comments, colours)
-        if "glb" in kinds:
-            point_clouds.write_glb(paths["glb"], points, unit, colours)
-        if "colmap" in kinds:
-            cameras.write_colmap(paths["colmap"], image.name, size, resized, points, unit, colours)
-    if "nerfstudio" in kinds:
-        folder = paths["nerfstudio"]
-        cameras.write_nerfstudio(
-            folder / "transforms.json", os.path.relpath(image, folder), size, resized, unit,
-            os.path.relpath(paths["ply"], folder) if "ply" in kinds else None,
-        )  # fmt: skip
+    place = place._replace(depth=depth)
+    scene_files.write(scene_files.Scene(place, unit, colours, config.saving, paths))
     if {"picture", "turntable"} & set(kinds):
-        _draw(paths, recovered, config, depth, intrinsics, pixels)
-    return flags
+        _draw(paths, recovered, config, depth, intrinsics, colours.pixels)
+    return colours.flags
 
 
 def _draw(
@@ -135,12 +126,14 @@ def given_shape(
 def remove(out: Path, name: str) -> None:
     """Removes the files that an earlier run left of a map, first its answer: it states the rest."""
     (out / f"{name}.json").unlink(missing_ok=True)
-    for ending in ENDINGS.values():
+    for kind, ending in ENDINGS.items():
         path = out / f"{name}{ending}"
-        if ending not in _FOLDERS:
+        if kind not in _FOLDERS:
             path.unlink(missing_ok=True)
         elif path.is_dir():
-            for inner in _IN_FOLDERS:
-                (path / inner).unlink(missing_ok=True)
-            with contextlib.suppress(OSError):  # holds something else
-                path.rmdir()
+            for pattern in _FOLDERS[kind]:
+                for inner in path.glob(pattern):
+                    inner.unlink(missing_ok=True)
+            for folder in (path / COLMAP_DEPTH, path / COLMAP_DEPTH.parent, path):
+                with contextlib.suppress(OSError):  # is not there, or holds something else
+                    folder.rmdir()

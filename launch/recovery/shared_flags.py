@@ -6,7 +6,7 @@ from typing import Any, cast
 from absl import flags
 
 from data.user_maps.producers import PRODUCERS, Producer
-from launch import soft_flags
+from launch import program, soft_flags
 from launch.recovery.config import ENDINGS, LINES_HELP, SaveSettings
 from train3d_jax.errors import UserError
 from train3d_jax.formats.depth import ReadSettings
@@ -67,8 +67,13 @@ _RGB = flags.DEFINE_string(
 _LINES = flags.DEFINE_bool("lines", True, LINES_HELP)
 _EDGE_FILTER = flags.DEFINE_float(
     "edge_filter", 0.0,
-    "Leave points out of clouds where depth jumps by more than this share (0.05) within 3 x 3 "
-    "pixels; 0 keeps all.", lower_bound=0.0,
+    "Leave points out of clouds and meshes where depth jumps by more than this share (0.05) within "
+    "3 x 3 pixels; 0 keeps all, and cuts meshes between surfaces.", lower_bound=0.0,
+)  # fmt: skip
+_NORMALS = flags.DEFINE_bool("normals", False, "Add normals (nx, ny, nz) to PLY.")
+_SIMPLIFY = flags.DEFINE_integer(
+    "simplify", None, "Triangles that each mesh is simplified to (200000); default: all.",
+    lower_bound=1,
 )  # fmt: skip
 
 
@@ -178,8 +183,19 @@ def reading() -> ReadSettings:
 
 
 def saving() -> SaveSettings:
-    """What is to be saved."""
-    return SaveSettings(tuple(_SAVE.value), _EDGE_FILTER.value, path(_RGB.value))
+    """What is to be saved.
+
+    Raises:
+      UserError: a flag has nothing to act on, or needs a library that is not installed.
+    """
+    settings = SaveSettings(
+        tuple(_SAVE.value), _EDGE_FILTER.value, path(_RGB.value), _NORMALS.value, _SIMPLIFY.value
+    )
+    if "rrd" in settings.kinds:
+        program.require("rerun", "rerun", wanted_by="--save=rrd")
+    if settings.simplify is not None:
+        program.require("mesh", "fast_simplification", wanted_by="--simplify")
+    return settings
 
 
 def path(value: str | None) -> Path | None:

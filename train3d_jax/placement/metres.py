@@ -107,10 +107,9 @@ def scaled(a: Numbers, b: Numbers, factor: float, space: affine.Space) -> tuple[
 
 def _other_focal(recovered: Variant, change: float) -> Variant:
     """The map with another logarithm of the focal length."""
-    stretch = np.exp(change)
-    return recovered._replace(
-        intrinsics=recovered.intrinsics * [[stretch, 1, 1], [1, stretch, 1], [1, 1, 1]]
-    )
+    stretch = np.ones((3, 3))
+    stretch[[0, 1], [0, 1]] = np.exp(change)
+    return recovered._replace(intrinsics=recovered.intrinsics * stretch)
 
 
 def _other_shift(

@@ -24,8 +24,10 @@ LEAST_BLOCKS = 12
 """Of the 16 blocks of a window, so many must hold depth.  Chosen."""
 
 LARGEST_RESIDUAL = 0.004
-"""Of a window on a plane: root mean square of inverse depth about the plane, over its mean.  Chosen:
-depth cameras have .001 to .003 (`docs/experiments.md`); a window across an edge has .02 and more."""
+"""Of a window on a plane: root mean square of inverse depth about the plane, over its mean.
+
+Chosen: on planes depth cameras have .0006 to .006 in single pixels, and less in blocks; a window
+across an edge has .02 and more."""
 
 KERNEL = np.radians(3.0)
 """Standard deviation of the directions of one plane's windows, of the kernel that finds them.

@@ -15,6 +15,9 @@ from train3d_jax.placement.gravity import Gravity, gravity
 Up = Literal["z", "y"]
 """The axis of a world that points up: z (robotics, Blender), or y (glTF, game engines)."""
 
+AXES: dict[Up, str] = {"z": "x right, y forward, z up", "y": "x right, y up, z back"}
+"""Of upright worlds, seen from the camera."""
+
 _Z_UP_TO_Y_UP = np.array([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]])
 
 LEAST_AHEAD = 0.1
@@ -38,7 +41,7 @@ class Upright(NamedTuple):
         """From camera axes (x right, y down, z forward) to an upright world; None if unknown.
 
         The world's origin is on the floor below the camera, or in the camera where no floor is
-        seen.  With z up x points right and y ahead, with y up x right and z back.
+        seen.  With z up x points right and y forward, with y up x right and z back.
         """
         if not self.gravity.is_known:
             return None
