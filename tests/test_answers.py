@@ -7,6 +7,8 @@ import pytest
 from train3d_jax import __version__
 from train3d_jax.export import answers as export
 from train3d_jax.inference.estimates import Estimate, LineFindings
+from train3d_jax.placement.gravity import UNKNOWN, Gravity
+from train3d_jax.placement.upright import Upright
 
 SOLUTION = Estimate(
     focal=100.0,
@@ -24,9 +26,12 @@ FINDINGS = LineFindings(
     shift_nats=np.array(0.25),
     directions=np.eye(3),
     axis=np.zeros(4),
-    gravity=np.array([0.6, 0.8, 0.0]),
+    gravity=np.array([0.0, 1.0, 0.0]),  # by lines alone
     gravity_sigma=np.array(1.5),
 )
+
+GRAVITY = Gravity(np.array([0.6, 0.8, 0.0]), 1.5, np.array([36.0, 38.0]), np.array([-1.0, 1.0]))
+POSE = np.arange(16.0).reshape(4, 4)
 
 
 def answer(**changes):
@@ -42,6 +47,9 @@ def answer(**changes):
         "hints": [("exif", "EXIF of a.jpg", 102.0, 0.03)],
         "segments": 80,
         "findings": FINDINGS,
+        "upright": Upright(GRAVITY, 1.25),
+        "pose": POSE,
+        "metres": ("known_depth", 0.05),
         "canonical": (2.0, -1.75),
         "flags": ("rgb_missing",),
         "settings": "abc",
@@ -70,6 +78,8 @@ def test_an_answer_holds_camera_shift_and_where_it_is_from(tmp_path):
         "unit": "arbitrary",
         "focal_interval_px": [90.0, 110.0],
         "shift_interval": [0.2, 0.3],
+        "scale_source": "known_depth",
+        "scale_sigma": 0.05,
         "focal_source": "exif",
         "focal_sources": [
             {"source": "exif", "origin": "EXIF of a.jpg", "focal_px": 102.0, "sigma": 0.03},
@@ -79,7 +89,11 @@ def test_an_answer_holds_camera_shift_and_where_it_is_from(tmp_path):
         "gravity": [0.6, 0.8, 0.0],
         "gravity_sigma_deg": 1.5,
         "roll_deg": pytest.approx(math.degrees(math.asin(0.6))),
+        "roll_interval_deg": [36.0, 38.0],
         "pitch_deg": 0.0,
+        "pitch_interval_deg": [-1.0, 1.0],
+        "camera_height": 1.25,
+        "transform": POSE.tolist(),
         "canonical_scale": 2.0,
         "canonical_offset": -1.75,
         "method": "geometric",
@@ -123,15 +137,20 @@ def test_a_known_principal_point_and_ratio_of_focal_lengths_are_kept():
 def test_a_picture_that_does_not_count_has_used_no_lines():
     unused = answer(segments=0, findings=None)
     assert unused["lines"] == {"segments": 0, "used": False, "focal_nats": 0, "shift_nats": 0}
-    assert unused["gravity"] is unused["roll_deg"] is unused["gravity_sigma_deg"] is None
     assert answer(segments=None, findings=None)["lines"] is None
 
 
-def test_gravity_that_lines_do_not_tell_is_null(tmp_path):
-    found = answer(findings=FINDINGS._replace(gravity=np.full(3, np.nan), gravity_sigma=np.nan))
-    assert found["gravity"] is found["gravity_sigma_deg"] is found["pitch_deg"] is None
-    assert found["lines"]["used"]
+def test_a_place_that_is_unknown_is_null(tmp_path):
+    found = answer(upright=Upright(UNKNOWN, np.nan), pose=None, metres=None)
+    for name in (
+        "gravity", "gravity_sigma_deg", "roll_deg", "roll_interval_deg", "pitch_deg",
+        "pitch_interval_deg", "camera_height", "transform", "scale_source", "scale_sigma",
+    ):  # fmt: skip
+        assert found[name] is None, name
     export.write_answer(tmp_path / "map.json", found)
+    no_floor = answer(upright=Upright(GRAVITY, np.nan), metres=("camera_height", np.nan))
+    assert no_floor["roll_deg"] and no_floor["camera_height"] is no_floor["scale_sigma"] is None
+    export.write_answer(tmp_path / "map.json", no_floor)
 
 
 def test_an_interval_without_a_finite_end_is_null(tmp_path):

@@ -241,7 +241,7 @@ def _unproject(depth: np.ndarray, intrinsics: np.ndarray) -> np.ndarray:
     return np.asarray(points, np.float32)
 
 
-def _log_sigma(interval: np.ndarray) -> np.ndarray:
+def _log_sigma(interval: Float[np.ndarray, "*maps 2"]) -> Number:
     """Standard deviation of the logarithm of a value > 0, by its 90 % interval (..., 2)."""
     low, high = np.moveaxis(np.log(interval), -1, 0)
     return sigma_of(low, high)

@@ -114,7 +114,8 @@ def answer(
             "transform": None if pose is None else pose.tolist(),
         }
         if metres is not None:
-            values |= {"scale_source": metres[0], "scale_sigma": metres[1]}
+            source, sigma = metres
+            values |= {"scale_source": source, "scale_sigma": sigma if np.isfinite(sigma) else None}
     if solution is not None and canonical is not None:
         values |= {"canonical_scale": canonical[0], "canonical_offset": canonical[1]}
     return values

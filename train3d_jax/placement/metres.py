@@ -32,7 +32,8 @@ class MetricScale(NamedTuple):
     Attributes:
       factor: on its depth.
       sigma: standard deviation of the logarithm of metric depths, at the map's median depth, as far
-        as focal length and shift are uncertain; facts count as exact.
+        as focal length and shift are uncertain; facts count as exact.  NaN where no fact can be
+        measured under another focal length or shift.
     """
 
     factor: float
@@ -92,9 +93,9 @@ def metric_scale(
         pairs.append([_other_focal(recovered, sign * unknowns.focal_sigma) for sign in (-1, 1)])
     if unknowns.shift_sigma:
         pairs.append([_other_shift(recovered, unknowns, sign, space) for sign in (-1, 1)])
-    sizes = [[_log_size(facts, each) for each in pair] for pair in pairs]
-    sigma = np.sqrt(sum(((high - low) / 2) ** 2 for low, high in sizes))
-    return MetricScale(factor, float(sigma))
+    size = _log_size(facts, recovered)
+    variance = sum(_mean_square([_log_size(facts, each) - size for each in pair]) for pair in pairs)
+    return MetricScale(factor, float(np.sqrt(variance)))
 
 
 def scaled(a: Numbers, b: Numbers, factor: float, space: affine.Space) -> tuple[Any, Any]:
@@ -132,9 +133,19 @@ def _mean_factor(facts: Sequence[Fact], variant: Variant) -> float:
 
 
 def _log_size(facts: Sequence[Fact], variant: Variant) -> float:
-    """Logarithm of the median depth in metres."""
+    """Logarithm of the median depth in metres; NaN where facts cannot be measured."""
     depth = variant.depth
-    return float(np.log(_mean_factor(facts, variant) * np.median(depth[depth > 0])))
+    try:
+        factor = _mean_factor(facts, variant)
+    except ArgumentError:  # as under a shift that bends the floor
+        return np.nan
+    return float(np.log(factor * np.median(depth[depth > 0])))
+
+
+def _mean_square(changes: Sequence[float]) -> float:
+    """Of the changes that could be measured; NaN where none could."""
+    known = np.square([change for change in changes if np.isfinite(change)])
+    return float(known.mean()) if len(known) else np.nan
 
 
 def _measured(fact: Fact, depth: np.ndarray, intrinsics: np.ndarray) -> float:
