@@ -32,6 +32,9 @@ ROLL_SIGMA, PITCH_SIGMA = np.radians(8), np.radians(30)
 """Standard deviations of how cameras are held, as of `lines.findings`.  Chosen: hands and robots
 keep the horizon level far better than the view."""
 
+PITCH_MEAN = np.radians(-10)
+"""Mean pitch of cameras.  Chosen: more of them look down, at tables and floors, than up."""
+
 WHOLE_SHARE = 0.1
 """Share of windows from which on a direction counts as a whole; smaller ones count by their share
 of it.  Chosen: a thing's few windows are more often neither level nor upright."""
@@ -127,8 +130,8 @@ def _posterior(
     step: float,
 ) -> Float[np.ndarray, " n"]:
     """Probability of each direction of a grid of some step, which no kernel may fall between."""
-    roll, pitch = grid[:, 0], np.arcsin(np.clip(grid[:, 2], -1, 1))
-    prior = -0.5 * ((roll / ROLL_SIGMA) ** 2 + (pitch / PITCH_SIGMA) ** 2)
+    roll, pitch = grid[:, 0], -np.arcsin(np.clip(grid[:, 2], -1, 1))
+    prior = -0.5 * ((roll / ROLL_SIGMA) ** 2 + ((pitch - PITCH_MEAN) / PITCH_SIGMA) ** 2)
     if by_lines is not None:
         down, sigma = by_lines
         variance = np.radians(sigma) ** 2 / 2 + step**2 / 4  # of either of two angles
