@@ -120,7 +120,7 @@ def test_mistakes_are_one_line_that_names_the_command(installed, tmp_path):
         assert not ended.stdout and not list(tmp_path.iterdir())
     assert run(tmp_path, installed, "--version").stdout == f"train3d-jax {__version__}\n"
     listed = run(tmp_path, installed, "--help").stdout
-    assert all(f"{name:10}{summary}" in listed for name, summary in command.PROGRAMS.items())
+    assert all(f"{name:14}{summary}" in listed for name, summary in command.PROGRAMS.items())
 
 
 @pytest.mark.parametrize(
