@@ -10,7 +10,7 @@ RUN pip install --no-cache-dir --no-compile --root-user-action=ignore /source &&
 
 # Compiled programs are kept in /cache, and matplotlib's fonts: give it a volume, and later
 # containers start in seconds.
-RUN useradd --create-home train3d && mkdir /cache /work && chown train3d /cache /work
+RUN useradd --create-home train3d && mkdir --mode 1777 /cache /work
 ENV XDG_CACHE_HOME=/cache MPLCONFIGDIR=/cache/matplotlib JAX_PLATFORMS=cpu
 USER train3d
 WORKDIR /work
