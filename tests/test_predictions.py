@@ -298,6 +298,9 @@ PLAIN = {"predicted_depth": Tensor(DEPTH), "field_of_view": Tensor(60), "focal_l
         (Prediction(DEPTH[None, ..., None] + np.zeros(2), 0), {}, r"has depth of the shape"),
         ({"predicted_depth": Tensor(np.ones((2, 9, 9)))}, NAMED, "has predicted_depth of the"),
         (MarigoldDepthOutput(prediction="a"), {}, "prediction: holds"),
+        (depth_pro(), {"image": "room.jpg"}, "image: is a path; give pixels"),
+        (depth_pro(), {"image": [DEPTH] * 2}, "image: holds 2 pictures for 1 maps"),
+        (depth_pro(), {"focal_px": -1}, "focal_px=-1: give pixels above 0"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_used_is_one_line_with_the_way_out(prediction, arguments, message):

@@ -10,9 +10,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import jaxlib
 import numpy as np
 from jax.typing import ArrayLike
+from jaxlib import version as jaxlib_version
 
 MAPS = 16
 """Maps in a chunk.  Windows of 64 maps at once take half as long again as in chunks of 16; smaller
@@ -88,7 +88,7 @@ def compiler_options(level: int = FULL, derivatives: bool = False) -> dict[str, 
     """
     options: dict[str, Any] = dict(COMPILER_OPTIONS)
     if jax.default_backend() == "cpu":
-        if jaxlib.__version__.startswith("0.10."):
+        if jaxlib_version.__version__.startswith("0.10."):
             options["xla_cpu_use_fusion_emitters"] = derivatives
         if level != FULL:
             options["xla_backend_optimization_level"] = level

@@ -88,19 +88,22 @@ def from_prediction(
     if network.space == "log" and isinstance(model, str) and model == DEFAULT:
         model = None  # no network covers it
     maps = [each.values for each in predicted]
-    shape = recover(
-        maps[0] if form == "one" else np.stack(maps) if form == "batch" else maps,
-        model,
-        mask,
-        space=network.space,
-        focal_px=focal_px,
-        focal_sigma=focal_sigma or 0.0,
-        intrinsics=intrinsics,
-        shift_known=shift_known,
-        clip=clip,
-        rgb=image,
-        lines=lines,
-    )
+    try:
+        shape = recover(
+            maps[0] if form == "one" else np.stack(maps) if form == "batch" else maps,
+            model,
+            mask,
+            space=network.space,
+            focal_px=focal_px,
+            focal_sigma=focal_sigma or 0.0,
+            intrinsics=intrinsics,
+            shift_known=shift_known,
+            clip=clip,
+            rgb=image,
+            lines=lines,
+        )
+    except ArgumentError as error:
+        raise ArgumentError(*map(_as_here, error.args)) from None
     return _in_metres(shape) if network.metric and np.any(shift_known) else shape
 
 
@@ -125,6 +128,13 @@ def _network(
             Argument("space"),
         )
     return network
+
+
+def _as_here(part: object) -> object:
+    """A part of a message of `recover`, with arguments by their names here."""
+    if not isinstance(part, Argument):
+        return part
+    return part._replace(name={"rgb": "image", "depth": "prediction"}.get(part.name, part.name))
 
 
 def _in_metres(shape: Shape) -> Shape:

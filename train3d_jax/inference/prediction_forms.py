@@ -163,7 +163,7 @@ def _of_depth_anything_3(given: Any) -> list[PredictedMap]:
     maps = _several(numbers(_field(given, "depth"), "depth"), "depth")
     sky = _field(given, "sky")
     if sky is not None:
-        is_sky = _several(np.float32(_numbers_or_truths(sky, "sky")) >= _SKY, "sky")
+        is_sky = _several(np.asarray(_numbers_or_truths(sky, "sky") >= _SKY), "sky")
         maps = _visible(maps, [~each for each in is_sky], "sky")
     # Some versions leave an empty dict.
     metric = np.ndim(given.is_metric) == 0 and bool(given.is_metric)
