@@ -31,7 +31,7 @@ def test_importing_the_package_does_not_import_jax():
     )
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert told.stdout.strip() == train3d_jax.__version__
-    names = {"load_model", "recover", "read_depth", "Model", "Shape", "UserError"}
+    names = {"load_model", "recover", "read_depth", "from_prediction", "Model", "Shape"}
     assert names <= set(dir(train3d_jax))
     assert train3d_jax.UserError is UserError and train3d_jax.Model is type(GEOMETRY)
     with pytest.raises(AttributeError, match="no attribute 'recovery'"):

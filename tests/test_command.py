@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -120,7 +121,7 @@ def test_mistakes_are_one_line_that_names_the_command(installed, tmp_path):
         assert not ended.stdout and not list(tmp_path.iterdir())
     assert run(tmp_path, installed, "--version").stdout == f"train3d-jax {__version__}\n"
     listed = run(tmp_path, installed, "--help").stdout
-    assert all(f"{name:10}{summary}" in listed for name, summary in command.PROGRAMS.items())
+    assert all(f"{name:14}{summary}" in listed for name, summary in command.PROGRAMS.items())
 
 
 @pytest.mark.parametrize(
@@ -142,6 +143,17 @@ def test_a_program_without_its_extra_says_what_to_type(tmp_path, name, missing, 
     expected = f"train3d {program_name}: {told.format('train3d-jax')}\n"
     assert (done.returncode, done.stderr) == (2, expected)
     assert [path.name for path in tmp_path.iterdir()] == ["map.npy"]
+
+
+def test_an_image_is_made_of_all_that_the_wheel_is_made_of():
+    lines = (ROOT / "Dockerfile").read_text().splitlines()
+    copied = {name for line in lines if line.startswith("COPY ") for name in line.split()[1:-1]}
+    allowed = {line[1:] for line in (ROOT / ".dockerignore").read_text().split() if line[0] == "!"}
+    about = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    wheel = about["tool"]["hatch"]["build"]["targets"]["wheel"]
+    needed = {*wheel["packages"], *wheel["force-include"], *about["project"]["license-files"]}
+    assert copied == allowed == needed | {"pyproject.toml", about["project"]["readme"]}
+    assert all((ROOT / name).exists() for name in copied)
 
 
 def test_an_alternative_is_enough():

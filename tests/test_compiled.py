@@ -1,7 +1,10 @@
 import os
 
+import jax
 import pytest
 from programs import ROOT, run
+
+from train3d_jax import chunking
 
 PROGRAM = """
 import jax
@@ -113,3 +116,13 @@ def test_half_a_program_in_the_cache_is_compiled_again_and_replaced(tmp_path, le
 def test_other_warnings_are_shown_as_ever(tmp_path):
     warn = "import warnings; warnings.warn_explicit('x', UserWarning, 'f', 1)"
     start(tmp_path, PROGRAM + warn, "f:1: UserWarning: x")
+
+
+@pytest.mark.parametrize("level", [chunking.QUICK, chunking.SIMPLE, chunking.FULL])
+def test_the_compiler_knows_its_options(monkeypatch, level):
+    monkeypatch.delenv("XLA_FLAGS", raising=False)  # what it names is left out
+    options = chunking.compiler_options(level)
+    assert "xla_gpu_experimental_enable_fusion_autotuner" in options
+    assert jax.jit(lambda x: x + 1, compiler_options=options)(1) == 2
+    monkeypatch.setattr(chunking.jaxlib_version, "__version__", "0.11.2")  # it has no such option
+    assert "xla_cpu_use_fusion_emitters" not in chunking.compiler_options(level)

@@ -32,8 +32,12 @@ Those of `train` are the ones of the fixture `trained`, whose step is compiled."
 SMALLER_ORIGINAL = ["--num_points=128", "--num_workers=0"]
 """The same for the command line of the original, as in test_train_program."""
 
-FEWER = {"100,50,50": "15,4,9", "20,0,0": "9,0,0", "200": "4", "150,50": "2,3", "80": "2"}
-"""Counts of samples that the tiny raw datasets have, in place of documented ones."""
+FEWER = {
+    "100,50,50": "15,4,9", "20,0,0": "9,0,0", "200": "4", "150,50": "2,3", "80": "2",
+    "192x256": "96x128",
+}  # fmt: skip
+"""Counts of samples that the tiny raw datasets have, and the size of their maps, in place of
+documented ones."""
 
 AS_IT_IS = {"--dry_run", "--verify", "--repair", "--flagfile"}
 """Commands with these do little already, and refuse other settings than those of before."""

@@ -3,8 +3,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from train3d_jax.geometry import points
+from train3d_jax.geometry import clouds, points
 
+blocks_on_device = jax.jit(clouds.blocks_on_device)
 one_point_per_voxel = jax.jit(points.one_point_per_voxel, static_argnums=2)
 sample_points = jax.jit(points.sample_points, static_argnums=3)
 
@@ -81,6 +82,24 @@ def test_averaging_commutes_with_scale_and_shift():
     np.testing.assert_array_equal(found, found_too)
     # Both are rounded to float32 at values up to 20: 1e-6 each.
     np.testing.assert_allclose(affine[found], 3.5 * means[found] - 20, atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 2), (13, 17), (63, 129), (97, 131), (150, 400)])
+@pytest.mark.parametrize("share", [0.0, 0.5, 0.99, 1.0])
+def test_blocks_are_the_same_on_the_device(size, share):
+    """Far from 0, where sums of float32 would lose what differs between the pixels of a block."""
+    rng = np.random.default_rng(4)
+    values = rng.uniform(1000, 1009, size).astype(np.float32)
+    missing = rng.random(size) >= share
+    values[missing] = rng.choice([np.nan, np.inf, -np.inf, 0], missing.sum())
+    expected = clouds.blocks_of(values, clouds.valid(values))
+    found = jax.tree.map(lambda rows: np.asarray(rows[0]), blocks_on_device(values[None]))
+    np.testing.assert_array_equal(found.mask, expected.mask)
+    # Means in float64, rounded once, and in float32 of differences: two units in the last place.
+    for rows, others in ((found.values, expected.values), (found.pixels, expected.pixels)):
+        np.testing.assert_array_max_ulp(rows[found.mask], others[found.mask], maxulp=2)
+    for name in ("size", "centre", "valid_share"):
+        np.testing.assert_allclose(getattr(found, name), getattr(expected, name), rtol=1e-6)
 
 
 @pytest.mark.parametrize("leading", [(), (3,)])

@@ -34,6 +34,7 @@ FLAGS = {
         *("invalid", "allow_8bit", "negate", "save", "edge_filter", "camera", "focal_px"),
         *("fov_deg", "intrinsics", "from", "shift_known", "ray_depth", "clip", "affine"),
     ],
+    "export_model": ["out", "space", "size", "model", "batch_size"],
     "weights": ["out", "epochs", "share", "init_from"],
 }
 

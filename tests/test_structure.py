@@ -29,6 +29,7 @@ LAYERS = (
     ("train3d_jax.evaluation",),
     ("train3d_jax.shape",),
     ("train3d_jax.api",),
+    ("train3d_jax.predictions",),
     ("train3d_jax.command",),
     ("train3d_jax.__main__",),
     ("data.validity", "data.walking"),

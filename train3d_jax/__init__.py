@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from train3d_jax.api import recover as recover
     from train3d_jax.errors import UserError as UserError
     from train3d_jax.formats.exif import exif_focal as exif_focal
+    from train3d_jax.predictions import from_prediction as from_prediction
     from train3d_jax.shape import Shape as Shape
 
 __version__ = "0.1.0"
@@ -28,6 +29,7 @@ _HOME = {
     "Shape": "shape",
     "UserError": "errors",
     "exif_focal": "formats.exif",
+    "from_prediction": "predictions",
     "load_model": "api",
     "read_depth": "api",
     "recover": "api",

@@ -20,6 +20,7 @@ PROGRAMS = {
     "train": "prepared sets to a network",
     "infer": "depth maps to cameras, straight depth and point clouds",
     "evaluate": "maps with a known truth to errors of networks and baselines",
+    "export_model": "recovery to one file that runs with JAX alone",
     "view": "depth maps in the browser, to drag shift and field of view",
     "demo": "all of this on rendered rooms, without a download",
 }
@@ -34,7 +35,7 @@ _HELP = "\n".join(
         "    train3d PROGRAM [flags]",
         "    train3d PROGRAM --help",
         "",
-        *(f"{name:10}{summary}" for name, summary in PROGRAMS.items()),
+        *(f"{name:14}{summary}" for name, summary in PROGRAMS.items()),
         "",
     ]
 )

@@ -96,6 +96,27 @@ def blocks_of(values: Real[np.ndarray, "h w"], mask: Bool[np.ndarray, "h w"]) ->
     return Blocks(*points.average_blocks(values, mask), size, centre, valid_share)
 
 
+def blocks_on_device(maps: Float[Array, "b h w"]) -> Blocks:
+    """`blocks_of` in JAX for a batch of maps of one size, 0 and what is not finite missing.
+
+    Args:
+      maps: depth or disparity, shape (B, H, W).
+
+    Returns:
+      The blocks, leading axis B; the principal point is assumed in the image centre.
+    """
+    count, height, width = maps.shape
+    mask = jnp.isfinite(maps) & (maps != 0)
+    size = jnp.array([height, width], jnp.float32)
+    centre = jnp.array([(width - 1) / 2, (height - 1) / 2], jnp.float32)
+    return Blocks(
+        *jax.vmap(points.average_blocks_on_device)(maps, mask),
+        jnp.broadcast_to(size, (count, 2)),
+        jnp.broadcast_to(centre, (count, 2)),
+        mask.sum((1, 2)) / jnp.float32(height * width),
+    )
+
+
 def in_square_pixels(
     pixels: Float[Either, "*b 2"], intrinsics: Float[np.ndarray, "3 3"]
 ) -> Float[Either, "*b 2"]:

@@ -1,7 +1,7 @@
 """From depth maps to point sets of a fixed size, with masks: blocks of pixels, voxels, samples.
 
 `average_blocks` runs on the host in numpy, on maps of any size; the rest is pure JAX on arrays of
-static shape.
+static shape, `average_blocks_on_device` too.
 """
 
 # JAX types many of its functions in part only, hence what is switched off.
@@ -130,6 +130,47 @@ def _count_runs(
         if row:
             places += sums
     return sums, places
+
+
+def average_blocks_on_device(
+    values: Float[Array, "h w"],
+    mask: Bool[Array, "h w"],
+    blocks: tuple[int, int] = BLOCKS,
+) -> tuple[Float[Array, "p 2"], Float[Array, " p"], Bool[Array, " p"]]:
+    """`average_blocks` in JAX, for programs that are compiled for one size of maps.
+
+    Sums are float32, of differences to the largest value of their block: the means are within two
+    units in the last place of those of `average_blocks`, which sums in float64.
+
+    Args:
+      values: depth or disparity, shape (H, W).
+      mask: pixels that hold a value, shape (H, W); what lies below False does not count.
+      blocks: rows and columns of the grid.
+
+    Returns:
+      As `average_blocks`: pixels (rows * columns, 2), values and mask (rows * columns,).
+    """
+    rows, in_rows = _padded_runs(values.shape[0], blocks[0])
+    columns, in_columns = _padded_runs(values.shape[1], blocks[1])
+    taken = rows[:, None, :, None], columns[None, :, None, :]
+    present = mask[taken] & (in_rows[:, None, :, None] & in_columns[None, :, None, :])
+    held = values[taken]
+    count = present.sum((2, 3))
+    largest = jnp.where(count > 0, jnp.max(jnp.where(present, held, -jnp.inf), (2, 3)), 0.0)
+    below_largest = jnp.where(present, held - largest[..., None, None], 0.0).sum((2, 3))
+    many = jnp.maximum(count, 1)
+    down, across = np.arange(rows.shape[1])[:, None], np.arange(columns.shape[1])
+    v = rows[:, :1] + jnp.where(present, down, 0).sum((2, 3)) / many
+    u = columns[:, 0] + jnp.where(present, across, 0).sum((2, 3)) / many
+    pixels = jnp.stack([u, v], -1).reshape(-1, 2)
+    return pixels, (largest + below_largest / many).ravel(), (count > 0).ravel()
+
+
+def _padded_runs(length: int, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """The pixels of each of `_runs`, shape (count, longest), and which of them belong to it."""
+    starts, lengths = _runs(length, count)
+    places = np.arange(max(int(lengths.max()), 1))
+    return np.minimum(starts[:, None] + places, length - 1), places < lengths[:, None]
 
 
 def one_point_per_voxel(

@@ -163,6 +163,8 @@ def _on_host(values: Any) -> np.ndarray:
     for step in ("detach", "cpu"):
         if callable(getattr(values, step, None)):
             values = getattr(values, step)()
+    if str(getattr(values, "dtype", "")) == "torch.bfloat16":  # numpy has none
+        values = values.float()
     if hasattr(values, "__dlpack__") and not hasattr(values, "__array__"):
         return np.from_dlpack(values)
     return np.asarray(values)
