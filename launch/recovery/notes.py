@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from launch.recovery import pictures
+from launch.recovery import pictures, placing
 from launch.recovery.summary import Outcome
 from train3d_jax.evidence import forms
 from train3d_jax.inference import estimates, map_checks
@@ -40,6 +40,17 @@ _OF_PICTURES = {
     ),
 }
 
+_OF_PLACES = {
+    placing.GRAVITY_UNKNOWN: Note(
+        "neither its planes nor its lines tell which way is down",
+        "it stays in camera axes; a picture in --rgb, or what is known of the camera, may tell",
+    ),
+    placing.SCALE_UNKNOWN: Note(
+        "no fact gives it metres, and it has a scale of its own",
+        "its unit is arbitrary; give --known_length or --known_depth with its name too",
+    ),
+}
+
 _OF_FOCAL = Note(
     "the ends of its focal length's 90 % interval differ by more than a factor of "
     f"{estimates.UNCERTAIN_FACTOR:g}",
@@ -62,6 +73,7 @@ def notes_of(check: MapCheck, negated: bool) -> dict[str, Note]:
     )
     return {
         **_OF_PICTURES,
+        **_OF_PLACES,
         estimates.FOCAL_UNCERTAIN: _OF_FOCAL,
         **_of_form(check, negated),
         map_checks.REPEATED_VALUE: Note(

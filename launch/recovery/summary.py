@@ -27,7 +27,8 @@ COLUMNS = (
     "input", "space", "width", "height", "focal_px", "focal_low_px", "focal_high_px",
     "normalised_focal", "fov_x_deg", "fov_y_deg", "cx", "cy", "shift", "shift_low", "shift_high",
     "a", "b", "unit", "canonical_scale", "canonical_offset", "lines_focal_nats", "lines_shift_nats",
-    "roll_deg", "pitch_deg", "gravity_sigma_deg", "method", "flags", "model", "version", "error",
+    "roll_deg", "pitch_deg", "gravity_sigma_deg", "camera_height", "scale_source", "scale_sigma",
+    "method", "flags", "model", "version", "error",
 )  # fmt: skip
 """Of summary.csv: intervals as two columns each; empty where there is no value."""
 

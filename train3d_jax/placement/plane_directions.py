@@ -90,9 +90,13 @@ def plane_windows(
     inverse = np.where(present, 1 / np.where(present, depth, 1), 0).astype(np.float32)
     if present.any():  # of order one, so that float32 holds the products below
         inverse /= np.float32(inverse[present].mean())
-    pixels, values, mask = points.average_blocks(inverse, present)
+    # A small map has no more blocks than pixels, so that none of them is empty.
+    height, width = depth.shape
+    shape = min(height, points.BLOCKS[0]), min(width, points.BLOCKS[1])
+    if min(shape) < ACROSS:
+        return PlaneWindows(np.zeros((0, 3)), np.zeros((0, 3)))
+    pixels, values, mask = points.average_blocks(inverse, present, shape)
     rays = camera.rays(pixels.astype(np.float64), intrinsics)
-    shape = points.BLOCKS
     fields = np.stack([rays[:, 0], rays[:, 1], values], -1).reshape(*shape, 3)
     mean, square, count = _moments(np.float64(fields), mask.reshape(shape))
     (uu, uv, vv), (uw, vw), ww = square[..., :3].T, square[..., 3:5].T, square[..., 5]
