@@ -54,13 +54,14 @@ def depth_mesh(
     """
     height, width = depth.shape
     grid = _triangles(depth, edge)
-    used, triangles = np.unique(grid, return_inverse=True)
     chosen = np.zeros(depth.size, bool)
-    chosen[used] = True
+    chosen[grid] = True
+    used = np.flatnonzero(chosen)
     v, u = np.divmod(used, width)
+    rows = np.cumsum(chosen, dtype=np.int32) - 1
     return Mesh(
         point_cloud(np.where(chosen.reshape(depth.shape), depth, 0), intrinsics),
-        triangles.reshape(-1, 3).astype(np.int32),
+        rows[grid].astype(np.int32),
         normals.reshape(-1, 3)[used].astype(np.float32),
         _texture(np.stack([u, v], -1), (height, width)),
     )
