@@ -118,12 +118,12 @@ def simplified(
     """
     if len(mesh.triangles) <= count:
         return mesh
-    from scipy.spatial import cKDTree
+    from scipy.spatial import KDTree
 
     # The library compares errors with constants of its own.
     unit = float(np.median(mesh.vertices[:, 2]))
     vertices, triangles = _decimated(mesh.vertices / unit, mesh.triangles, count)
-    _, nearest = cKDTree(mesh.vertices / unit).query(vertices)
+    _, nearest = KDTree(mesh.vertices / unit).query(vertices)
     # A vertex beside or behind the camera has no place in the picture.
     lost = ~np.isfinite(vertices).all(1) | (vertices[:, 2] <= 0)
     vertices = np.where(lost[:, None], mesh.vertices[nearest] / unit, vertices)
@@ -154,5 +154,5 @@ def _decimated(
                 before = len(triangles)
                 vertices, triangles = simplify(
                     vertices, triangles, target_count=count, preserve_border=border
-                )
+                )[:2]
     return vertices, triangles
