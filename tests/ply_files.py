@@ -16,7 +16,8 @@ def parse_ply(contents):
     layout = {"float": "f", "uchar": "B"}
     properties = [line.split()[1:] for line in lines if line.startswith("property")]
     names = [name for _, name in properties]
-    assert names in (["x", "y", "z"], ["x", "y", "z", "red", "green", "blue"])
+    normal, colour = ["nx", "ny", "nz"], ["red", "green", "blue"]
+    assert names in [["x", "y", "z", *more] for more in ([], normal, colour, normal + colour)]
     (elements,) = [line.split() for line in lines if line.startswith("element")]
     assert elements[:2] == ["element", "vertex"]
     form = "<" + "".join(layout[kind] for kind, _ in properties)

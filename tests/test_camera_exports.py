@@ -111,7 +111,7 @@ def test_colmap_finds_an_image_again_whatever_it_is_called(tmp_path, name, in_te
 @pytest.mark.parametrize("cloud", [None, "../a.ply"])
 def test_nerfstudio_s_camera_sees_the_cloud_where_it_is(tmp_path, cloud):
     path = tmp_path / "a" / "transforms.json"
-    cameras.write_nerfstudio(path, "../../a.png", DEPTH.shape, INTRINSICS, "metres", cloud)
+    cameras.write_nerfstudio(path.parent, "../../a.png", DEPTH.shape, INTRINSICS, "metres", cloud)
     found = json.loads(path.read_text())
     assert (found["w"], found["h"], found.get("ply_file_path")) == (64, 40, cloud)
     (frame,) = found["frames"]

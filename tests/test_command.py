@@ -128,6 +128,16 @@ def test_mistakes_are_one_line_that_names_the_command(installed, tmp_path):
     ("name", "missing", "told"),
     [
         ("view --input map.npy --space depth", ["viser"], "needs viser: pip install '{}[view]'"),
+        (
+            "infer --input map.npy --out o --space depth --save rrd",
+            ["rerun"],
+            "--save=rrd: needs rerun: pip install '{}[rerun]'",
+        ),
+        (
+            "infer --input map.npy --out o --space depth --save mesh --simplify 9",
+            ["fast_simplification"],
+            "--simplify: needs fast_simplification: pip install '{}[mesh]'",
+        ),
         ("demo", ["OpenEXR"], "needs OpenEXR: pip install '{}[prepare]'"),
         ("demo", ["open3d", "embreex"], "needs open3d or embreex: pip install '{}[prepare]'"),
     ],

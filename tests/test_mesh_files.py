@@ -1,6 +1,8 @@
 """Meshes of depth maps, and their files as other people's libraries read them."""
 
 import io
+import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import open3d
@@ -10,7 +12,7 @@ import trimesh
 from PIL import Image
 from scene_views import INTRINSICS, SIZE, grid, pixels_of, plane, pose_of
 
-from train3d_jax.errors import ArgumentError
+from train3d_jax.errors import ArgumentError, UserError
 from train3d_jax.export import glb, meshes, obj_files
 from train3d_jax.export.textures import texture
 from train3d_jax.geometry.normals import depth_normals, grazing_edge
@@ -248,6 +250,25 @@ def test_a_flat_mesh_reaches_few_triangles_and_keeps_its_outline():
 
 def test_a_mesh_with_fewer_triangles_stays():
     assert meshes.simplified(MESH, len(MESH.triangles), INTRINSICS, SIZE) is MESH
+
+
+def test_without_its_library_simplifying_is_a_line_that_says_what_to_type(monkeypatch):
+    monkeypatch.setitem(sys.modules, "fast_simplification", None)
+    with pytest.raises(UserError, match=r"pip install 'train3d-jax\[mesh\]'"):
+        meshes.simplified(MESH, 5, INTRINSICS, SIZE)
+    assert meshes.simplified(MESH, len(MESH.triangles), INTRINSICS, SIZE) is MESH
+
+
+def test_meshes_that_two_threads_simplify_at_once_are_those_of_one():
+    scenes = [mesh_of(PLANE * (1 + 0.02 * np.sin(grid().reshape(*SIZE, 2)[..., axis] / (2 + axis))))
+              for axis in range(2)]  # fmt: skip
+    alone = [meshes.simplified(mesh, 300, INTRINSICS, SIZE) for mesh in scenes]
+    with ThreadPoolExecutor(4) as threads:
+        together = list(threads.map(
+            lambda mesh: meshes.simplified(mesh, 300, INTRINSICS, SIZE), 10 * scenes))  # fmt: skip
+    for number, found in enumerate(together):
+        for one, other in zip(found, alone[number % 2], strict=True):
+            np.testing.assert_array_equal(one, other)
 
 
 # Textures.

@@ -24,6 +24,7 @@ FLAGS = {
         *("input", "out", "model", "space", "method", "batch_size", "key", "channel", "invalid"),
         *("allow_8bit", "ray_depth", "camera", "focal_px", "fov_deg", "intrinsics", "shift_known"),
         *("shared_camera", "save", "rgb", "edge_filter", "resume", "from", "clip", "affine"),
+        *("normals", "simplify"),
     ],
     "evaluate": [
         *("data", "model", "out", "space", "crop", "crops", "seed", "max_maps", "batch_size"),
@@ -33,6 +34,7 @@ FLAGS = {
         *("input", "data", "space", "model", "rgb", "out", "host", "port", "key", "channel"),
         *("invalid", "allow_8bit", "negate", "save", "edge_filter", "camera", "focal_px"),
         *("fov_deg", "intrinsics", "from", "shift_known", "ray_depth", "clip", "affine"),
+        *("normals", "simplify"),
     ],
     "export_model": ["out", "space", "size", "model", "batch_size"],
     "weights": ["out", "epochs", "share", "init_from"],
@@ -40,6 +42,7 @@ FLAGS = {
 
 
 _RUN = ["--model", "m", "--space", "depth"]
+_MESH = ["--input", "d", "--out", "o", *_RUN, "--save", "mesh", "--simplify"]
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
@@ -64,7 +67,13 @@ def test_help_shows_what_the_program_is_for_and_its_flags(tmp_path, program):
         ("view", ["--space", "depth"], "--input"),
         ("view", ["--data", "d", "--rgb", "r", "--space", "depth"], "--rgb"),
         ("infer", ["--input", "d", "--out", "o", "--model", "m"], "--space"),
-        ("infer", ["--input", "d", "--out", "o", *_RUN, "--save", "ply,obj"], "--save"),
+        ("infer", ["--input", "d", "--out", "o", *_RUN, "--save", "ply,stl"], "--save"),
+        ("infer", [*_MESH, "0"], "--simplify"),
+        ("infer", [*_MESH, "-5"], "--simplify"),
+        ("infer", [*_MESH, "many"], "--simplify"),
+        ("infer", [*_MESH, "9", "--save=glb"], "--simplify=9: there is no mesh to simplify; add"),
+        ("infer", [*_MESH, "9", "--save=glb,mesh", "--normals"], "--normals: adds normals to PLY;"),
+        ("view", ["--input", "d", "--space", "depth", "--simplify", "9"], "--simplify=9: there is"),
         (
             "infer",
             ["--input", "d", "--out", "o", *_RUN, "--focal_px", "5", "--fov_deg", "60"],

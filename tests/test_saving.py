@@ -7,6 +7,7 @@ import re
 import numpy as np
 import pycolmap
 import pytest
+import trimesh
 from broken_files import picture
 from folders import NAMES, REPORTS, SIZE, fill, recovered, rows_of, written
 from folders import solver as solver
@@ -136,14 +137,80 @@ def test_the_edge_filter_thins_clouds_and_leaves_depth_whole(tmp_path, solver):
         assert (held["depth"] > 0).all()
 
 
+@pytest.mark.parametrize("photo", [SIZE, (4 * SIZE[0], 4 * SIZE[1]), (3 * SIZE[0], SIZE[1])])
+def test_a_mesh_has_its_photo_as_texture_at_its_own_size_turned_upright(tmp_path, solver, photo):
+    fill(tmp_path / "in", ["map.npy", "plain.npy"])
+    colours = np.random.default_rng(0).integers(0, 256, (*photo, 3)).astype(np.uint8)
+    file, exif = io.BytesIO(), Image.Exif()
+    exif[0x0112] = 6  # orientation: to be turned clockwise
+    Image.fromarray(np.rot90(colours)).save(file, "PNG", exif=exif)
+    put(tmp_path / "rgb" / "map.png", file.getvalue())
+    recovered(tmp_path, saving=SaveSettings(("mesh", "obj"), rgb=tmp_path / "rgb"))
+    out = tmp_path / "out"
+    with Image.open(out / "map.mesh" / "mesh.jpg") as image:
+        assert image.size == (photo[1], photo[0])
+        blocks = np.asarray(image).reshape(photo[0] // 8, 8, photo[1] // 8, 8, 3)
+    # JPEG drops single pixels of noise; means of its blocks stay, and differ by 10 when turned.
+    expected = colours.reshape(photo[0] // 8, 8, photo[1] // 8, 8, 3)
+    assert np.abs(blocks.mean((1, 3)) - expected.mean((1, 3))).mean() < 2
+    (mesh,) = trimesh.load(out / "map.mesh.glb", process=False).geometry.values()
+    assert mesh.visual.material.baseColorTexture.size == (photo[1], photo[0])
+    # A map without a picture has a mesh without a texture.
+    assert written(out) == REPORTS | {
+        "map.json", "map.mesh.glb", *(f"map.mesh/mesh.{end}" for end in ("obj", "mtl", "jpg")),
+        "plain.json", "plain.mesh.glb", "plain.mesh/mesh.obj", "plain.mesh/mesh.mtl",
+    }  # fmt: skip
+
+
+def test_meshes_are_cut_where_the_edge_filter_says_or_between_surfaces(tmp_path, solver):
+    values = np.full(SIZE, 1.0)
+    values[:, 16:] = 3.0
+    values[5, 5] = 1.001  # the solver answers depth that is affine in values
+    (tmp_path / "in").mkdir()
+    np.save(tmp_path / "in" / "map.npy", values)
+    for edge_filter, columns in ((0.0, (15, 15)), (0.1, (14, 14)), (1e9, (31,))):
+        recovered(tmp_path, saving=SaveSettings(("mesh",), edge_filter=edge_filter))
+        (mesh,) = trimesh.load(tmp_path / "out" / "map.mesh.glb", process=False).geometry.values()
+        assert len(mesh.faces) == 2 * (SIZE[0] - 1) * sum(columns)
+    # Where no pixel is left, no triangle is: the files are whole, and the map has an answer.
+    checks = np.indices(SIZE).sum(0) % 2 + 1.0
+    np.save(tmp_path / "in" / "map.npy", checks)
+    kinds = tuple(kind for kind in ENDINGS if kind not in ("picture", "turntable"))
+    settings = SaveSettings(kinds, edge_filter=0.1, normals=True, simplify=5)
+    assert recovered(tmp_path, saving=settings).recovered == 1
+    assert trimesh.load(tmp_path / "out" / "map.mesh.glb").is_empty
+    assert len(read_ply(tmp_path / "out" / "map.ply")) == 0
+
+
+def test_two_maps_that_would_write_one_file_stop_the_run_before_any_work(tmp_path, solver):
+    fill(tmp_path / "in", ["a/x.npy", "a/x.mesh.npy"])
+    with pytest.raises(UserError, match=r"a/x\.mesh\.glb would be the mesh of a/x and"):
+        recovered(tmp_path, saving=SaveSettings(("mesh", "glb")))
+    assert not (tmp_path / "out").exists()
+    assert recovered(tmp_path, saving=SaveSettings(("mesh",))).recovered == 2
+
+
+def test_what_users_put_beside_ours_stays(tmp_path, solver):
+    fill(tmp_path / "in", ["map.npy"])
+    settings = SaveSettings(("obj", "colmap", "nerfstudio"))
+    recovered(tmp_path, saving=settings)
+    theirs = {"map.mesh/notes.txt", "map.colmap/database.db", "map.nerfstudio/run/config.yml"}
+    for name in theirs:
+        put(tmp_path / "out" / name, b"mine")
+    recovered(tmp_path, saving=SaveSettings(()))
+    assert written(tmp_path / "out") == REPORTS | {"map.json"} | theirs
+
+
 def test_everything_that_can_be_saved_is_and_the_page_links_it(tmp_path, solver):
     fill(tmp_path / "in", NAMES[:1])
     recovered(tmp_path, saving=SaveSettings(tuple(ENDINGS)))
     out = tmp_path / "out"
     assert written(out) == REPORTS | {
         "a/map0.json", "a/map0.ply", "a/map0.npz", "a/map0.glb", "a/map0.png", "a/map0.gif",
+        "a/map0.mesh.glb", "a/map0.mesh/mesh.obj", "a/map0.mesh/mesh.mtl", "a/map0.rrd",
         *(f"a/map0.colmap/{name}" for name in cameras.COLMAP_FILES),
-        "a/map0.nerfstudio/transforms.json",
+        "a/map0.colmap/stereo/depth_maps/map0.npy.geometric.bin",
+        "a/map0.nerfstudio/transforms.json", "a/map0.nerfstudio/depth.npy",
     }  # fmt: skip
     transforms = json.loads((out / "a/map0.nerfstudio/transforms.json").read_text())
     place = out / "a/map0.nerfstudio"

@@ -54,13 +54,14 @@ def depth_mesh(
     """
     height, width = depth.shape
     grid = _triangles(depth, edge)
-    used, triangles = np.unique(grid, return_inverse=True)
     chosen = np.zeros(depth.size, bool)
-    chosen[used] = True
+    chosen[grid] = True
+    used = np.flatnonzero(chosen)
     v, u = np.divmod(used, width)
+    rows = np.cumsum(chosen, dtype=np.int32) - 1
     return Mesh(
         point_cloud(np.where(chosen.reshape(depth.shape), depth, 0), intrinsics),
-        triangles.reshape(-1, 3).astype(np.int32),
+        rows[grid].astype(np.int32),
         normals.reshape(-1, 3)[used].astype(np.float32),
         _texture(np.stack([u, v], -1), (height, width)),
     )
@@ -117,12 +118,12 @@ def simplified(
     """
     if len(mesh.triangles) <= count:
         return mesh
-    from scipy.spatial import cKDTree
+    from scipy.spatial import KDTree
 
     # The library compares errors with constants of its own.
     unit = float(np.median(mesh.vertices[:, 2]))
     vertices, triangles = _decimated(mesh.vertices / unit, mesh.triangles, count)
-    _, nearest = cKDTree(mesh.vertices / unit).query(vertices)
+    _, nearest = KDTree(mesh.vertices / unit).query(vertices)
     # A vertex beside or behind the camera has no place in the picture.
     lost = ~np.isfinite(vertices).all(1) | (vertices[:, 2] <= 0)
     vertices = np.where(lost[:, None], mesh.vertices[nearest] / unit, vertices)
@@ -153,5 +154,5 @@ def _decimated(
                 before = len(triangles)
                 vertices, triangles = simplify(
                     vertices, triangles, target_count=count, preserve_border=border
-                )
+                )[:2]
     return vertices, triangles

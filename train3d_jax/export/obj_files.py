@@ -53,8 +53,8 @@ def write_obj(
         folder / name,
         f"# axes: {axes}; unit: {unit}\nmtllib {material}\nusemtl picture\n".encode(),
         _rows("v %.7g %.7g %.7g\n", poses.moved(mesh.vertices, pose)),
-        _rows("vt %.7g %.7g\n", places) if picture else b"",
-        _rows("vn %.5f %.5f %.5f\n", poses.turned(mesh.normals, pose)),
+        _rows("vt %.6g %.6g\n", places) if picture else b"",
+        _rows("vn %.4f %.4f %.4f\n", poses.turned(mesh.normals, pose)),
         _rows(f"f {corner} {corner} {corner}\n", corners),
     )
 
