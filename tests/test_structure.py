@@ -17,6 +17,7 @@ LAYERS = (
     ("train3d_jax.stored_programs",),
     ("train3d_jax.formats",),
     ("train3d_jax.geometry",),
+    ("train3d_jax.placement",),
     ("train3d_jax.windows",),
     ("train3d_jax.evidence",),
     ("train3d_jax.lines",),
