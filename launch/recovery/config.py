@@ -48,8 +48,12 @@ ENDINGS = {
     "nerfstudio": ".nerfstudio",
     "picture": ".png",
     "turntable": ".gif",
+    "view": ".view.js",
 }
 """The kinds of files, and the endings of their names; COLMAP's and nerfstudio's are folders."""
+
+DEFAULT_KINDS = ("ply", "npz", "view")
+"""Of files that are saved where nothing is said."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +68,7 @@ class SaveSettings:
         relative paths of the maps; or the image of the only map.
     """
 
-    kinds: tuple[str, ...] = ("ply", "npz")
+    kinds: tuple[str, ...] = DEFAULT_KINDS
     edge_filter: float = 0.0
     rgb: Path | None = None
 

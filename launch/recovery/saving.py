@@ -3,7 +3,6 @@
 import contextlib
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,11 +10,10 @@ from launch.recovery.config import ENDINGS, RecoveryConfig
 from launch.recovery.pictures import Colours
 from launch.recovery.recovered import Recovered
 from train3d_jax.export import cameras, point_clouds
+from train3d_jax.export.browser_clouds import write_browser_clouds
 from train3d_jax.export.depth_files import write_depth
 from train3d_jax.geometry import affine, camera, depth_maps
-
-if TYPE_CHECKING:  # it imports matplotlib, which few runs need
-    from train3d_jax.pictures.shapes import Shape
+from train3d_jax.pictures.shapes import Shape
 
 _FOLDERS = (ENDINGS["colmap"], ENDINGS["nerfstudio"])
 _IN_FOLDERS = (*cameras.COLMAP_FILES, "transforms.json")
@@ -64,7 +62,7 @@ def save(recovered: Recovered, config: RecoveryConfig, unit: str) -> tuple[str, 
             folder / "transforms.json", os.path.relpath(image, folder), size, resized, unit,
             os.path.relpath(paths["ply"], folder) if "ply" in kinds else None,
         )  # fmt: skip
-    if {"picture", "turntable"} & set(kinds):
+    if {"picture", "turntable", "view"} & set(kinds):
         _draw(paths, recovered, config, depth, intrinsics, pixels)
     return flags
 
@@ -77,11 +75,7 @@ def _draw(
     intrinsics: np.ndarray,
     pixels: np.ndarray | None,
 ) -> None:
-    # They import matplotlib, which few runs need.
-    from train3d_jax.pictures.shapes import Shape
-    from train3d_jax.pictures.sheets import draw_sheet
-    from train3d_jax.pictures.turntables import draw_turntable
-
+    """The files that show a map as given beside recovered."""
     depth_map, estimate, canonical = recovered.map, recovered.estimate, recovered.canonical
     assert depth_map is not None and estimate is not None and canonical is not None
     is_known = bool(depth_map.hints) and not depth_map.hints[0].sigma
@@ -91,7 +85,11 @@ def _draw(
     if config.saving.edge_filter:
         before = before._replace(depth=np.where(depth > 0, before.depth, 0))
     after = Shape(depth, intrinsics)
+    if "view" in config.saving.kinds:
+        write_browser_clouds(paths["view"], before, after, pixels)
     if "picture" in config.saving.kinds:
+        from train3d_jax.pictures.sheets import draw_sheet  # it imports Pillow and matplotlib
+
         shown = np.where(np.isfinite(depth_map.values), depth_map.values, 0)
         title = f"{recovered.file.label}   shift {estimate.shift:.3f}"
         lines = None
@@ -101,6 +99,8 @@ def _draw(
             lines = picture_lines(depth_map, estimate.focal, recovered.lines)
         draw_sheet(paths["picture"], shown, before, after, title, pixels, lines)
     if "turntable" in config.saving.kinds:
+        from train3d_jax.pictures.turntables import draw_turntable
+
         draw_turntable(paths["turntable"], before, after, pixels)
 
 
@@ -109,7 +109,7 @@ def given_shape(
     canonical: tuple[float, float],
     known: np.ndarray | None,
     space: affine.Space,
-) -> "Shape":
+) -> Shape:
     """A map without any correction: the picture "before".
 
     Args:
@@ -118,8 +118,6 @@ def given_shape(
       known: its camera, where that is not corrected; None for the first guess.
       space: of the values.
     """
-    from train3d_jax.pictures.shapes import Shape  # it imports matplotlib
-
     height, width = values.shape
     first_guess = camera.centred_intrinsics(camera.initial_focal(height), height, width)
     return Shape(
