@@ -88,16 +88,17 @@ def _draw(
     if "view" in config.saving.kinds:
         write_browser_clouds(paths["view"], before, after, pixels)
     if "picture" in config.saving.kinds:
+        from launch.recovery.line_pictures import intervals_of, picture_lines
         from train3d_jax.pictures.sheets import draw_sheet  # it imports Pillow and matplotlib
 
         shown = np.where(np.isfinite(depth_map.values), depth_map.values, 0)
-        title = f"{recovered.file.label}   shift {estimate.shift:.3f}"
         lines = None
         if recovered.lines is not None:
-            from launch.recovery.line_pictures import picture_lines
-
             lines = picture_lines(depth_map, estimate.focal, recovered.lines)
-        draw_sheet(paths["picture"], shown, before, after, title, pixels, lines)
+        draw_sheet(
+            paths["picture"], shown, before, after, recovered.file.label, pixels, lines,
+            intervals_of(depth_map.size, estimate),
+        )  # fmt: skip
     if "turntable" in config.saving.kinds:
         from train3d_jax.pictures.turntables import draw_turntable
 

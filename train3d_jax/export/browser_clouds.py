@@ -1,8 +1,8 @@
 """Two clouds of one map, as given and as recovered, as a small script that a page draws.
 
 A page that was opened as a file may run the scripts beside it, but not read other files.  So the
-points are in a script, which calls `document.currentScript.receive` with them.  Both clouds show the
-same pixels, so that each pixel and colour is stored once: a cloud has its depth and its camera.
+points are in a script, which calls `document.currentScript.receive` with them.  Both clouds show
+the same pixels, so that each pixel and colour is stored once: a cloud is a depth and a camera.
 """
 
 import base64
@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 
 from train3d_jax.files import write_whole
-from train3d_jax.pictures.shapes import Shape, centre_and_radius, direction_colours, thinned
+from train3d_jax.pictures.shapes import Shape, averaged, centre_and_radius, direction_colours
 
 MOST_POINTS = 50_000
 """Of a map; more do not show in a view of some hundred pixels, and make the file larger."""
 
 NEAREST, FARTHEST = 1e-3, 20.0
-"""Medians of the depth between which points are kept.  Chosen: what lies beyond (sky, outliers) would
-make the room small, and 16 bits for the logarithm between them are steps of 0.015 %."""
+"""Medians of the depth between which points are kept.  Chosen: what lies beyond (sky, outliers)
+would make the room small, and 16 bits for the logarithm between them are steps of 0.015 %."""
 
 _PAINTED = 200
 """Pixels along the longer edge whose directions are computed: as fine as the views show them."""
@@ -51,7 +51,9 @@ def write_browser_clouds(
     rows, columns = np.divmod(chosen, width)
     if colours is None:
         step = -(-max(height, width) // _PAINTED)
-        paint = direction_colours(thinned(after, step))[rows // step, columns // step]
+        painted = direction_colours(averaged(after, step))
+        last = np.array(painted.shape[:2]) - 1
+        paint = painted[np.minimum(rows // step, last[0]), np.minimum(columns // step, last[1])]
     else:
         paint = colours[rows, columns]
     data = {

@@ -1,8 +1,8 @@
 """The directions that the surfaces of a whole map face, by planes fitted about each pixel.
 
 On a plane the inverse depth is affine in the viewing ray: with normal n and distance d,
-`1 / z = (n_x x + n_y y + n_z) / d`, x and y being the ray's slopes.  So an affine fit of the inverse
-depth over a small window gives the normal of its plane without any error, other than that of depth.
+`1 / z = (n_x x + n_y y + n_z) / d`, x and y being the ray's slopes.  So an affine fit of the
+inverse depth over a small window gives the normal of its plane with no error but that of depth.
 """
 
 import numpy as np

@@ -47,9 +47,9 @@ class ColouredCloud(NamedTuple):
     areas: np.ndarray
 
 
-def step_of(values: np.ndarray) -> int:
-    """Draw every so many rows and columns of a map, so that `MOST_POINTS` remain."""
-    return max(1, math.ceil(math.sqrt(values.size / MOST_POINTS)))
+def step_of(values: np.ndarray, most: int = MOST_POINTS) -> int:
+    """Draw every so many rows and columns of a map, so that `most` pixels remain."""
+    return max(1, math.ceil(math.sqrt(values.size / most)))
 
 
 def coloured_cloud(
@@ -87,12 +87,37 @@ def thinned(shape: Shape, step: int) -> Shape:
     return Shape(shape.depth[::step, ::step], intrinsics)
 
 
+def averaged(shape: Shape, step: int) -> Shape:
+    """A shape of blocks of step x step pixels, with the mean of their inverse depth.
+
+    Planes stay planes, and noise is less.  What fills no block at the right and below is left out;
+    a block has a depth where half of its pixels have one.
+    """
+    height, width = (max(1, size // step) for size in shape.depth.shape)
+    depth = shape.depth[: height * step, : width * step]
+    if step == 1 or depth.shape != (height * step, width * step):
+        return shape
+    blocks = depth.reshape(height, step, width, step)
+    inverse = np.divide(1.0, blocks, out=np.zeros(blocks.shape), where=blocks > 0).sum((1, 3))
+    count = (blocks > 0).sum((1, 3))
+    there = (2 * count >= step**2) & (inverse > 0)
+    intrinsics = shape.intrinsics.copy()
+    intrinsics[:2, 2] -= (step - 1) / 2
+    intrinsics[:2] /= step
+    return Shape(np.where(there, count / np.where(there, inverse, 1), 0.0), intrinsics)
+
+
 def direction_colours(shape: Shape) -> np.ndarray:
     """Colours by the direction that the surface faces, uint8 (H, W, 3).
 
     Red grows to the right, green upwards, blue towards the camera; grey is no plane.
     """
-    normals = np.nan_to_num(plane_normals(shape.depth, shape.intrinsics), nan=0.0)
+    normals = plane_normals(shape.depth, shape.intrinsics)
+    return paint_of_normals(np.nan_to_num(normals, nan=0.0))
+
+
+def paint_of_normals(normals: np.ndarray) -> np.ndarray:
+    """Colours of normals of any shape (..., 3), uint8, as `direction_colours` has them."""
     return np.round(_MIDDLE_GREY + _TINT * normals * [1, -1, -1]).astype(np.uint8)
 
 
