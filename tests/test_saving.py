@@ -142,6 +142,7 @@ def test_everything_that_can_be_saved_is_and_the_page_links_it(tmp_path, solver)
     out = tmp_path / "out"
     assert written(out) == REPORTS | {
         "a/map0.json", "a/map0.ply", "a/map0.npz", "a/map0.glb", "a/map0.png", "a/map0.gif",
+        "a/map0.view.js",
         *(f"a/map0.colmap/{name}" for name in cameras.COLMAP_FILES),
         "a/map0.nerfstudio/transforms.json",
     }  # fmt: skip

@@ -13,6 +13,15 @@ const cloudViews = (() => {
 
   const packed = (red, green, blue) => (255 << 24 | blue << 16 | green << 8 | red) >>> 0;
 
+  // Of an address, the name that it stands for; names need not be text.
+  function readable(path) {
+    try {
+      return decodeURIComponent(path);
+    } catch {
+      return path;
+    }
+  }
+
   function decoded(text, Numbers) {
     const letters = atob(text), bytes = new Uint8Array(letters.length);
     for (let i = 0; i < bytes.length; i++) bytes[i] = letters.charCodeAt(i);
@@ -154,7 +163,7 @@ const cloudViews = (() => {
       const script = this.script = document.createElement("script");
       const missing = () => {
         if (this.script === script && !this.clouds)
-          this.say(`the clouds cannot be read: ${decodeURI(this.path)} is missing or damaged`);
+          this.say(`no clouds: ${readable(this.path)} is missing or damaged`);
       };
       // The script calls this; a page of file:// may run other files and not read them.
       script.receive = data => {

@@ -7,7 +7,7 @@ from typing import Any, cast
 from absl import flags
 
 from launch.recovery import camera_flags, shared_flags
-from launch.recovery.config import GUESS, NO_NETWORK, RecoveryConfig, SaveSettings
+from launch.recovery.config import GUESS, NO_NETWORK, RecoveryConfig
 from launch.viewer.config import ViewConfig
 from train3d_jax.errors import UserError
 
@@ -77,7 +77,7 @@ def configuration() -> ViewConfig:
         method="learned" if runs else "geometric",
         camera=camera_flags.known_camera(),
         reading=shared_flags.reading(),
-        saving=_saving(),
+        saving=shared_flags.saving(),
         **shared_flags.known(),
     )
     listing = find_maps(config) if _DATA.value is None else None
@@ -88,9 +88,3 @@ def configuration() -> ViewConfig:
     if listing is not None and (line := producer_notes.contradiction(listing, config)):
         print(line, flush=True)
     return ViewConfig(config, listing, _HOST.value, _PORT.value, named)
-
-
-def _saving() -> SaveSettings:
-    """What is to be saved: all but the clouds of index.html, which only launch.infer writes."""
-    saving = shared_flags.saving()
-    return dataclasses.replace(saving, kinds=tuple(k for k in saving.kinds if k != "view"))

@@ -8,8 +8,8 @@ inverse depth over a small window gives the normal of its plane with no error bu
 import numpy as np
 from jaxtyping import Float64, Real
 
-LEAST_SHARE = 0.5
-"""Of the pixels of a window that must hold a depth.  Chosen."""
+LEAST_SHARE = 0.3
+"""Of the pixels of a window that must hold a depth.  Chosen: a corner of the map has a third."""
 
 FLAT = 0.02
 """Standard deviation of the residual over the mean inverse depth, up to which a window is a plane.
