@@ -42,8 +42,8 @@ const cloudViews = (() => {
       const z = Math.exp(part.low + part.step * (depth[i] - 1));
       points.push(...place(pixels[i] % width, Math.floor(pixels[i] / width), z));
       colours.push(packed(paint[3 * i], paint[3 * i + 1], paint[3 * i + 2]));
-      // Of the surface that a point stands for; points at random have gaps of one and a half.
-      sizes.push(1.5 * data.spacing * z / fx / radius);
+      // Of the surface that a point stands for; points at random have gaps of twice that.
+      sizes.push(2 * data.spacing * z / fx / radius);
     }
     const eye = place(cx, cy, 0), ahead = .25 * radius;
     const corners = [[-.5, -.5], [width - .5, -.5], [width - .5, height - .5], [-.5, height - .5]]

@@ -47,7 +47,7 @@ th { position: sticky; top: 0; background: #f3f3f3; cursor: pointer; white-space
 td.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap }
 td small { color: #777; display: block }
 td img { height: 150px; display: block }
-td.name { min-width: 8em; max-width: 24em; overflow-wrap: anywhere }
+td.name { min-width: 11em; max-width: 24em; overflow-wrap: anywhere }
 .error { color: #a00; max-width: 24em }
 td.clouds { min-width: 492px; height: 222px }
 .views { display: flex; flex-wrap: wrap; gap: 0 6px }
@@ -110,7 +110,7 @@ function files(links) {
   return cell;
 }
 function clouds(links) {
-  const cell = element("td", null, "clouds");
+  const cell = element("td", null, "view" in links ? "clouds" : "");
   if ("view" in links) cell.append(cloudViews.element(links.view));
   return cell;
 }
