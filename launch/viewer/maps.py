@@ -117,12 +117,8 @@ def entry_of_upload(folder: Path, name: str, content: bytes, config: RecoveryCon
 
 
 def saving_of(file: DepthFile, config: RecoveryConfig) -> SaveSettings:
-    """How to save a map: an upload does not get the image of the single map of --input.
-
-    Without the clouds of index.html, which launch.infer writes.
-    """
-    kinds = tuple(kind for kind in config.saving.kinds if kind != "view")
-    settings = dataclasses.replace(config.saving, kinds=kinds)
+    """How to save a map: an upload does not get the image of the single map of --input."""
+    settings = config.saving
     if settings.rgb is not None and settings.rgb.is_file() and file.name.startswith(f"{UPLOADS}/"):
         return dataclasses.replace(settings, rgb=None)
     return settings
