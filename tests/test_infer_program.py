@@ -39,7 +39,7 @@ def test_each_map_gets_a_cloud_and_an_answer_under_its_own_name(folder, recovere
     solved = ["a/map.npy", "a/map.png", "b/map", "holed", "metres"]
     assert found == sorted(
         ["summary.csv", "summary.json", "index.html", "wall.json", "broken.json"]
-        + [f"{name}.{kind}" for name in solved for kind in ("json", "npz", "ply")]
+        + [f"{name}.{kind}" for name in solved for kind in ("json", "npz", "ply", "view.js")]
     )
     answer = json.loads((out / "b" / "map.json").read_text())
     assert (answer["input"], answer["space"], answer["error"]) == ("b/map.npy", "depth", None)

@@ -21,10 +21,9 @@ def drawn(path, values=DEPTH, before=BEFORE, after=AFTER, colours=None):
 
 
 def columns_of(sheet):
-    """Before and after: what stands right of the input, in two halves, without the heads."""
-    left = (sheet.shape[1] - 12) // 3 + 12
-    middle = (left + sheet.shape[1]) // 2
-    return sheet[60:, left:middle], sheet[60:, middle:]
+    """Before and after, the second and the third of four columns, without the heads."""
+    column = (sheet.shape[1] - 12) // 4
+    return sheet[60:, 12 + column : 2 * column], sheet[60:, 12 + 2 * column : 3 * column]
 
 
 def test_a_sheet_shows_both_clouds_and_what_differs_between_them(tmp_path):

@@ -236,9 +236,7 @@ def test_lines_false_of_launch_infer_is_as_no_picture(inferred, tmp_path):
     recover_folder(config, [])
     found = answer_of(tmp_path, "own")
     assert found["focal_px"] == pytest.approx(without()["focal_px"][2], rel=1e-6)
-    assert found["lines"] is None and found["flags"] == list(
-        without()["flags"][2]
-    )
+    assert found["lines"] is None and found["flags"] == list(without()["flags"][2])
 
 
 # The program.

@@ -208,6 +208,7 @@ def test_everything_that_can_be_saved_is_and_the_page_links_it(tmp_path, solver)
     assert written(out) == REPORTS | {
         "a/map0.json", "a/map0.ply", "a/map0.npz", "a/map0.glb", "a/map0.png", "a/map0.gif",
         "a/map0.mesh.glb", "a/map0.mesh/mesh.obj", "a/map0.mesh/mesh.mtl", "a/map0.rrd",
+        "a/map0.view.js",
         *(f"a/map0.colmap/{name}" for name in cameras.COLMAP_FILES),
         "a/map0.colmap/stereo/depth_maps/map0.npy.geometric.bin",
         "a/map0.nerfstudio/transforms.json", "a/map0.nerfstudio/depth.npy",

@@ -2,13 +2,14 @@
 
 import io
 import json
-import shutil
 import threading
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from box_rooms import box_room
+from browsers import CHROMIUM, PATIENCE
+from browsers import browser as browser
 from PIL import Image
 from ply_files import read_ply
 
@@ -26,15 +27,7 @@ viewer_maps = pytest.importorskip("launch.viewer.maps", reason="viser is not ins
 viewer_server = pytest.importorskip("launch.viewer.server", reason="viser is not installed")
 from launch.viewer.window import BY_HAND, ViewerContext  # noqa: E402
 
-CHROMIUM = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium to look with")
-
-ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-sync", "--no-first-run"]
-ARGUMENTS += ["--disable-background-networking", "--disable-component-update"]
-PATIENCE = 120_000
-"""Milliseconds; a busy machine compiles and draws slowly."""
 
 FOCAL, SHIFT, FOV = "focal_px", "shift", "fov_x_deg"
 
@@ -70,14 +63,6 @@ def server(config, model):
     running = serve(config, [model], viewer_maps.entries_of_folder(config))
     yield running
     running.stop()
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with playwright.sync_playwright() as driver:
-        opened = driver.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield opened
-        opened.close()
 
 
 @pytest.fixture

@@ -54,8 +54,12 @@ ENDINGS = {
     "rrd": ".rrd",
     "picture": ".png",
     "turntable": ".gif",
+    "view": ".view.js",
 }
 """The kinds of files, and the endings of their names; OBJ, COLMAP and nerfstudio get folders."""
+
+DEFAULT_KINDS = ("ply", "npz", "view")
+"""Of files that are saved where nothing is said."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +76,7 @@ class SaveSettings:
       simplify: triangles that meshes are simplified to; None for all.
     """
 
-    kinds: tuple[str, ...] = ("ply", "npz")
+    kinds: tuple[str, ...] = DEFAULT_KINDS
     edge_filter: float = 0.0
     rgb: Path | None = None
     normals: bool = False

@@ -1,11 +1,13 @@
 """index.html of a folder of answers: a self-contained table that sorts and filters.
 
 Rows are data, one a line.  The page shows a hundred at a time, so that a hundred thousand maps
-load quickly.  Names and errors of maps are inserted as text, never as HTML.
+load quickly.  Clouds are in files of their own, which `cloud_views.js` draws when they are scrolled
+to.  Names and errors of maps are inserted as text, never as HTML.
 """
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -45,8 +47,18 @@ th { position: sticky; top: 0; background: #f3f3f3; cursor: pointer; white-space
 td.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap }
 td small { color: #777; display: block }
 td img { height: 150px; display: block }
-td.name { max-width: 24em; overflow-wrap: anywhere }
+td.name { min-width: 11em; max-width: 24em; overflow-wrap: anywhere }
 .error { color: #a00; max-width: 24em }
+td.clouds { min-width: 492px; height: 222px }
+.views { display: flex; flex-wrap: wrap; gap: 0 6px }
+.views figure { margin: 0 } .views figcaption, .views p { font-size: 12px; color: #777; margin: 0 }
+.views canvas { display: block; width: 240px; height: 180px; border: 1px solid #ddd;
+  touch-action: pan-y; cursor: grab }
+.views p { width: 100% } .views button { font-size: 11px; margin-right: .5em }
+.views .message { color: #a00; overflow-wrap: anywhere }
+.views.large { position: fixed; inset: 2vh 2vw; z-index: 1; padding: 1em; background: #fff;
+  border: 1px solid #777 }
+.views.large figure { width: calc(50% - 3px) } .views.large canvas { width: 100%; height: 85vh }
 nav { margin: .8em 0 } nav * { margin-right: .6em }
 </style>
 <h1>Recovered shapes</h1>
@@ -59,13 +71,14 @@ nav { margin: .8em 0 } nav * { margin-right: .6em }
 const data = [
 """
 
-TAIL = """];
-const PAGE = 100;
+_TAIL = """const PAGE = 100;
 // Head, and what to sort by; column 8 holds the files.
 const columns = [
   ["input", 0], ["focal length, px", 1], ["field of view, degrees", 3], ["shift", 4], ["flags", 6],
-  ["files", null],
 ];
+const HAS_CLOUDS = data.some(row => "view" in row[8]);
+if (HAS_CLOUDS) columns.push(["given and recovered", null]);
+columns.push(["files", null]);
 let shown = data.slice(), start = 0, sorted = null, rising = true;
 const $ = id => document.getElementById(id);
 function element(tag, text, kind) {
@@ -82,6 +95,7 @@ function number(value, digits, interval) {
 function files(links) {
   const cell = element("td");
   for (const [kind, path] of Object.entries(links)) {
+    if (kind === "view") continue;  // drawn, not linked
     const link = element("a");
     link.href = path;
     if (kind === "picture" || kind === "turntable") {
@@ -95,7 +109,13 @@ function files(links) {
   }
   return cell;
 }
+function clouds(links) {
+  const cell = element("td", null, "view" in links ? "clouds" : "");
+  if ("view" in links) cell.append(cloudViews.element(links.view));
+  return cell;
+}
 function draw() {
+  cloudViews.clear();
   $("body").replaceChildren(...shown.slice(start, start + PAGE).map(row => {
     const line = element("tr");
     const [input, focal, focals, fov, shift, shifts, flags, error, links] = row;
@@ -107,7 +127,9 @@ function draw() {
       cell.colSpan = 3;
       line.append(cell);
     }
-    line.append(element("td", flags), files(links));
+    line.append(element("td", flags));
+    if (HAS_CLOUDS) line.append(clouds(links));
+    line.append(files(links));
     return line;
   }));
   const last = Math.min(start + PAGE, shown.length);
@@ -147,3 +169,6 @@ draw();
 </script>
 </html>
 """
+
+TAIL = f"];\n{Path(__file__).with_name('cloud_views.js').read_text('utf-8')}{_TAIL}"
+"""What follows the rows."""

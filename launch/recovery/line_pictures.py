@@ -1,11 +1,16 @@
-"""The picture of a map with its segments and what they say, to be drawn."""
+"""What the sheet of a map draws beside its clouds: its picture with segments, and the intervals."""
+
+import functools
 
 import numpy as np
 
 from launch.recovery.recovered import Map
+from train3d_jax.evidence.prior import focal_prior
+from train3d_jax.evidence.targets import quantiles
 from train3d_jax.geometry import camera
 from train3d_jax.geometry.clouds import from_square_pixels
-from train3d_jax.inference.estimates import LineFindings
+from train3d_jax.inference.estimates import Estimate, LineFindings
+from train3d_jax.pictures.interval_drawings import Intervals
 from train3d_jax.pictures.line_drawings import PictureLines
 
 
@@ -47,3 +52,24 @@ def picture_lines(shown: Map, focal: float, findings: LineFindings | None) -> Pi
         findings.gravity, float(findings.gravity_sigma), float(findings.focal_nats),
         float(findings.shift_nats),
     )  # fmt: skip
+
+
+def intervals_of(size: tuple[int, int], estimate: Estimate) -> Intervals:
+    """The estimates of a map and their intervals, beside those of the prior.
+
+    Args:
+      size: height and width of the map, pixels.
+      estimate: of the map.
+    """
+    return Intervals(
+        size[0], estimate.focal, estimate.focal_interval, _focal_prior(size), estimate.shift,
+        estimate.shift_interval, estimate.flags,
+    )  # fmt: skip
+
+
+@functools.lru_cache(64)
+def _focal_prior(size: tuple[int, int]) -> tuple[float, float]:
+    """The central 90 % of focal lengths by the prior alone, pixels."""
+    log_alpha = quantiles(focal_prior(np.array(size, np.float32)), "focal", (0.05, 0.95))
+    low, high = np.exp(np.asarray(log_alpha)) * camera.initial_focal(size[0])
+    return float(low), float(high)

@@ -2,7 +2,6 @@
 
 import contextlib
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -10,6 +9,7 @@ from launch.recovery import scene_files
 from launch.recovery.config import ENDINGS, RecoveryConfig
 from launch.recovery.pictures import Colours
 from launch.recovery.recovered import Recovered
+from train3d_jax.export.browser_clouds import write_browser_clouds
 from train3d_jax.export.cameras import (
     COLMAP_DEPTH,
     COLMAP_DEPTH_ENDING,
@@ -19,9 +19,7 @@ from train3d_jax.export.cameras import (
 from train3d_jax.export.depth_files import write_depth
 from train3d_jax.export.obj_files import OBJ_FILES
 from train3d_jax.geometry import affine, camera, depth_maps
-
-if TYPE_CHECKING:  # it imports matplotlib, which few runs need
-    from train3d_jax.pictures.shapes import Shape
+from train3d_jax.pictures.shapes import Shape
 
 _FOLDERS: dict[str, tuple[str, ...]] = {
     "colmap": (*COLMAP_FILES, str(COLMAP_DEPTH / f"*{COLMAP_DEPTH_ENDING}")),
@@ -59,7 +57,7 @@ def save(recovered: Recovered, config: RecoveryConfig, unit: str) -> tuple[str, 
         depth = np.where(depth_maps.depth_edges(depth, edge_filter), 0, depth)
     place = place._replace(depth=depth)
     scene_files.write(scene_files.Scene(place, unit, colours, config.saving, paths))
-    if {"picture", "turntable"} & set(kinds):
+    if {"picture", "turntable", "view"} & set(kinds):
         _draw(paths, recovered, config, depth, intrinsics, colours.pixels)
     return colours.flags
 
@@ -72,11 +70,7 @@ def _draw(
     intrinsics: np.ndarray,
     pixels: np.ndarray | None,
 ) -> None:
-    # They import matplotlib, which few runs need.
-    from train3d_jax.pictures.shapes import Shape
-    from train3d_jax.pictures.sheets import draw_sheet
-    from train3d_jax.pictures.turntables import draw_turntable
-
+    """The files that show a map as given beside recovered."""
     depth_map, estimate, canonical = recovered.map, recovered.estimate, recovered.canonical
     assert depth_map is not None and estimate is not None and canonical is not None
     is_known = bool(depth_map.hints) and not depth_map.hints[0].sigma
@@ -86,16 +80,23 @@ def _draw(
     if config.saving.edge_filter:
         before = before._replace(depth=np.where(depth > 0, before.depth, 0))
     after = Shape(depth, intrinsics)
+    if "view" in config.saving.kinds:
+        write_browser_clouds(paths["view"], before, after, pixels)
     if "picture" in config.saving.kinds:
+        from launch.recovery.line_pictures import intervals_of, picture_lines
+        from train3d_jax.pictures.sheets import draw_sheet  # it imports Pillow and matplotlib
+
         shown = np.where(np.isfinite(depth_map.values), depth_map.values, 0)
-        title = f"{recovered.file.label}   shift {estimate.shift:.3f}"
         lines = None
         if recovered.lines is not None:
-            from launch.recovery.line_pictures import picture_lines
-
             lines = picture_lines(depth_map, estimate.focal, recovered.lines)
-        draw_sheet(paths["picture"], shown, before, after, title, pixels, lines)
+        draw_sheet(
+            paths["picture"], shown, before, after, recovered.file.label, pixels, lines,
+            intervals_of(depth_map.size, estimate),
+        )  # fmt: skip
     if "turntable" in config.saving.kinds:
+        from train3d_jax.pictures.turntables import draw_turntable
+
         draw_turntable(paths["turntable"], before, after, pixels)
 
 
@@ -104,7 +105,7 @@ def given_shape(
     canonical: tuple[float, float],
     known: np.ndarray | None,
     space: affine.Space,
-) -> "Shape":
+) -> Shape:
     """A map without any correction: the picture "before".
 
     Args:
@@ -113,8 +114,6 @@ def given_shape(
       known: its camera, where that is not corrected; None for the first guess.
       space: of the values.
     """
-    from train3d_jax.pictures.shapes import Shape  # it imports matplotlib
-
     height, width = values.shape
     first_guess = camera.centred_intrinsics(camera.initial_focal(height), height, width)
     return Shape(

@@ -7,7 +7,7 @@ from absl import flags
 
 from data.user_maps.producers import PRODUCERS, Producer
 from launch import program, soft_flags
-from launch.recovery.config import ENDINGS, LINES_HELP, SaveSettings
+from launch.recovery.config import DEFAULT_KINDS, ENDINGS, LINES_HELP, SaveSettings
 from train3d_jax.errors import UserError
 from train3d_jax.formats.depth import ReadSettings
 from train3d_jax.inference.models import DEFAULT
@@ -57,7 +57,7 @@ _AFFINE = flags.DEFINE_enum(
 )  # fmt: skip
 
 _SAVE = flags.DEFINE_list(
-    "save", ["ply", "npz"], f"What to write beside the JSON: {', '.join(ENDINGS)}, or none."
+    "save", list(DEFAULT_KINDS), f"What to write beside the JSON: {', '.join(ENDINGS)}, or none."
 )
 _RGB = flags.DEFINE_string(
     "rgb", None,

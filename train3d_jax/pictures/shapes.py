@@ -3,11 +3,10 @@
 import math
 from typing import NamedTuple
 
-import matplotlib
 import numpy as np
 
-from train3d_jax.geometry.camera import unproject
 from train3d_jax.geometry.depth_maps import point_cloud
+from train3d_jax.geometry.plane_fits import plane_normals
 
 MOST_POINTS = 80_000
 """Points drawn of each cloud; more make no visible difference."""
@@ -48,9 +47,9 @@ class ColouredCloud(NamedTuple):
     areas: np.ndarray
 
 
-def step_of(values: np.ndarray) -> int:
-    """Draw every so many rows and columns of a map, so that `MOST_POINTS` remain."""
-    return max(1, math.ceil(math.sqrt(values.size / MOST_POINTS)))
+def step_of(values: np.ndarray, most: int = MOST_POINTS) -> int:
+    """Draw every so many rows and columns of a map, so that `most` pixels remain."""
+    return max(1, math.ceil(math.sqrt(values.size / most)))
 
 
 def coloured_cloud(
@@ -66,8 +65,8 @@ def coloured_cloud(
     """
     depth = shape.depth[::step, ::step]
     by_direction = colours is None
-    paint = direction_colours(_thinned(after, step)) if by_direction else colours[::step, ::step]
-    points = point_cloud(depth, _thinned(shape, step).intrinsics).astype(np.float64)
+    paint = direction_colours(thinned(after, step)) if by_direction else colours[::step, ::step]
+    points = point_cloud(depth, thinned(shape, step).intrinsics).astype(np.float64)
     if not len(points):
         return ColouredCloud(np.zeros((1, 3), np.float32), np.zeros((1, 3), np.uint8), np.ones(1))
     points = points / (np.median(np.linalg.norm(points, axis=-1)) or 1)
@@ -81,28 +80,44 @@ def centre_and_radius(points: np.ndarray) -> tuple[np.ndarray, float]:
     return (low + high) / 2, float(np.linalg.norm(high - low)) / 2 or 1.0
 
 
-def _thinned(shape: Shape, step: int) -> Shape:
+def thinned(shape: Shape, step: int) -> Shape:
     """Every so many rows and columns of a shape."""
     intrinsics = shape.intrinsics.copy()
     intrinsics[:2] /= step
     return Shape(shape.depth[::step, ::step], intrinsics)
 
 
+def averaged(shape: Shape, step: int) -> Shape:
+    """A shape of blocks of step x step pixels, with the mean of their inverse depth.
+
+    Planes stay planes, and noise is less.  What fills no block at the right and below is left out;
+    a block has a depth where half of its pixels have one.
+    """
+    height, width = (max(1, size // step) for size in shape.depth.shape)
+    depth = shape.depth[: height * step, : width * step]
+    if step == 1 or depth.shape != (height * step, width * step):
+        return shape
+    blocks = depth.reshape(height, step, width, step)
+    inverse = np.divide(1.0, blocks, out=np.zeros(blocks.shape), where=blocks > 0).sum((1, 3))
+    count = (blocks > 0).sum((1, 3))
+    there = (2 * count >= step**2) & (inverse > 0)
+    intrinsics = shape.intrinsics.copy()
+    intrinsics[:2, 2] -= (step - 1) / 2
+    intrinsics[:2] /= step
+    return Shape(np.where(there, count / np.where(there, inverse, 1), 0.0), intrinsics)
+
+
 def direction_colours(shape: Shape) -> np.ndarray:
     """Colours by the direction that the surface faces, uint8 (H, W, 3).
 
-    Red grows to the right, green upwards, blue towards the camera.
+    Red grows to the right, green upwards, blue towards the camera; grey is no plane.
     """
-    height, width = shape.depth.shape
-    depth = np.where(shape.depth > 0, shape.depth, np.nan)
-    points = unproject(depth, shape.intrinsics).astype(np.float32)
-    if min(height, width) < 2:
-        return np.full((height, width, 3), _MIDDLE_GREY, np.uint8)
-    with np.errstate(all="ignore"):
-        normals = np.cross(np.gradient(points, axis=0), np.gradient(points, axis=1))
-        normals = normals / np.linalg.norm(normals, axis=-1, keepdims=True)
-        away = (normals * points).sum(-1, keepdims=True) > 0
-    normals = np.nan_to_num(np.where(away, -normals, normals), nan=0.0)
+    normals = plane_normals(shape.depth, shape.intrinsics)
+    return paint_of_normals(np.nan_to_num(normals, nan=0.0))
+
+
+def paint_of_normals(normals: np.ndarray) -> np.ndarray:
+    """Colours of normals of any shape (..., 3), uint8, as `direction_colours` has them."""
     return np.round(_MIDDLE_GREY + _TINT * normals * [1, -1, -1]).astype(np.uint8)
 
 
@@ -115,6 +130,8 @@ def value_colours(values: np.ndarray) -> np.ndarray:
     Returns:
       uint8, shape (H, W, 3).
     """
+    import matplotlib  # start-up: most of what is here needs none
+
     present = values != 0
     painted = np.full((*values.shape, 3), _MISSING, np.uint8)
     if present.any():

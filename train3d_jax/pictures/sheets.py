@@ -1,6 +1,7 @@
-"""A sheet of one map: the input, and its cloud before and after the correction, from two sides.
+"""A sheet of one map: the input, its cloud before and after the correction, surfaces and intervals.
 
-Where the lines of its picture are evidence, they are drawn beside it.
+Clouds are drawn from two sides.  Where the lines of the map's picture are evidence, they are drawn
+beside it.
 
 Drawn in numpy, so it needs no display and takes a fraction of a second.
 """
@@ -14,7 +15,9 @@ from PIL import Image, ImageDraw, ImageFont
 
 from train3d_jax.files import write_whole
 from train3d_jax.geometry.camera import focal_to_degrees
+from train3d_jax.pictures.interval_drawings import Intervals, draw_intervals
 from train3d_jax.pictures.line_drawings import PictureLines, draw_lines
+from train3d_jax.pictures.plane_drawings import PaintedPlanes, paint_planes
 from train3d_jax.pictures.shapes import (
     MIDDLE,
     MOST_POINTS,
@@ -49,12 +52,13 @@ def draw_sheet(
     title: str,
     colours: np.ndarray | None = None,
     lines: PictureLines | None = None,
+    intervals: Intervals | None = None,
 ) -> None:
     """Draws a map, and its cloud before and after from above (x, z) and from the side (z, y).
 
     Every cloud is scaled to a median distance of 1 and drawn over the same range, so that shapes
     are comparable.  Grey lines mark the field of view.  Clouds are transparent: surfaces seen edge
-    on are dark.
+    on are dark.  Surfaces are painted by the direction that they face, see `paint_planes`.
 
     Args:
       path: the picture, a PNG.
@@ -65,6 +69,7 @@ def draw_sheet(
       colours: of the pixels, uint8 (H, W, 3); None paints each by the direction that its surface
         faces.
       lines: of its picture, drawn in one more column; None where they are no evidence.
+      intervals: of the estimates, drawn under the surfaces; None for none.
 
     Raises:
       UserError: the file cannot be written.
@@ -90,13 +95,21 @@ def draw_sheet(
         _mark_view(side, [(1, -ray) for ray in rays_y], (low[2], -high[1]), scale)
         for picture, text in ((above, "from above"), (side, "from the side")):
             place = (picture.width - 4, picture.height - 4)
-            ImageDraw.Draw(picture).text(place, text, _PALE, ImageFont.load_default(12), "rs")
+            font, halo = ImageFont.load_default(12), (_PAPER,) * 3
+            ImageDraw.Draw(picture).text(
+                place, text, _PALE, font, "rs", stroke_width=2, stroke_fill=halo
+            )
         columns.append([above, side])
     heads = ["input", "before", "after"]
     for number, shape in enumerate((before, after), start=1):
         focal = shape.intrinsics[1, 1]
         fov = focal_to_degrees(focal, shape.depth.shape[0])
         heads[number] += f": focal length {focal:.0f} px, {fov:.1f} degrees high"
+    planes = paint_planes(after, None if lines is None else lines.directions)
+    columns.append([_fitted(planes.pixels), _legend_of_planes(planes)])
+    heads.append("surfaces by the direction they face, %")
+    if intervals is not None:
+        columns[-1].append(draw_intervals(intervals, _COLUMN))
     if lines is not None:
         columns.append([draw_lines(lines, _LINES_COLUMN, 2 * _COLUMN), _legend(lines)])
         heads.append(lines.told())
@@ -175,21 +188,43 @@ def _mark_view(
 def _legend(lines: PictureLines) -> Image.Image:
     """The directions in their colours, how many segments each has, and how the camera is held."""
     legend = Image.new("RGB", (_LINES_COLUMN, 2 * _LINE), (_PAPER,) * 3)
-    draw, font, x = ImageDraw.Draw(legend), ImageFont.load_default(13), 0.0
-    for name, colour, count in lines.counts():
-        draw.rectangle([x, 4, x + 11, 15], colour)
-        text = f"{name} {count}"
-        draw.text((x + 17, 2), text, _INK, font)
-        x += 17 + draw.textlength(text, font) + 18
-    draw.text((0, _LINE + 2), lines.held(), _INK, font)
+    _name_colours(legend, [(f"{name} {count}", colour) for name, colour, count in lines.counts()])
+    draw = ImageDraw.Draw(legend)
+    draw.text((0, _LINE + 2), lines.held(), _INK, ImageFont.load_default(13))
     return legend
+
+
+def _legend_of_planes(planes: PaintedPlanes) -> Image.Image:
+    """The directions in their colours, and the share of the surfaces that face each."""
+    legend = Image.new("RGB", (_COLUMN, _LINE), (_PAPER,) * 3)
+    named = [(f"{name} {share:.0f}", colour) for name, colour, share in planes.legend]
+    _name_colours(legend, named, gap=11)
+    if not named:
+        text = "no right angles: red to the right, green up, blue to the camera"
+        ImageDraw.Draw(legend).text((0, 2), text, _INK, ImageFont.load_default(12))
+    return legend
+
+
+def _name_colours(
+    legend: Image.Image, named: list[tuple[str, tuple[int, int, int]]], gap: int = 18
+) -> None:
+    """Colours with their names, in the first line."""
+    draw, font, x = ImageDraw.Draw(legend), ImageFont.load_default(13), 0.0
+    for text, colour in named:
+        draw.rectangle([x, 4, x + 11, 15], colour)
+        draw.text((x + 17, 2), text, _INK, font)
+        x += 17 + draw.textlength(text, font) + gap
 
 
 def _picture_of(values: np.ndarray) -> Image.Image:
     """A map in colours, the width of a column."""
-    height = max(1, round(values.shape[0] * _COLUMN / values.shape[1]))
-    painted = Image.fromarray(value_colours(values))
-    return painted.resize((_COLUMN, min(height, 2 * _COLUMN)), _filter(values))
+    return _fitted(value_colours(values))
+
+
+def _fitted(pixels: np.ndarray) -> Image.Image:
+    """Pixels of a map, the width of a column."""
+    height = max(1, round(pixels.shape[0] * _COLUMN / pixels.shape[1]))
+    return Image.fromarray(pixels).resize((_COLUMN, min(height, 2 * _COLUMN)), _filter(pixels))
 
 
 def _filter(values: np.ndarray) -> Image.Resampling:
