@@ -105,7 +105,7 @@ def test_maps_without_planes_tell_nothing(kind):
 
 def test_an_uncertain_focal_length_makes_the_pitch_uncertain():
     floor = one_plane(np.array([0.0, -0.7, -0.7]))
-    directions = plane_directions(plane_windows(floor, OFF_CENTRE).normal)
+    directions = plane_directions(plane_windows(floor, OFF_CENTRE))
     sure, unsure = gravity(directions), gravity(directions, 0.06)
     assert unsure.sigma_deg > 1.3 * sure.sigma_deg
     assert np.ptp(unsure.pitch_interval_deg) > 1.3 * np.ptp(sure.pitch_interval_deg)

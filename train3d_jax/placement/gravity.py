@@ -35,7 +35,7 @@ keep the horizon level far better than the view."""
 PITCH_MEAN = np.radians(-10)
 """Mean pitch of cameras.  Chosen: more of them look down, at tables and floors, than up."""
 
-WHOLE_SHARE = 0.1
+WHOLE_SHARE = 0.07
 """Share of windows from which on a direction counts as a whole; smaller ones count by their share
 of it.  Chosen: a thing's few windows are more often neither level nor upright."""
 

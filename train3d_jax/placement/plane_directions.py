@@ -23,11 +23,13 @@ of the map's side, so that a chair's seat has some."""
 LEAST_BLOCKS = 12
 """Of the 16 blocks of a window, so many must hold depth.  Chosen."""
 
-LARGEST_RESIDUAL = 0.004
-"""Of a window on a plane: root mean square of inverse depth about the plane, over its mean.
+RESIDUALS = (0.004, 0.012)
+"""Of a window on a plane: root mean square of inverse depth about the plane, over its mean, is at
+most the first, or on noisy maps up to the second.  Chosen: depth cameras leave less than the first
+in blocks; a window across an edge leaves .02 and more."""
 
-Chosen: on planes depth cameras have .0006 to .006 in single pixels, and less in blocks; a window
-across an edge has .02 and more."""
+TYPICAL = 0.25
+"""Quantile of the residuals of a map's windows whose double is still a plane's.  Chosen."""
 
 KERNEL = np.radians(3.0)
 """Standard deviation of the directions of one plane's windows, of the kernel that finds them.
@@ -36,8 +38,8 @@ Chosen."""
 SAME = np.radians(8.0)
 """Largest angle to the mean of the windows that are of one direction.  Chosen."""
 
-LEAST_SHARE = 0.03
-"""Of flat windows, so many make a direction.  Chosen."""
+LEAST_SHARE = 0.02
+"""Of the windows that hold depth, so many make a direction: 19 where none is missing.  Chosen."""
 
 MOST_DIRECTIONS = 6
 """Directions that are looked for.  Chosen: two walls, floor and ceiling, a slope, a thing."""
@@ -55,10 +57,12 @@ class PlaneWindows(NamedTuple):
     Attributes:
       normal: of the plane, away from the camera, of unit length, camera axes, shape (M, 3).
       centre: the middle of the window on the plane, in the unit of the depth, shape (M, 3).
+      count: windows that hold depth, on planes or not.
     """
 
     normal: np.ndarray
     centre: np.ndarray
+    count: int  # pyright: ignore[reportIncompatibleMethodOverride]  # of tuples
 
 
 class PlaneDirections(NamedTuple):
@@ -67,7 +71,7 @@ class PlaneDirections(NamedTuple):
     Attributes:
       normal: away from the camera, of unit length, camera axes, shape (K, 3).
       sigma: standard deviation of its angle, radians, shape (K,).
-      share: of the windows on planes, shape (K,).
+      share: of the windows that hold depth, shape (K,).
       of_window: of each window its direction; -1 where it has none of them, shape (M,).
     """
 
@@ -94,7 +98,7 @@ def plane_windows(
     height, width = depth.shape
     shape = min(height, points.BLOCKS[0]), min(width, points.BLOCKS[1])
     if min(shape) < ACROSS:
-        return PlaneWindows(np.zeros((0, 3)), np.zeros((0, 3)))
+        return PlaneWindows(np.zeros((0, 3)), np.zeros((0, 3)), 0)
     pixels, values, mask = points.average_blocks(inverse, present, shape)
     rays = camera.rays(pixels.astype(np.float64), intrinsics)
     fields = np.stack([rays[:, 0], rays[:, 1], values], -1).reshape(*shape, 3)
@@ -107,13 +111,17 @@ def plane_windows(
     gradient = np.stack([vv * uw - uv * vw, uu * vw - uv * uw], -1) / determinant[:, None]
     residual2 = np.maximum(ww - gradient[:, 0] * uw - gradient[:, 1] * vw, 0)
     value = mean[:, 2]
-    good &= residual2 <= (LARGEST_RESIDUAL * value) ** 2
+    count = int(good.sum())
+    relative = np.sqrt(residual2[good]) / value[good]
+    least, most = RESIDUALS
+    largest = np.clip(2 * np.quantile(relative, TYPICAL), least, most) if count else least
+    good[good] = relative <= largest
     offset = value - (gradient * mean[:, :2]).sum(-1)
     normal = np.concatenate([gradient, offset[:, None]], -1)[good]
     normal /= np.linalg.norm(normal, axis=-1, keepdims=True)
     scale = np.float64(1 / depth[present]).mean() if present.any() else 1.0
     centre = np.concatenate([mean[good, :2], np.ones((good.sum(), 1))], -1)
-    return PlaneWindows(normal, centre / (scale * value[good])[:, None])
+    return PlaneWindows(normal, centre / (scale * value[good])[:, None], count)
 
 
 def _moments(
@@ -137,14 +145,10 @@ def _moments(
     return mean, products / np.maximum(count, 1), count[:, 0]
 
 
-def plane_directions(normals: Float[np.ndarray, "m 3"]) -> PlaneDirections:
-    """The directions that most windows have, each found where the rest of them is densest.
-
-    Args:
-      normals: of windows, of unit length, shape (M, 3).
-    """
-    count = len(normals)
-    of_window = np.full(count, -1)
+def plane_directions(windows: PlaneWindows) -> PlaneDirections:
+    """The directions that most windows have, each found where the rest of them is densest."""
+    normals = windows.normal
+    of_window = np.full(len(normals), -1)
     found: list[tuple[np.ndarray, float, float]] = []
     # exp(-angle^2 / 2 KERNEL^2), as the square of a small angle is 2 (1 - cosine).
     narrow = np.float32(normals)
@@ -159,10 +163,11 @@ def plane_directions(normals: Float[np.ndarray, "m 3"]) -> PlaneDirections:
             mean /= np.linalg.norm(mean)
         angle2 = 2 * (1 - normals @ mean)
         inside = left & (angle2 < SAME**2)
-        if inside.sum() < LEAST_SHARE * count:
+        if inside.sum() < LEAST_SHARE * windows.count:
             break
         of_window[inside] = len(found)
         scatter = angle2[inside].mean() / min(inside.sum(), INDEPENDENT)
-        found.append((mean, np.sqrt(scatter + WORLD_SIGMA**2), inside.mean()))
+        share = inside.sum() / windows.count
+        found.append((mean, np.sqrt(scatter + WORLD_SIGMA**2), share))
     normal, sigma, share = zip(*found, strict=True) if found else ((), (), ())
     return PlaneDirections(np.reshape(normal, (-1, 3)), np.array(sigma), np.array(share), of_window)

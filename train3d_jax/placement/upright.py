@@ -64,7 +64,7 @@ def upright(
       by_lines: see `gravity.gravity`.
     """
     windows = plane_directions.plane_windows(depth, intrinsics)
-    directions = plane_directions.plane_directions(windows.normal)
+    directions = plane_directions.plane_directions(windows)
     found = gravity(directions, focal_sigma, by_lines)
     return Upright(found, floor.camera_height(windows, directions, found.down))
 
