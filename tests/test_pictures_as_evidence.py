@@ -133,7 +133,7 @@ def test_lines_false_is_as_no_picture():
     found = geometry().recover(noisy_maps()[:1], rgb=pictures()[:1], lines=False)
     for name in FIELDS:
         np.testing.assert_array_equal(getattr(found, name), without()[name][:1])
-    assert np.isnan(found.gravity).all() and found.flags == tuple(without()["flags"][:1])
+    assert np.isnan(found.gravity_by_lines).all() and found.flags == tuple(without()["flags"][:1])
 
 
 # Forms, and what else is known.
