@@ -92,11 +92,12 @@ class Shape:
         `upright.pose()` is the 4 x 4 matrix from camera axes to a world with z up.  For several
         maps a tuple.
         """
-        sigma = np.nan_to_num(_log_sigma(self.focal_interval_px))
+        sigma: Any = np.nan_to_num(_log_sigma(self.focal_interval_px))
+        depth: Any = self.depth
         arrays = (self.intrinsics, sigma, self.gravity_by_lines)
         if np.ndim(self.solvable) == 0:
-            return _upright(self.depth, *arrays)
-        return tuple(_upright(*each) for each in zip(self.depth, *arrays, strict=True))
+            return _upright(depth, *arrays)
+        return tuple(_upright(*each) for each in zip(depth, *arrays, strict=True))
 
     @functools.cached_property
     def gravity(self) -> Float[np.ndarray, "*maps 3"]:
@@ -136,27 +137,30 @@ class Shape:
           ArgumentError: a fact is missing, or cannot be measured; or maps have no common scale.
         """
         facts = _facts(known_length, known_depth, camera_height)
-        depth, space = self.depth, self.space
-        rows = (self.intrinsics, self.focal_interval_px, self.a, self.b, self.canonical)
-        rows = (*rows, self.shift, self.shift_interval, self.solvable)
-        if np.ndim(self.solvable):
+        several = np.ndim(self.solvable) > 0
+        if several:
             _refuse_scales(self, map)
-            depth, *rows = (values[map] for values in (depth, *rows))
-        intrinsics, focals, a, b, canonical, shift, shifts, solvable = rows
-        if not solvable:
+
+        def of_map(values: Any) -> Any:
+            return values[map] if several else values
+
+        if not of_map(self.solvable):
             raise ArgumentError(Argument("map", map), ": it has no answer, so that nothing scales")
         unknowns = Unknowns(
-            a, b, tuple(canonical), shift, float(sigma_of(*shifts)), float(_log_sigma(focals))
+            float(of_map(self.a)),
+            float(of_map(self.b)),
+            tuple(of_map(self.canonical)),
+            float(of_map(self.shift)),
+            float(sigma_of(*of_map(self.shift_interval))),
+            float(_log_sigma(of_map(self.focal_interval_px))),
         )
-        factor, sigma = metric_scale(facts, Variant(depth, intrinsics), unknowns, space)
-        a, b = scaled(self.a, self.b, factor, space)
-        depths = (
-            [np.float32(factor) * each for each in self.depth]
-            if isinstance(self.depth, list)
-            else np.float32(factor) * self.depth
-        )
+        place = Variant(of_map(self.depth), of_map(self.intrinsics))
+        factor, sigma = metric_scale(facts, place, unknowns, self.space)
+        a, b = scaled(self.a, self.b, factor, self.space)
+        single, depth = np.float32(factor), self.depth
+        depth = [single * each for each in depth] if isinstance(depth, list) else single * depth
         sigma = np.broadcast_to(np.float64(sigma), np.shape(self.a))[()]
-        return replace(self, depth=depths, a=a, b=b, scale_sigma=sigma)
+        return replace(self, depth=depth, a=a, b=b, scale_sigma=sigma)
 
     def __repr__(self) -> str:
         if np.ndim(self.solvable):
@@ -285,8 +289,8 @@ def _refuse_scales(shape: Shape, map: int | None) -> None:
     count = len(shape.flags)
     if map is None or not 0 <= map < count:
         raise ArgumentError(Argument("map", map), f": give the number of one of {count} maps")
-    same = np.allclose(shape.a, shape.a[map], 1e-6, 0) and np.allclose(shape.b, shape.b[map], 1e-6)
-    if not same:
+    pairs = np.stack([shape.a, shape.b], -1)
+    if not np.allclose(pairs, pairs[map], 1e-6):
         raise ArgumentError(
             Argument("map", map), ": each map has a scale of its own; recover it alone"
         )

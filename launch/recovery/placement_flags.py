@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 from absl import flags
 
@@ -47,7 +48,8 @@ def placement() -> PlacementSettings:
         facts.append(NamedFact(CameraHeight(height)))
     if flags.FLAGS["up"].present and not _UPRIGHT.value:
         raise UserError(f"--up={_UP.value} needs --upright")
-    return PlacementSettings(_UPRIGHT.value, _UP.value, tuple(facts))
+    up: Any = _UP.value  # the flag's type is str
+    return PlacementSettings(_UPRIGHT.value, up, tuple(facts))
 
 
 _EXAMPLES = {5: "120,80,130,300,1.98", 3: "320,240,2.4"}

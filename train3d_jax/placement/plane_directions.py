@@ -102,7 +102,7 @@ def plane_windows(
     pixels, values, mask = points.average_blocks(inverse, present, shape)
     rays = camera.rays(pixels.astype(np.float64), intrinsics)
     fields = np.stack([rays[:, 0], rays[:, 1], values], -1).reshape(*shape, 3)
-    mean, square, count = _moments(np.float64(fields), mask.reshape(shape))
+    mean, square, count = _moments(fields.astype(np.float64), mask.reshape(shape))
     (uu, uv, vv), (uw, vw), ww = square[..., :3].T, square[..., 3:5].T, square[..., 5]
     determinant = uu * vv - uv**2
     # A window that is a few rows of a scanner, or a column, does not fix a plane.
@@ -151,7 +151,7 @@ def plane_directions(windows: PlaneWindows) -> PlaneDirections:
     of_window = np.full(len(normals), -1)
     found: list[tuple[np.ndarray, float, float]] = []
     # exp(-angle^2 / 2 KERNEL^2), as the square of a small angle is 2 (1 - cosine).
-    narrow = np.float32(normals)
+    narrow = normals.astype(np.float32)
     near = np.exp((narrow @ narrow.T - 1) / np.float32(KERNEL**2))
     while len(found) < MOST_DIRECTIONS and (of_window < 0).any():
         left = of_window < 0
