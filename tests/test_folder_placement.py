@@ -241,6 +241,7 @@ def test_flags_say_what_is_known():
     [
         ({"known_length": ["1,2,3"]}, '--known_length="1,2,3": give 5 numbers'),
         ({"known_length": ["1,2,3,4,-1"]}, "the last one metres over 0"),
+        ({"known_length": ["5,5,5,5,1"]}, "both ends are one pixel; give the two ends"),
         ({"known_depth": ["a,b,c"]}, '--known_depth="a,b,c": give 3 numbers'),
         ({"known_depth": ["1,2,nan"]}, "give 3 numbers"),
         ({"camera_height": 0.0}, "--camera_height=0: give metres over 0"),

@@ -37,7 +37,7 @@ def placement() -> PlacementSettings:
     """What the flags say.
 
     Raises:
-      UserError: a fact is no fact.
+      UserError: a fact cannot be one.
     """
     facts = [_named(_KNOWN_LENGTH.name, 5, text, _length) for text in _KNOWN_LENGTH.value]
     facts += [_named(_KNOWN_DEPTH.name, 3, text, _depth) for text in _KNOWN_DEPTH.value]
@@ -68,7 +68,12 @@ def _named(flag: str, count: int, text: str, make: Callable[..., Fact]) -> Named
             f'"{_EXAMPLES[count]}"; before them the name of the map and a colon where there are '
             "several"
         )
-    return NamedFact(make(*values), name or None)
+    fact = make(*values)
+    if isinstance(fact, KnownLength) and fact.first == fact.second:
+        raise UserError(
+            f'--{flag}="{text}": both ends are one pixel; give the two ends of the length'
+        )
+    return NamedFact(fact, name or None)
 
 
 def _length(u1: float, v1: float, u2: float, v2: float, metres: float) -> KnownLength:
