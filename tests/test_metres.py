@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import trimesh
 from box_rooms import seen, turned
 
 from train3d_jax import load_model
@@ -12,7 +13,8 @@ from train3d_jax.placement.metres import Unknowns, Variant, metric_scale, scaled
 
 SIZE, FOCAL = (96, 128), 90.0
 ROOM, PLACE = np.array([6.0, 2.6, 5.0]), np.array([2.0, 1.1, 1.5])
-DEPTH, INTRINSICS = seen(ROOM, PLACE, turned(0.6, -0.4), FOCAL, SIZE)
+TURN = turned(0.6, -0.4)
+DEPTH, INTRINSICS = seen(ROOM, PLACE, TURN, FOCAL, SIZE)
 POINTS = camera.unproject(DEPTH, INTRINSICS)
 
 ENDS = ((20, 30), (100, 70))
@@ -163,3 +165,52 @@ def test_each_shape_has_its_own_place(shape):
     np.testing.assert_allclose(several.gravity[0], shape.gravity, atol=0.02)
     assert len(several.upright) == 3
     np.testing.assert_allclose(shape.upright.pose()[:3, :3] @ shape.gravity, [0, 0, -1], atol=1e-6)
+
+
+# Files from Python.
+
+
+def test_a_shape_is_saved_as_a_cloud_and_as_a_mesh_with_its_picture(shape, tmp_path):
+    metric = shape.in_metres(camera_height=ROOM[1] - PLACE[1])
+    picture = np.random.default_rng(0).integers(0, 256, (2 * SIZE[0], 2 * SIZE[1], 3), np.uint8)
+    metric.save(tmp_path / "room.ply", picture)
+    metric.save(tmp_path / "room.GLB", picture)
+    cloud = trimesh.load(tmp_path / "room.ply")
+    np.testing.assert_allclose(cloud.vertices, metric.points[metric.mask], rtol=1e-6)
+    wanted = picture.reshape(SIZE[0], 2, SIZE[1], 2, 3).mean((1, 3))[metric.mask]
+    np.testing.assert_allclose(cloud.colors[:, :3], wanted, atol=1)
+    assert b"unit: metres" in (tmp_path / "room.ply").read_bytes()[:300]
+    (mesh,) = trimesh.load(tmp_path / "room.GLB", file_type="glb").geometry.values()
+    assert mesh.visual.material.baseColorTexture.size == (2 * SIZE[1], 2 * SIZE[0])
+    # glTF's y is up, and z backward.
+    low, high = metric.points[metric.mask].min(0), metric.points[metric.mask].max(0)
+    np.testing.assert_allclose(mesh.bounds[:, 1], [-high[1], -low[1]], atol=0.05)
+
+
+@pytest.mark.parametrize(
+    ("name", "up", "axis"), [("a.ply", "z", 2), ("a.ply", "y", 1), ("a.glb", "z", 1)]
+)
+def test_a_saved_shape_stands_on_the_floor(shape, tmp_path, name, up, axis):
+    metric = shape.in_metres(camera_height=ROOM[1] - PLACE[1])
+    metric.save(tmp_path / name, up=up)
+    low, high = trimesh.load(tmp_path / name).bounds[:, axis]
+    heights = ROOM[1] - PLACE[1] - (POINTS @ TURN.T)[..., 1]
+    assert low == pytest.approx(0, abs=0.05) and high == pytest.approx(heights.max(), abs=0.1)
+
+
+def test_what_cannot_be_saved_is_named(shape, tmp_path):
+    model = load_model(None, space="depth")
+    several = model.recover([0.1 * DEPTH + 0.3] * 3)
+    wall = model.recover(np.full(SIZE, 2.0) + np.linspace(0, 0.5, SIZE[1]))
+    nothing = model.recover(np.ones(SIZE))
+    for wrong, arguments, message in (
+        (shape, {"path": tmp_path / "a.obj"}, "give a name that ends in .ply or .glb"),
+        (shape, {"path": tmp_path / "a.ply", "up": "x"}, "up='x': give 'z' or 'y'"),
+        (shape, {"path": tmp_path / "a.ply", "rgb": "a.png"}, "rgb: is a path"),
+        (wall, {"path": tmp_path / "a.ply", "up": "z"}, "does not tell which way is down"),
+        (several, {"path": tmp_path / "a.ply"}, "the shape has 3 maps; recover a map alone"),
+        (nothing, {"path": tmp_path / "a.ply"}, "the shape has no answer"),
+    ):
+        with pytest.raises(ArgumentError, match=message):
+            wrong.save(**arguments)
+    assert not list(tmp_path.iterdir())

@@ -170,7 +170,8 @@ class Model:
             checks += map_checks.check([maps[i] for i in chosen], blocks, self.space, at_once)
         found = jax.tree.map(lambda *values: np.concatenate(values), *parts)
         flags = [(*c.flags, *of_pictures.flags(number)) for number, c in enumerate(checks)]
-        return shape_of(maps, form, self.space, matrices, found, flags, pooled)
+        unit = "metres" if inference_models.is_metric(self.networks) else "arbitrary"
+        return shape_of(maps, form, self.space, matrices, found, flags, pooled, unit)
 
 
 def _parts(maps: Sequence[int]) -> Iterator[Sequence[int]]:

@@ -145,4 +145,4 @@ def _in_metres(shape: Shape) -> Shape:
     else:
         depth = np.float32(shape.depth * factor[..., None, None])
     a, b = shape.a * factor, shape.b * factor
-    return dataclasses.replace(shape, depth=depth, a=a, b=b)
+    return dataclasses.replace(shape, depth=depth, a=a, b=b, unit="metres")

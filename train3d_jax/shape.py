@@ -1,18 +1,22 @@
 """What is recovered of depth maps: cameras, straight depth, and straight clouds."""
 
 import functools
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32
 
 from train3d_jax.errors import Argument, ArgumentError
+from train3d_jax.export.shapes import save_shape
 from train3d_jax.geometry import camera, depth_maps
 from train3d_jax.geometry.affine import Space
 from train3d_jax.inference.clip_recovery import Pooled
 from train3d_jax.inference.estimates import FLAGS, Estimates, sigma_of
+from train3d_jax.inference.rgb import pictures_of
 from train3d_jax.placement.facts import CameraHeight, Fact, KnownDepth, KnownLength, Pixel
 from train3d_jax.placement.metres import Unknowns, Variant, metric_scale, scaled
 from train3d_jax.placement.upright import Upright, upright
@@ -32,9 +36,8 @@ class Shape:
     A map without an answer (`solvable` False) has NaN for each number and a depth of 0 throughout.
 
     Attributes:
-      depth: straight depth, z along the optical axis, float32 (H, W); up to scale, or in metres
-        where a network that covers the scale took part.  0 where the map holds no value, and where
-        the recovered depth is not positive or not finite.
+      depth: straight depth, z along the optical axis, float32 (H, W), in `unit`.  0 where the map
+        holds no value, and where the recovered depth is not positive or not finite.
       mask: where `depth` holds a value, bool (H, W).
       intrinsics: [[fx, 0, cx], [0, fy, cy], [0, 0, 1]] in pixels, float64 (3, 3); pixel centres are
         at integers.  The principal point and fx / fy are those that were given, or else those of a
@@ -51,6 +54,8 @@ class Shape:
         Of `estimates.FLAGS`, `map_checks.FLAGS` and `lines.pictures.FLAGS`.
       solvable: whether there is an answer.
       space: of the input.
+      unit: of `depth`: "arbitrary", or "metres" where a fact or a network that covers the scale
+        tells them.
       canonical: scale and offset of its canonical form, (2,): scale * input + offset.
       gravity_by_lines: the direction down as the lines of the picture alone tell it, (3,), and the
         standard deviation of its angle in degrees: (4,); NaN where they do not.
@@ -71,6 +76,7 @@ class Shape:
     flags: tuple[str, ...] | tuple[tuple[str, ...], ...]
     solvable: Bool[np.ndarray, "*maps"] | np.bool_
     space: Space
+    unit: str
     canonical: Float[np.ndarray, "*maps 2"]
     gravity_by_lines: Float[np.ndarray, "*maps 4"]
     scale_sigma: Number = np.float64(np.nan)  # noqa: RUF009  # immutable
@@ -160,7 +166,33 @@ class Shape:
         single, depth = np.float32(factor), self.depth
         depth = [single * each for each in depth] if isinstance(depth, list) else single * depth
         sigma = np.broadcast_to(np.float64(sigma), np.shape(self.a))[()]
-        return replace(self, depth=depth, a=a, b=b, scale_sigma=sigma)
+        return replace(self, depth=depth, a=a, b=b, scale_sigma=sigma, unit="metres")
+
+    def save(self, path: str | os.PathLike[str], rgb: Any = None, *, up: str | None = None) -> None:
+        """Writes the shape of a single map: a point cloud (.ply), or a mesh with its camera (.glb).
+
+        Args:
+          path: file to write; its ending says which.
+          rgb: the picture, as of `Model.recover`: colours of the cloud, texture of the mesh.
+          up: "z" or "y" turns it upright, with the origin on the floor; in a GLB y is up in any
+            case.  None keeps the axes of the camera, in a GLB as glTF has them.
+
+        Raises:
+          ArgumentError: there are several maps, the map has no answer, the ending is another one,
+            `rgb` is no picture, or `up` is given and gravity is unknown.
+          UserError: the file cannot be written.
+        """
+        depth: Any = self.depth
+        if np.ndim(self.solvable) or not self.solvable:
+            what = "no answer" if not np.ndim(self.solvable) else f"{len(self.flags)} maps"
+            raise ArgumentError(f"the shape has {what}; recover a map alone to save it")
+        if up not in (None, "z", "y"):
+            raise ArgumentError(Argument("up", up), ": give 'z' or 'y', or leave it out")
+        (picture,) = pictures_of(rgb, [depth])
+        if picture is not None and picture.ndim == 2:
+            picture = np.repeat(picture[..., None], 3, -1)
+        found: Any = None if up is None else self.upright
+        save_shape(Path(path), depth, self.intrinsics, self.unit, picture, found, up)
 
     def __repr__(self) -> str:
         if np.ndim(self.solvable):
@@ -180,6 +212,7 @@ def shape_of(
     found: Estimates,
     flags: Sequence[Sequence[str]],
     pooled: Pooled | None = None,
+    unit: str = "arbitrary",
 ) -> Shape:
     """The shape of maps from their estimates.
 
@@ -191,6 +224,7 @@ def shape_of(
       found: their estimates.
       flags: of each map, besides those of the estimates.
       pooled: what they have in common, if they are frames of a clip.
+      unit: of recovered depth.
     """
     if pooled is None:
         a, b = found.coefficients(space)
@@ -234,10 +268,12 @@ def shape_of(
     }
     if form == "one":
         rest = {name: values[0] for name, values in numbers_of_maps.items()}
-        return Shape(depth=depths[0], mask=masks[0], flags=raised[0], space=space, **rest)
+        one = {"depth": depths[0], "mask": masks[0], "flags": raised[0]}
+        return Shape(**one, space=space, unit=unit, **rest)
     if form == "batch":
         depths, masks = np.stack(depths), np.stack(masks)
-    return Shape(depth=depths, mask=masks, flags=raised, space=space, **numbers_of_maps)
+    of_all = {"depth": depths, "mask": masks, "flags": raised}
+    return Shape(**of_all, space=space, unit=unit, **numbers_of_maps)
 
 
 def _unproject(depth: np.ndarray, intrinsics: np.ndarray) -> np.ndarray:
