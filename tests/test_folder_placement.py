@@ -177,6 +177,25 @@ def test_one_fact_serves_a_clip_of_one_scale_and_shift(tmp_path, solver, evidenc
         assert answer_of(tmp_path, f"film/{number:06d}")["scale_source"] == "known_depth"
 
 
+@pytest.mark.parametrize("v", [12, 500])
+def test_a_fact_on_one_clip_leaves_the_other_its_camera(tmp_path, solver, evidence, capsys, v):
+    """And a fact that cannot be measured leaves both theirs."""
+    depths = [small_view(0.4 + 0.2 * n) for n in range(FRAMES)]
+    (tmp_path / "in").mkdir()
+    for name in ("film", "other"):
+        np.save(tmp_path / "in" / f"{name}.npy", np.float32(depths) / UNIT - OFFSET)
+    fact = NamedFact(KnownDepth((16, v), float(depths[2][12, 16])), "film.npy[2]")
+    run(tmp_path, fact, kinds=("npz",), affine="clip", shift_known=False)
+    metric = v == 12
+    for number in range(FRAMES):
+        other, film = (answer_of(tmp_path, f"{name}/{number:06d}") for name in ("other", "film"))
+        assert other["focal_source"] == "maps" and other["flags"] == ["scale_unknown"]
+        assert film["error"] or film["focal_source"] == "maps"
+        assert bool(film["error"]) == (number == 2 and not metric)
+        assert film["unit"] == ("metres" if metric else "arbitrary")
+    assert ("outside of the map" in capsys.readouterr().out) != metric
+
+
 # What cannot be measured.
 
 

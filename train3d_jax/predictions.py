@@ -1,6 +1,5 @@
 """Recovery where depth is made: from what transformers, diffusers and others return."""
 
-import dataclasses
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -14,7 +13,7 @@ from train3d_jax.inference.depth_networks import DepthNetwork, network_of
 from train3d_jax.inference.known import Clip
 from train3d_jax.inference.models import DEFAULT
 from train3d_jax.inference.prediction_forms import PredictedMap, predictions_of
-from train3d_jax.shape import Shape
+from train3d_jax.shape import Shape, metric
 
 CAMERA_SIGMA = 0.05
 """Of log focal length, where a network estimated it.  Chosen: two to three degrees at a field of
@@ -104,7 +103,9 @@ def from_prediction(
         )
     except ArgumentError as error:
         raise ArgumentError(*map(_as_here, error.args)) from None
-    return _in_metres(shape) if network.metric and np.any(shift_known) else shape
+    if not (network.metric and np.any(shift_known)):
+        return shape
+    return metric(shape, np.where(shape.solvable, 1 / shape.a, 1.0)[()])  # `a` becomes 1
 
 
 def _network(
@@ -135,14 +136,3 @@ def _as_here(part: object) -> object:
     if not isinstance(part, Argument):
         return part
     return part._replace(name={"rgb": "image", "depth": "prediction"}.get(part.name, part.name))
-
-
-def _in_metres(shape: Shape) -> Shape:
-    """The same in the unit of the prediction: `a` becomes 1."""
-    factor = np.where(shape.solvable, 1 / shape.a, 1.0)
-    if isinstance(shape.depth, list):
-        depth = [np.float32(each * one) for each, one in zip(shape.depth, factor, strict=True)]
-    else:
-        depth = np.float32(shape.depth * factor[..., None, None])
-    a, b = shape.a * factor, shape.b * factor
-    return dataclasses.replace(shape, depth=depth, a=a, b=b, unit="metres")

@@ -15,7 +15,7 @@ from train3d_jax.export.shapes import save_shape
 from train3d_jax.geometry import camera, depth_maps
 from train3d_jax.geometry.affine import Space
 from train3d_jax.inference.clip_recovery import Pooled
-from train3d_jax.inference.estimates import FLAGS, Estimates, sigma_of
+from train3d_jax.inference.estimates import FLAGS, Estimates, log_sigma_of, sigma_of
 from train3d_jax.inference.rgb import pictures_of
 from train3d_jax.placement.facts import CameraHeight, Fact, KnownDepth, KnownLength, Pixel
 from train3d_jax.placement.metres import Unknowns, Variant, metric_scale, scaled
@@ -98,7 +98,7 @@ class Shape:
         `upright.pose()` is the 4 x 4 matrix from camera axes to a world with z up.  For several
         maps a tuple.
         """
-        sigma: Any = np.nan_to_num(_log_sigma(self.focal_interval_px))
+        sigma: Any = log_sigma_of(self.focal_interval_px)
         depth: Any = self.depth
         arrays = (self.intrinsics, sigma, self.gravity_by_lines)
         if np.ndim(self.solvable) == 0:
@@ -158,15 +158,12 @@ class Shape:
             tuple(of_map(self.canonical)),
             float(of_map(self.shift)),
             float(sigma_of(*of_map(self.shift_interval))),
-            float(_log_sigma(of_map(self.focal_interval_px))),
+            float(log_sigma_of(of_map(self.focal_interval_px))),
         )
         place = Variant(of_map(self.depth), of_map(self.intrinsics))
         factor, sigma = metric_scale(facts, place, unknowns, self.space)
-        a, b = scaled(self.a, self.b, factor, self.space)
-        single, depth = np.float32(factor), self.depth
-        depth = [single * each for each in depth] if isinstance(depth, list) else single * depth
         sigma = np.broadcast_to(np.float64(sigma), np.shape(self.a))[()]
-        return replace(self, depth=depth, a=a, b=b, scale_sigma=sigma, unit="metres")
+        return replace(metric(self, np.full(np.shape(self.a), factor)[()]), scale_sigma=sigma)
 
     def save(self, path: str | os.PathLike[str], rgb: Any = None, *, up: str | None = None) -> None:
         """Writes the shape of a single map: a point cloud (.ply), or a mesh with its camera (.glb).
@@ -202,6 +199,23 @@ class Shape:
             f"Shape(focal_px={self.focal_px:.1f} ({low:.1f} to {high:.1f}), "
             f"fov_deg={self.fov_deg:.1f}, a={self.a:.4g}, b={self.b:.4g}, flags={self.flags})"
         )
+
+
+def metric(shape: Shape, factor: Number) -> Shape:
+    """A shape in metres.
+
+    Args:
+      shape: in any unit.
+      factor: on the depth of each map.
+    """
+    a, b = scaled(shape.a, shape.b, factor, shape.space)
+    depth = shape.depth
+    if isinstance(depth, list):
+        factors = np.asarray(factor, np.float32)
+        depth = [one * each for one, each in zip(factors, depth, strict=True)]
+    else:
+        depth = np.asarray(factor, np.float32)[..., None, None] * depth
+    return replace(shape, depth=depth, a=a, b=b, unit="metres")
 
 
 def shape_of(
@@ -279,12 +293,6 @@ def shape_of(
 def _unproject(depth: np.ndarray, intrinsics: np.ndarray) -> np.ndarray:
     points = camera.unproject(depth, np.nan_to_num(intrinsics, nan=1.0))
     return np.asarray(points, np.float32)
-
-
-def _log_sigma(interval: Float[np.ndarray, "*maps 2"]) -> Number:
-    """Standard deviation of the logarithm of a value > 0, by its 90 % interval (..., 2)."""
-    low, high = np.moveaxis(np.log(interval), -1, 0)
-    return sigma_of(low, high)
 
 
 def _upright(

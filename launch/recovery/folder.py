@@ -21,7 +21,7 @@ from launch import compiling, program
 from launch.recovery import one_map, pictures, shared_camera
 from launch.recovery.config import ENDINGS, RecoveryConfig
 from launch.recovery.notes import Note, notes_of
-from launch.recovery.recovered import CommonScale, Map, Recovered
+from launch.recovery.recovered import Map, Recovered
 from launch.recovery.summary import Outcome, Summary
 from train3d_jax import chunking
 from train3d_jax.errors import UserError
@@ -143,7 +143,6 @@ class _Recovery:
         self._origin = one_map.origin_of(config, models)
         self._clips: Mapping[str, str] = {}
         self._shared: dict[str, shared_camera.SharedCamera] = {}
-        self._scales: dict[str, CommonScale] = {}
 
     def share_cameras(self, files: Sequence[DepthFile], clips: Mapping[str, str]) -> None:
         """Estimates the camera of each clip, or of the folder, before any map is recovered.
@@ -157,17 +156,14 @@ class _Recovery:
         for clip, frames in frames_by_clip(files, self._clips).items():
             try:
                 shared = one_map.pooled(frames, clip, config, self._models)
-                scale = one_map.common_scale(frames, shared, config, self._models)
+                self._shared[clip] = shared
+                tqdm.write(str(shared))
+                self._shared[clip] = one_map.in_metres(frames, shared, config, self._models)
             except UserError as error:
                 if len(frames) == len(files):
                     raise
                 # Each frame tells what is wrong with it; other maps are recovered.
                 tqdm.write(printable(program.message(error)))
-            else:
-                self._shared[clip] = shared
-                tqdm.write(str(shared))
-                if scale is not None:
-                    self._scales[clip] = scale
 
     def _shared_of(self, file: DepthFile) -> shared_camera.SharedCamera | None:
         clip = self._clips.get(file.name)
@@ -279,8 +275,7 @@ class _Recovery:
         """Writes the files of a map; where that fails, an answer that says why."""
         config, origin = self._config, self._origin
         try:
-            scale = self._scales.get(self._clips.get(recovered.file.name, "\0"))
-            answer = one_map.write(recovered, config, origin, scale)
+            answer = one_map.write(recovered, config, origin)
         except (UserError, OSError, MemoryError) as error:
             if _is_full(error):
                 raise

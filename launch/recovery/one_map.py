@@ -1,5 +1,6 @@
 """One depth map: read, solved and written.  What launch.infer and launch.view have in common."""
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -14,9 +15,10 @@ from launch import program
 from launch.recovery import pictures, placing, saving
 from launch.recovery.config import RecoveryConfig
 from launch.recovery.producer_notes import explained, refuse_photo
-from launch.recovery.recovered import CommonScale, Map, Recovered
+from launch.recovery.recovered import Map, Recovered
 from launch.recovery.shared_camera import Pooling, SharedCamera
 from launch.recovery.summary import NAME
+from train3d_jax import chunking
 from train3d_jax.errors import DataError, UserError
 from train3d_jax.export import answers
 from train3d_jax.inference import clips as clip_math
@@ -150,28 +152,32 @@ def pooled(
     return shared
 
 
-def common_scale(
+def in_metres(
     frames: Sequence[DepthFile],
     shared: SharedCamera,
     config: RecoveryConfig,
     models: Sequence[Model],
-) -> CommonScale | None:
-    """The scale of all frames in metres, by facts on some; None where each has its own scale.
+) -> SharedCamera:
+    """The camera with the scale of all frames in metres, where facts on some of them tell it.
 
     Frames have one scale where a clip has one of each (`--affine clip`), and where their shift is
     exact, as that of a sensor.
 
     Raises:
-      UserError: no fact can be measured.
+      UserError: a fact cannot be measured.
     """
-    facts = config.placing.facts
-    if not facts or (shared.offset is None and not config.shift_is_exact):
-        return None
-    named = [file for file in frames if config.placing.names(file)]
-    spread = clip_math.spread(len(frames), placing.MOST_MEASURED)
-    chosen = named or [frames[number] for number in spread]
+    if shared.offset is None and not config.shift_is_exact:
+        return shared
+    chosen = [file for file in frames if config.placing.names(file)]
+    if not chosen and frames and config.placing.facts_of(frames[0]):  # on each of them
+        spread = clip_math.spread(len(frames), placing.MOST_MEASURED)
+        chosen = [frames[number] for number in spread]
+    if not chosen:
+        return shared
     read = [read_map(file, config)._replace(shared=shared) for file in chosen]
-    return placing.common_scale(solve(read, config, models), config)
+    at_once = chunking.maps_at_once(len(frames))  # the program that the frames are solved with
+    solved = solve(read, config, models, at_once=at_once)
+    return dataclasses.replace(shared, common=placing.common_scale(solved, config))
 
 
 def solve(
@@ -268,19 +274,8 @@ def _in_metres(recovered: Recovered, metres: float, config: RecoveryConfig) -> R
     return recovered._replace(estimate=estimate._replace(a=metres, b=b), metric=True)
 
 
-def write(
-    recovered: Recovered,
-    config: RecoveryConfig,
-    origin: Origin,
-    common: CommonScale | None = None,
-) -> dict[str, Any]:
+def write(recovered: Recovered, config: RecoveryConfig, origin: Origin) -> dict[str, Any]:
     """Writes all files of a map, its answer last; of a map without an estimate the answer alone.
-
-    Args:
-      recovered: the map.
-      config: what to write, and where.
-      origin: of the answer.
-      common: the scale of all maps of its camera, where they have one.
 
     Returns:
       The answer, as `answers.answer`.
@@ -292,7 +287,7 @@ def write(
     saving.remove(config.out, recovered.file.name)
     flags: tuple[str, ...] = ()
     if not recovered.error:
-        recovered = placing.placed(recovered, config, common)
+        recovered = placing.placed(recovered, config)
         flags = saving.save(recovered, config, _unit(recovered, origin))
     answer = answer_of(recovered, config, origin, flags)
     answers.write_answer(config.out / f"{recovered.file.name}.json", answer)

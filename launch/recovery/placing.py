@@ -7,10 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from launch.recovery.config import RecoveryConfig
-from launch.recovery.recovered import CommonScale, Metres, Placed, Recovered
+from launch.recovery.recovered import Placed, Recovered
+from launch.recovery.shared_camera import CommonScale, Metres
 from train3d_jax.errors import UserError
 from train3d_jax.geometry import camera, depth_maps
-from train3d_jax.inference.estimates import Estimate, sigma_of
+from train3d_jax.inference.estimates import log_sigma_of, sigma_of
 from train3d_jax.placement import metres
 from train3d_jax.placement.facts import CameraHeight, Fact
 from train3d_jax.placement.metres import MetricScale, Unknowns, Variant
@@ -24,26 +25,20 @@ MOST_MEASURED = 8
 """Maps of a clip in which the height of its camera is measured; chosen."""
 
 
-def placed(
-    recovered: Recovered, config: RecoveryConfig, common: CommonScale | None = None
-) -> Recovered:
+def placed(recovered: Recovered, config: RecoveryConfig) -> Recovered:
     """A map that has an estimate, with its place.
-
-    Args:
-      recovered: the map.
-      config: of the run.
-      common: the scale of all maps of its camera, where they have one.
 
     Raises:
       ArgumentError: a fact on this map cannot be measured.
     """
-    recovered, scale = _in_metres(recovered, config, common)
+    recovered, scale = _in_metres(recovered, config)
     depth, intrinsics = _depth_and_camera(recovered, config)
     assert recovered.estimate is not None
     lines, by_lines = recovered.lines, None
     if lines is not None:
         by_lines = (lines.gravity, float(lines.gravity_sigma))
-    found = upright(depth, intrinsics, _focal_sigma(recovered.estimate), by_lines)
+    focal_sigma = float(log_sigma_of(recovered.estimate.focal_interval))
+    found = upright(depth, intrinsics, focal_sigma, by_lines)
     settings, flags = config.placing, []
     if settings.upright and not found.gravity.is_known:
         flags.append(GRAVITY_UNKNOWN)
@@ -53,12 +48,11 @@ def placed(
     return recovered._replace(placed=Placed(depth, intrinsics, found, up, scale, tuple(flags)))
 
 
-def _in_metres(
-    recovered: Recovered, config: RecoveryConfig, common: CommonScale | None
-) -> tuple[Recovered, Metres | None]:
+def _in_metres(recovered: Recovered, config: RecoveryConfig) -> tuple[Recovered, Metres | None]:
     """The map in metres, where a fact tells."""
-    estimate = recovered.estimate
-    assert estimate is not None
+    estimate, depth_map = recovered.estimate, recovered.map
+    assert estimate is not None and depth_map is not None
+    common = None if depth_map.shared is None else depth_map.shared.common
     if common is not None:
         estimate = estimate._replace(a=common.a, b=common.b)
         return recovered._replace(estimate=estimate, metric=True), common.metres
@@ -93,8 +87,8 @@ def common_scale(maps: Sequence[Recovered], config: RecoveryConfig) -> CommonSca
             a, b = metres.scaled(recovered.estimate.a, recovered.estimate.b, factor, config.space)
             found.append((a, b, Metres(facts[0].name, sigma)))
     if not found:
-        names = ", ".join(each.fact.name for each in config.placing.facts)
-        raise failure or UserError(f"--{names}: none of the maps that it is of can be recovered")
+        name = config.placing.facts[0].fact.name
+        raise failure or UserError(f"--{name}: none of the maps that it is of can be recovered")
     a = math.exp(statistics.fmean(math.log(a) for a, _, _ in found))
     b = a * statistics.fmean(b / a for a, b, _ in found)
     reasons = [reason for _, _, reason in found]
@@ -113,7 +107,7 @@ def scale_of(recovered: Recovered, facts: Sequence[Fact], config: RecoveryConfig
     place = Variant(*_depth_and_camera(recovered, config))
     unknowns = Unknowns(
         estimate.a, estimate.b, canonical, estimate.shift,
-        sigma_of(*estimate.shift_interval), _focal_sigma(estimate),
+        sigma_of(*estimate.shift_interval), float(log_sigma_of(estimate.focal_interval)),
     )  # fmt: skip
     return metres.metric_scale(facts, place, unknowns, config.space)
 
@@ -128,9 +122,3 @@ def _depth_and_camera(
         depth_maps.recovered_depth(depth_map.values, estimate.a, estimate.b, config.space),
         camera.recovered_intrinsics(estimate.focal, depth_map.size, depth_map.intrinsics),
     )
-
-
-def _focal_sigma(estimate: Estimate) -> float:
-    """Standard deviation of the logarithm of the focal length, by its interval."""
-    low, high = estimate.focal_interval
-    return sigma_of(math.log(low), math.log(high)) if low > 0 and high < math.inf else 0.0

@@ -7,7 +7,7 @@ import numpy as np
 from data.user_maps.depth_files import DepthFile
 from data.user_maps.hints import CameraHint
 from launch.recovery.pictures import Colours
-from launch.recovery.shared_camera import SharedCamera
+from launch.recovery.shared_camera import Metres, SharedCamera
 from train3d_jax.geometry.clouds import from_square_pixels
 from train3d_jax.inference.estimates import Estimate, LineFindings
 from train3d_jax.inference.map_checks import MapCheck
@@ -56,32 +56,6 @@ class Map(NamedTuple):
                 segments = segments._replace(ends=ends)
             segments = with_square_pixels(segments, intrinsics)
         return self._replace(intrinsics=intrinsics, hints=hints, segments=segments)
-
-
-class Metres(NamedTuple):
-    """Why depth is in metres.
-
-    Attributes:
-      source: name of the fact that says so, of `placement.facts`.
-      sigma: see `metres.MetricScale`.
-    """
-
-    source: str
-    sigma: float
-
-
-class CommonScale(NamedTuple):
-    """Of all maps of a clip or a camera, which have one scale and one shift.
-
-    Attributes:
-      a: of every estimate, so that depth is in metres.
-      b: the same.
-      metres: why.
-    """
-
-    a: float
-    b: float
-    metres: Metres
 
 
 class Placed(NamedTuple):

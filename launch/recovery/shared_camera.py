@@ -39,6 +39,32 @@ MOST_MAPS = 2_000
 camera are correlated, so that more change the estimate little."""
 
 
+class Metres(NamedTuple):
+    """Why depth is in metres.
+
+    Attributes:
+      source: name of the fact that says so, of `placement.facts`.
+      sigma: see `metres.MetricScale`.
+    """
+
+    source: str
+    sigma: float
+
+
+class CommonScale(NamedTuple):
+    """Of all maps of a clip or a camera, which have one scale and one shift.
+
+    Attributes:
+      a: of every estimate, so that depth is in metres.
+      b: the same.
+      metres: why.
+    """
+
+    a: float
+    b: float
+    metres: Metres
+
+
 @dataclass(frozen=True)
 class SharedCamera:
     """The camera that took all maps, as it was estimated, and the shifts of a clip.
@@ -52,6 +78,7 @@ class SharedCamera:
         have shifts of their own.
       scale: what values with their offset are multiplied with, where there is one offset.
       shifts: canonical, of each frame by its name: low end, median, high end.
+      common: the scale of all frames in metres; None where no fact tells it.
     """
 
     camera: clips.Camera
@@ -61,6 +88,7 @@ class SharedCamera:
     offset: clips.Interval | None = None
     scale: float = 1.0
     shifts: Mapping[str, clips.Interval] | None = None
+    common: CommonScale | None = None
 
     def shift_of(self, file: DepthFile) -> float:
         """The canonical shift of a frame that has its own; NaN where it is not known."""

@@ -36,6 +36,20 @@ def sigma_of(low: Real[np.ndarray, "..."] | float, high: Real[np.ndarray, "..."]
     return (high - low) / 2 / fusion.INTERVAL_SIGMAS
 
 
+def log_sigma_of(interval: Real[np.ndarray, "... 2"] | tuple[float, float]) -> Any:
+    """The standard deviation of the logarithm of a value > 0, by its central 90 %.
+
+    Args:
+      interval: low and high end, shape (..., 2).
+
+    Returns:
+      Shape (...); 0 where an end is 0, or not finite.
+    """
+    low, high = np.moveaxis(np.asarray(interval, np.float64), -1, 0)
+    known = (low > 0) & (high < np.inf)
+    return sigma_of(np.log(np.where(known, low, 1)), np.log(np.where(known, high, 1)))
+
+
 class LineFindings(NamedTuple):
     """What straight lines of the pictures of a batch of maps say, see `lines.segments.Segments`.
 

@@ -98,7 +98,7 @@ def metric_scale(
     return MetricScale(factor, float(np.sqrt(variance)))
 
 
-def scaled(a: Numbers, b: Numbers, factor: float, space: affine.Space) -> tuple[Any, Any]:
+def scaled(a: Numbers, b: Numbers, factor: Numbers, space: affine.Space) -> tuple[Any, Any]:
     """The a and b of an estimate, of any shape, with depth multiplied by a factor."""
     if space == "log":
         return a, b + np.log(factor)
