@@ -8,6 +8,7 @@ import shlex
 import shutil
 from typing import NamedTuple
 
+import jax
 import numpy as np
 import pytest
 import yaml
@@ -128,8 +129,16 @@ def recovered():
     return []
 
 
+@pytest.fixture
+def same_cache():
+    """A block may name another cache of JAX: programs of later tests would land in its folder."""
+    before = jax.config.jax_compilation_cache_dir  # pyright: ignore[reportAttributeAccessIssue]
+    yield
+    jax.config.update("jax_compilation_cache_dir", before)
+
+
 @pytest.mark.parametrize("page", dict.fromkeys(block.page for block in RUN))
-def test_what_a_page_says_runs(clone, recovered, page, monkeypatch):
+def test_what_a_page_says_runs(clone, recovered, page, monkeypatch, same_cache):
     """From the top to the bottom: blocks build on the ones before."""
     monkeypatch.chdir(clone)
     names = {}
