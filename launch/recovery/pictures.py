@@ -144,11 +144,9 @@ def colours_of(file: DepthFile, size: tuple[int, int], rgb: Path | None) -> np.n
 
 
 def _resized(image: Path, pixels: np.ndarray, size: tuple[int, int]) -> Colours:
+    from train3d_jax.formats.pictures import resized  # start-up: it imports Pillow
+
     own_size = (pixels.shape[0], pixels.shape[1])
     if own_size == size:
         return Colours(image, size, pixels)
-    from PIL import Image
-
-    height, width = size
-    resized = Image.fromarray(pixels).resize((width, height), Image.Resampling.BOX)
-    return Colours(image, own_size, np.asarray(resized), (RESIZED_COLOURS,))
+    return Colours(image, own_size, resized(pixels, size), (RESIZED_COLOURS,))

@@ -90,7 +90,7 @@ def write_colmap(
       axes: what to call those of the world.
 
     Raises:
-      ArgumentError: the pose is none.
+      ArgumentError: the pose is not rigid.
       UserError: a file cannot be written.
     """
     pose = poses.rigid_pose(pose)
@@ -181,7 +181,7 @@ def write_nerfstudio(
       axes: what to call those of the world.
 
     Raises:
-      ArgumentError: the pose is none.
+      ArgumentError: the pose is not rigid.
       UserError: a file cannot be written.
     """
     fx, fy, cx, cy = _four(intrinsics)

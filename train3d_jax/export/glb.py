@@ -68,7 +68,7 @@ def write_points(
       axes: what to call those of the world.
 
     Raises:
-      ArgumentError: the pose is none.
+      ArgumentError: the pose is not rigid.
       UserError: the file cannot be written.
     """
     import trimesh  # a second, and few runs write GLB
@@ -100,7 +100,7 @@ def write_mesh(
       axes: what to call those of the world.
 
     Raises:
-      ArgumentError: the pose is none.
+      ArgumentError: the pose is not rigid.
       UserError: the file cannot be written.
     """
     import trimesh

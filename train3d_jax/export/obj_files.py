@@ -36,7 +36,7 @@ def write_obj(
       axes: what to call those of the world.
 
     Raises:
-      ArgumentError: the pose is none.
+      ArgumentError: the pose is not rigid.
       UserError: a file cannot be written.
     """
     pose = poses.rigid_pose(pose)

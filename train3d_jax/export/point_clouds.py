@@ -35,7 +35,7 @@ def write_ply(
         are the same.
 
     Raises:
-      ArgumentError: the pose is none.
+      ArgumentError: the pose is not rigid.
       UserError: the file cannot be written.
     """
     if pose is not None:

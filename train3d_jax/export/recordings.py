@@ -40,7 +40,7 @@ def write_rrd(
       axes: what to call those of the world; Rerun gets them where each is one of its directions.
 
     Raises:
-      ArgumentError: the pose is none.
+      ArgumentError: the pose is not rigid.
       UserError: rerun-sdk is not installed, or the file cannot be written.
     """
     try:

@@ -48,24 +48,19 @@ def save_shape(
         raise ArgumentError(
             Argument("up", up), ": the map does not tell which way is down; leave it out"
         )
+    size = (depth.shape[0], depth.shape[1])
     if suffix == ".ply":
         axes = camera.AXES if up is None else AXES[up]
-        colours = None if picture is None else _resized(picture, depth.shape)[depth > 0]
+        colours = None
+        if picture is not None:
+            from train3d_jax.formats.pictures import resized  # start-up: it imports Pillow
+
+            colours = resized(picture, size)[depth > 0]
         points = depth_maps.point_cloud(depth, intrinsics)
         comments = (f"axes: {axes}", f"unit: {unit}")
         point_clouds.write_ply(path, points, comments, colours, pose=pose)
         return
     edge = grazing_edge(float(intrinsics[1, 1]))
     mesh = meshes.depth_mesh(depth, intrinsics, depth_normals(depth, intrinsics, edge), edge)
-    view = glb.View(intrinsics, (depth.shape[0], depth.shape[1]), pose)
+    view = glb.View(intrinsics, size, pose)
     glb.write_mesh(path, mesh, view, unit, None if picture is None else texture(picture))
-
-
-def _resized(picture: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
-    from PIL import Image  # start-up
-
-    height, width = size
-    if picture.shape[:2] == (height, width):
-        return picture
-    image = Image.fromarray(picture).resize((width, height), Image.Resampling.BOX)
-    return np.asarray(image)

@@ -131,11 +131,4 @@ def _straight_depth(
     """As `depth_maps.recovered_depth`, of a batch, in float32."""
     present = jnp.isfinite(maps) & (maps != 0) & solvable[:, None, None]
     values = a[:, None, None] * jnp.where(present, maps, 0) + b[:, None, None]
-    farthest = depth_maps.FARTHEST
-    if space == "log":
-        depth = jnp.exp(jnp.minimum(values, np.log(2 * farthest)))
-        return jnp.where(present & (depth <= farthest), depth, 0.0)
-    present &= values > 0
-    values = jnp.where(present, values, 1)
-    depth = values if space == "depth" else 1 / jnp.maximum(values, 1 / (2 * farthest))
-    return jnp.where(present & (depth <= farthest), depth, 0.0)
+    return jnp.asarray(depth_maps.depth_of(values, present, space))

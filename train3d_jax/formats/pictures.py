@@ -38,6 +38,14 @@ def read_colours(path: Path) -> np.ndarray:
         return np.asarray(image.convert("RGB"))
 
 
+def resized(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """A picture at another height and width, uint8 (H, W, 3): means of what each pixel covers."""
+    height, width = size
+    if pixels.shape[:2] == size:
+        return pixels
+    return np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.BOX))
+
+
 def _upright(image: Image.Image) -> Image.Image:
     try:
         return ImageOps.exif_transpose(image)

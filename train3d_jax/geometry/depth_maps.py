@@ -1,6 +1,6 @@
 """Whole depth maps on the host: depth from an estimate, edges of depth, and the point cloud.
 
-numpy only, for maps of any size; every pixel is visited once.
+numpy, and JAX in `depth_of`; for maps of any size; every pixel is visited once.
 """
 
 # JAX types many of its functions in part only, hence what is switched off.
@@ -8,9 +8,10 @@ numpy only, for maps of any size; every pixel is visited once.
 # pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false, reportMissingTypeStubs=false
 
 import numpy as np
-from jaxtyping import Bool, Float32, Float64, Real
+from jaxtyping import Bool, Float, Float32, Float64, Real
 
 from train3d_jax.geometry.affine import Space
+from train3d_jax.geometry.camera import Array, array_namespace
 
 FARTHEST = 1e30
 """Depth beyond this, in any unit, counts as missing: its x and y would not fit float32 either."""
@@ -35,13 +36,30 @@ def recovered_depth(
     """
     present = np.isfinite(values) & (values != 0)
     affine = a * np.where(present, values, 0).astype(np.float64) + b
+    return np.asarray(depth_of(affine, present, space))
+
+
+def depth_of(
+    affine: Float[Array, "*b h w"], present: Bool[Array, "*b h w"], space: Space
+) -> Float[Array, "*b h w"]:
+    """Depth of what a * input + b is in a space, of numpy or JAX.
+
+    Args:
+      affine: z, 1 / z or log(z), shape (..., H, W).
+      present: pixels that hold a value, shape (..., H, W).
+      space: of the input.
+
+    Returns:
+      Shape (..., H, W); 0 where `present` is False, or depth not positive or over `FARTHEST`.
+    """
+    xp = array_namespace(affine)
     if space == "log":
-        depth = np.exp(np.minimum(affine, np.log(2 * FARTHEST)))
-        return np.where(present & (depth <= FARTHEST), depth, 0.0)
-    present &= affine > 0
-    affine = np.where(present, affine, 1)
-    depth = affine if space == "depth" else 1 / np.maximum(affine, 1 / (2 * FARTHEST))
-    return np.where(present & (depth <= FARTHEST), depth, 0.0)
+        depth = xp.exp(xp.minimum(affine, np.log(2 * FARTHEST)))
+        return xp.where(present & (depth <= FARTHEST), depth, 0.0)
+    present = present & (affine > 0)
+    affine = xp.where(present, affine, 1)
+    depth = affine if space == "depth" else 1 / xp.maximum(affine, 1 / (2 * FARTHEST))
+    return xp.where(present & (depth <= FARTHEST), depth, 0.0)
 
 
 def depth_edges(depth: Real[np.ndarray, "h w"], threshold: float) -> Bool[np.ndarray, "h w"]:
