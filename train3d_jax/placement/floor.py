@@ -27,7 +27,7 @@ level surface is a table and the floor is seen beside it, but too little of it t
 def camera_height(
     windows: PlaneWindows, directions: PlaneDirections, down: Float[np.ndarray, "3"]
 ) -> float:
-    """The height of the camera above the floor, in the unit of the depth; NaN where none is seen.
+    """The height of the camera above the floor, in the unit of the depth; NaN without a floor.
 
     It is measured along the floor's own normal, which errors of gravity do not change.
 

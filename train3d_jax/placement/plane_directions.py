@@ -39,7 +39,7 @@ SAME = np.radians(8.0)
 """Largest angle to the mean of the windows that are of one direction.  Chosen."""
 
 LEAST_SHARE = 0.02
-"""Of the windows that hold depth, so many make a direction: 19 where none is missing.  Chosen."""
+"""Of the windows that hold depth, so many make a direction: 19 on a map without holes.  Chosen."""
 
 MOST_DIRECTIONS = 6
 """Directions that are looked for.  Chosen: two walls, floor and ceiling, a slope, a thing."""

@@ -31,7 +31,7 @@ class Upright(NamedTuple):
     Attributes:
       gravity: the direction down.
       camera_height: of the camera above the floor, in the unit of the depth: the lowest level
-        surface that is seen, which may be a table top; NaN where none is seen.
+        surface that is seen, which may be a table top; NaN where no floor is seen.
     """
 
     gravity: Gravity
